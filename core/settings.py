@@ -1,0 +1,75 @@
+"""Every knob there is. Set one with an environment variable: SLUICE_<NAME>."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+PREFIX = "SLUICE_"
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    env: Literal["development", "production"] = "development"
+    home: str = ".sluice"
+    port: Port = 8000
+    host: str = "127.0.0.1"
+    workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
+    database_url: str = ""
+    redis_url: str = ""
+    trusted_proxies: str = ""
+    "Networks, separated by commas, whose X-Forwarded-For counts."
+    token_secret: str = ""
+    receipt_keys: str = ""
+    "`1:BASE64,2:BASE64`. The newest signs; the first also marks order ids and is never removed."
+    sandbox_url: str = ""
+    "Where the sandbox payment provider answers. Empty: payments by `sandbox` are refused."
+    sandbox_secret: str = ""
+    "Signs what the sandbox provider and the shop tell each other."
+    public_url: str = ""
+    "How the outside reaches this shop; empty means http://HOST:PORT."
+    pool_size_max: Annotated[int, msgspec.Meta(ge=2, le=200)] = 10
+    claim_queue_max: Annotated[int, msgspec.Meta(ge=16, le=1_000_000)] = 20_000
+    claim_backlog_max: Annotated[int, msgspec.Meta(ge=100, le=50_000_000)] = 1_000_000
+
+    @property
+    def home_path(self) -> Path:
+        return Path(self.home).absolute()
+
+    @property
+    def shop_url(self) -> str:
+        return self.public_url or f"http://{self.host}:{self.port}"
+
+    def proxies(self) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        return tuple(ipaddress.ip_network(n) for n in split(self.trusted_proxies))
+
+
+class UnreadableSettings(Exception):
+    """A SLUICE_ variable is unknown or malformed; the message says which and what fits."""
+
+
+def load(env: Mapping[str, str] = os.environ) -> Settings:
+    """Read settings. An unknown or malformed SLUICE_ variable stops the start."""
+    found = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in env.items()
+        if name.startswith(PREFIX)
+    }
+    unknown = sorted(found.keys() - set(Settings.__struct_fields__))
+    if unknown:
+        known = ", ".join(PREFIX + field.upper() for field in Settings.__struct_fields__)
+        raise UnreadableSettings(f"unknown {PREFIX}{unknown[0].upper()}; known are {known}")
+    try:
+        settings = msgspec.convert(found, Settings, strict=False)
+        settings.proxies()
+    except (msgspec.ValidationError, ValueError) as error:
+        raise UnreadableSettings(str(error)) from error
+    return settings
+
+
+def split(listed: str) -> list[str]:
+    return [part.strip() for part in listed.split(",") if part.strip()]
