@@ -1,0 +1,78 @@
+"""The outbox: what must happen outside, written down in the transaction that decided it.
+
+Delivery is at least once, so every handler bears being called twice. A message that fails is tried
+again later and later; after `ATTEMPTS_MAX` it is parked for a person, and `/metrics` counts it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from core.kit.db import Conn, many
+
+ATTEMPTS_MAX = 50
+DELAY_MAX_S = 30.0
+
+
+class Message(msgspec.Struct, frozen=True):
+    id: int
+    topic: str
+    payload: Any
+    attempts: int
+
+
+ADD = "INSERT INTO kit.outbox (topic, payload) SELECT $1, unnest($2::jsonb[])"
+
+
+async def add(conn: Conn, topic: str, payloads: Sequence[object]) -> None:
+    """`payloads` are anything msgspec can write as JSON."""
+    if payloads:
+        await conn.execute(ADD, topic, payloads)
+
+
+# Taking a message pushes its due time ahead, so a worker that dies holding it delays it, no more.
+TAKE = """ -- -> Message
+    UPDATE kit.outbox SET attempts = attempts + 1, due_at = now() + make_interval(secs => $3)
+     WHERE id IN (SELECT id FROM kit.outbox
+                   WHERE parked_at IS NULL AND due_at <= now() AND topic = $1
+                   ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+ RETURNING id, topic, payload, attempts
+"""
+
+
+async def take(conn: Conn, topic: str, *, batch_max: int, lease_s: float) -> list[Message]:
+    return many(Message, await conn.fetch(TAKE, topic, batch_max, lease_s))
+
+
+DONE = "DELETE FROM kit.outbox WHERE id = ANY($1::bigint[])"
+
+
+async def done(conn: Conn, ids: Sequence[int]) -> None:
+    await conn.execute(DONE, ids)
+
+
+LATER = """
+    UPDATE kit.outbox
+       SET error = $2, due_at = now() + make_interval(secs => least($3, 0.2 * 2 ^ least(attempts, 20))),
+           parked_at = CASE WHEN attempts >= $4 THEN now() END
+     WHERE id = ANY($1::bigint[])
+"""
+
+
+async def later(conn: Conn, ids: Sequence[int], *, error: str) -> None:
+    """Try again after a pause that doubles, and park what has failed too often."""
+    await conn.execute(LATER, ids, error[:500], DELAY_MAX_S, ATTEMPTS_MAX)
+
+
+COUNT = """
+    SELECT count(*) FILTER (WHERE parked_at IS NULL) AS waiting,
+           count(*) FILTER (WHERE parked_at IS NOT NULL) AS parked
+      FROM kit.outbox
+"""
+
+
+async def count(conn: Conn) -> tuple[int, int]:
+    """Messages waiting, messages parked."""
+    waiting, parked = await conn.fetchrow(COUNT) or (0, 0)
+    return waiting, parked
