@@ -1,0 +1,38 @@
+"""Orders: what was bought, by whom, and how far along it is.
+
+Owns    schema `orders`
+States  see `states.MOVES`
+"""
+
+from .model import Expired, NewOrder, NoSuchOrder, NotYetWritten, Order, OrderId, Written
+from .service import (
+    expire,
+    find,
+    find_by_key,
+    follow,
+    move,
+    reject,
+    write,
+    written_in,
+)
+from .states import MOVES, State
+
+__all__ = [
+    "MOVES",
+    "Expired",
+    "NewOrder",
+    "NoSuchOrder",
+    "NotYetWritten",
+    "Order",
+    "OrderId",
+    "State",
+    "Written",
+    "expire",
+    "find",
+    "find_by_key",
+    "follow",
+    "move",
+    "reject",
+    "write",
+    "written_in",
+]
