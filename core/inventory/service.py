@@ -6,9 +6,7 @@ from . import store
 from .model import OutOfStock
 
 
-async def put(
-    conn: Conn, *, units: Mapping[int, int], reason: str, reference: str
-) -> None:
+async def put(conn: Conn, *, units: Mapping[int, int], reason: str, reference: str) -> None:
     """Add `units` (SKU id -> how many, each > 0) to what is on hand."""
     if units:
         await store.put(conn, units, reason, reference)

@@ -34,9 +34,7 @@ TAKE = """
 """
 
 
-async def take(
-    conn: Conn, units: Mapping[int, int], reason: str, reference: str
-) -> set[int]:
+async def take(conn: Conn, units: Mapping[int, int], reason: str, reference: str) -> set[int]:
     rows = await conn.fetch(TAKE, list(units), list(units.values()), reason, reference)
     return {row["sku_id"] for row in rows}
 

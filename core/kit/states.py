@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import TypeVar
 
 from core.kit.refusal import Kind, Refusal
+
+
+State = TypeVar("State", bound=StrEnum)
 
 
 class IllegalMove(Refusal):
@@ -12,9 +16,7 @@ class IllegalMove(Refusal):
     kind = Kind.CONFLICT
 
 
-def check_move(
-    moves: Mapping[StrEnum, frozenset[StrEnum]], source: StrEnum, target: StrEnum
-) -> None:
+def check_move(moves: Mapping[State, frozenset[State]], source: State, target: State) -> None:
     if target not in moves[source]:
         raise IllegalMove(
             f"From {source.value!r} there is no way to {target.value!r}.",

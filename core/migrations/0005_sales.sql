@@ -55,7 +55,7 @@ CREATE TABLE sales.allotments (
     returned  bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (bucket, sku_id),
     CONSTRAINT never_oversold CHECK (sold BETWEEN 0 AND quota),
-    CONSTRAINT never_more_returned_than_unsold CHECK (returned BETWEEN 0 AND quota - sold),
+    CONSTRAINT never_more_returned_than_unsold CHECK (returned BETWEEN 0 AND quota - sold - dead),
     CONSTRAINT released_is_not_negative CHECK (released >= 0),
     CONSTRAINT dead_is_not_negative CHECK (dead >= 0)
 );

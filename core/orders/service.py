@@ -29,9 +29,7 @@ async def find_by_key(conn: Conn, *, sale_id: int, member_id: int, key: str) -> 
     return await store.find_by_key(conn, sale_id, member_id, key)
 
 
-async def move(
-    conn: Conn, order: Order, target: State, *, reason: str | None = None
-) -> None:
+async def move(conn: Conn, order: Order, target: State, *, reason: str | None = None) -> None:
     """Raises IllegalMove, also when somebody else moved the order since we read it."""
     check_move(MOVES, State(order.state), target)
     if not await store.move(conn, order.id, order.state, target, reason):
@@ -51,9 +49,7 @@ async def follow(conn: Conn, *, order_id: OrderId, follows: OrderId) -> bool:
     return await store.follow(conn, order_id, follows)
 
 
-async def written_in(
-    conn: Conn, *, bucket: int, page_max: int
-) -> AsyncIterator[list[Written]]:
+async def written_in(conn: Conn, *, bucket: int, page_max: int) -> AsyncIterator[list[Written]]:
     """Every order of a bucket, page by page."""
     after = OrderId("00000000-0000-0000-0000-000000000000")
     while page := await store.written_in(conn, bucket, after, page_max):

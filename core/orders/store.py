@@ -23,9 +23,7 @@ INSERT = """
 """
 
 
-async def insert(
-    conn: Conn, orders: Sequence[NewOrder], state: str, reason: str | None
-) -> None:
+async def insert(conn: Conn, orders: Sequence[NewOrder], state: str, reason: str | None) -> None:
     fields = NewOrder.__struct_fields__
     columns = [[getattr(order, field) for order in orders] for field in fields]
     await conn.execute(INSERT, *columns, state, reason)
@@ -63,9 +61,7 @@ MOVE = """
 """
 
 
-async def move(
-    conn: Conn, order_id: OrderId, source: str, target: str, reason: str | None
-) -> bool:
+async def move(conn: Conn, order_id: OrderId, source: str, target: str, reason: str | None) -> bool:
     return await conn.fetchval(MOVE, order_id, source, target, reason) or False
 
 
@@ -106,7 +102,5 @@ WRITTEN_IN = """ -- -> Written
 """
 
 
-async def written_in(
-    conn: Conn, bucket: int, after: OrderId, page_max: int
-) -> list[Written]:
+async def written_in(conn: Conn, bucket: int, after: OrderId, page_max: int) -> list[Written]:
     return many(Written, await conn.fetch(WRITTEN_IN, bucket, after, page_max))

@@ -1,0 +1,235 @@
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from core.kit.db import Conn
+from core.kit.states import IllegalMove, check_move
+
+from . import store
+from .model import (
+    Allotment,
+    Audit,
+    Bucket,
+    BucketBooks,
+    BucketNumber,
+    DeadLetter,
+    Entry,
+    Item,
+    NoSuchDeadLetter,
+    NoSuchSale,
+    Sale,
+    SaleId,
+    Unaccounted,
+)
+from .states import MOVES, State
+
+FIRST_POSITION = "0-0"
+
+
+async def plan(
+    conn: Conn,
+    *,
+    name: str,
+    starts_at: datetime,
+    ends_at: datetime,
+    hold_s: int,
+    shadow: bool,
+    items: Sequence[Item],
+) -> Sale:
+    """Write a sale down. The items' own `sale_id` is ignored: the sale gets its id here."""
+    sale_id = await store.insert(conn, name, starts_at, ends_at, hold_s, shadow)
+    await store.insert_items(conn, sale_id, items)
+    return await find(conn, sale_id=sale_id)
+
+
+async def find(conn: Conn, *, sale_id: SaleId) -> Sale:
+    sale = await store.find(conn, sale_id)
+    if sale is None:
+        raise NoSuchSale(sale_id=str(sale_id))
+    return sale
+
+
+async def listing(conn: Conn, *, before: SaleId | None, page_max: int) -> list[Sale]:
+    """Real sales, newest first, from the first one below `before`."""
+    return await store.listing(conn, before, page_max)
+
+
+async def items(conn: Conn, *, sale_id: SaleId) -> list[Item]:
+    return await store.items(conn, sale_id)
+
+
+async def move(conn: Conn, sale: Sale, target: State) -> None:
+    """Raises IllegalMove, also when somebody else moved the sale since we read it."""
+    check_move(MOVES, State(sale.state), target)
+    if not await store.move(conn, sale.id, sale.state, target):
+        raise IllegalMove(
+            "The sale moved while we were looking.", source=sale.state, target=target.value
+        )
+
+
+async def due_to_open(conn: Conn) -> list[Sale]:
+    return await store.due_to_open(conn)
+
+
+async def due_to_close(conn: Conn) -> list[Sale]:
+    """Sales whose window is over and which nobody has closed yet."""
+    return await store.due_to_close(conn)
+
+
+async def open_buckets(
+    conn: Conn, *, sale_id: SaleId, tokens: Sequence[str], epoch: int = 1
+) -> list[Bucket]:
+    """Make one bucket per token, allot the whole quota to the first. None is loaded yet."""
+    made = []
+    for position, token in enumerate(tokens):
+        number = await store.insert_bucket(conn, sale_id, position, epoch, token)
+        await store.insert_cursor(conn, number, epoch, FIRST_POSITION)
+        await store.allot(conn, sale_id, number, whole=position == 0)
+        made.append(await bucket(conn, number=number))
+    return made
+
+
+async def bucket(conn: Conn, *, number: BucketNumber) -> Bucket:
+    found = await store.bucket(conn, number)
+    if found is None:
+        raise NoSuchSale(bucket=number)
+    return found
+
+
+async def buckets(conn: Conn, *, sale_id: SaleId) -> list[Bucket]:
+    return await store.buckets(conn, sale_id)
+
+
+async def live_buckets(conn: Conn) -> list[Bucket]:
+    """Buckets whose claims Redis still decides: of every armed, open, paused or unsettled sale,
+    and of settled ones until they are retired.
+    """
+    return await store.live_buckets(conn)
+
+
+async def hold_bucket_shared(conn: Conn, *, number: int) -> tuple[Bucket, bool]:
+    """Hold a bucket's row while its books change. Also says whether its sale is settled."""
+    found = await store.hold_shared(conn, number)
+    if found is None:
+        raise NoSuchSale(bucket=number)
+    return found, await store.is_settled(conn, found.sale_id)
+
+
+async def hold_bucket_alone(conn: Conn, *, number: int) -> Bucket:
+    """Hold a bucket's row while its books are recomputed: nobody changes them meanwhile."""
+    found = await store.hold_alone(conn, number)
+    if found is None:
+        raise NoSuchSale(bucket=number)
+    return found
+
+
+async def book(conn: Conn, entries: Iterable[Entry]) -> None:
+    """Add to the books, one row per allotment. The caller holds the buckets' rows shared.
+
+    Raises Unaccounted for an allotment that does not exist. A breach of `never_oversold` comes
+    as asyncpg's CheckViolationError: the database itself refuses unit quota + 1.
+    """
+    summed: dict[tuple[int, int], list[int]] = {}
+    for entry in entries:
+        figures = summed.setdefault((entry.bucket, entry.sku_id), [0, 0, 0, 0])
+        for index, amount in enumerate((entry.sold, entry.released, entry.dead, entry.returned)):
+            figures[index] += amount
+    rows = [(*where, *figures) for where, figures in summed.items()]
+    if await store.book(conn, rows) != len(rows):
+        raise Unaccounted(f"an allotment is missing among {sorted(summed)}")
+
+
+async def cursors(conn: Conn, *, bucket: int) -> dict[int, str]:
+    """How far each epoch of a bucket has been written down."""
+    return await store.cursors(conn, bucket)
+
+
+async def advance(conn: Conn, *, bucket: int, epoch: int, source: str, target: str) -> bool:
+    """Move the cursor, if it still stands at `source` and the epoch has not ended."""
+    return await store.advance(conn, bucket, epoch, source, target)
+
+
+async def begin_epoch(conn: Conn, held: Bucket, *, epoch: int, token: str) -> Bucket:
+    """End a bucket's epoch where its cursor stands and begin another. The caller holds it alone."""
+    assert epoch > held.epoch
+    await store.end_cursor(conn, held.number, held.epoch)
+    await store.insert_cursor(conn, held.number, epoch, FIRST_POSITION)
+    await store.begin_epoch(conn, held.number, epoch, token)
+    await store.forget_releases(conn, held.number)
+    return await bucket(conn, number=held.number)
+
+
+async def admit(conn: Conn, held: Bucket, *, run_id: str) -> None:
+    """Trust one Redis process with a bucket, and no other. The caller holds the bucket alone."""
+    await store.admit(conn, held.number, run_id)
+
+
+async def fence(conn: Conn, *, number: int, reason: str) -> bool:
+    """Trust no process with a bucket until it is rebuilt. False when it was fenced already."""
+    return await store.fence(conn, number, reason)
+
+
+async def books(conn: Conn, *, sale_id: SaleId) -> list[BucketBooks]:
+    """Everything Postgres knows of a sale's units. Consistent inside `kit.db.snapshot`."""
+    found = await store.buckets(conn, sale_id)
+    by_bucket: dict[int, list[Allotment]] = {bucket.number: [] for bucket in found}
+    for allotment in await store.allotments(conn, list(by_bucket)):
+        by_bucket[allotment.bucket].append(allotment)
+    return [
+        BucketBooks(
+            bucket,
+            (await store.cursors(conn, bucket.number))[bucket.epoch],
+            by_bucket[bucket.number],
+        )
+        for bucket in found
+    ]
+
+
+async def settle(conn: Conn, sale: Sale) -> dict[int, int]:
+    """Return what was not sold: SKU -> units. The caller holds every bucket alone, all drained.
+
+    From here on a cancelled order's units go back to stock, no longer to Redis.
+    """
+    assert sale.state == State.CLOSED
+    units = await store.return_unsold(conn, sale.id)
+    if not await store.settle(conn, sale.id):
+        raise IllegalMove("The sale is settled already.", source=sale.state, target="settled")
+    return units
+
+
+async def bury(
+    conn: Conn,
+    *,
+    bucket: int,
+    epoch: int,
+    position: str,
+    record: bytes,
+    reason: str,
+    sku_id: int | None,
+    member_id: int | None,
+    quantity: int,
+) -> None:
+    """Set a claim aside that cannot be trusted, for a person to decide."""
+    await store.bury(conn, bucket, epoch, position, record, reason, sku_id, member_id, quantity)
+
+
+async def dead_letters(conn: Conn, *, page_max: int) -> list[DeadLetter]:
+    """Undecided ones, oldest first."""
+    return await store.dead_letters(conn, page_max)
+
+
+async def decide(conn: Conn, *, letter_id: int, decision: str) -> DeadLetter:
+    letter = await store.decide(conn, letter_id, decision)
+    if letter is None:
+        raise NoSuchDeadLetter(letter_id=letter_id)
+    return letter
+
+
+async def record_audit(
+    conn: Conn, *, sale_id: SaleId, drift: int, backlog: int, problem: str | None
+) -> None:
+    await store.record_audit(conn, sale_id, drift, backlog, problem)
+
+
+async def audits(conn: Conn) -> list[Audit]:
+    """The last audit of every sale that is not retired."""
+    return await store.audits(conn)

@@ -1,0 +1,20 @@
+from enum import StrEnum
+
+
+class State(StrEnum):
+    PLANNED = "planned"
+    ARMED = "armed"
+    OPEN = "open"
+    PAUSED = "paused"
+    CLOSED = "closed"
+    RETIRED = "retired"
+
+
+MOVES: dict[State, frozenset[State]] = {
+    State.PLANNED: frozenset({State.ARMED}),
+    State.ARMED: frozenset({State.OPEN, State.PAUSED, State.CLOSED}),
+    State.OPEN: frozenset({State.PAUSED, State.CLOSED}),
+    State.PAUSED: frozenset({State.OPEN, State.CLOSED}),
+    State.CLOSED: frozenset({State.RETIRED}),
+    State.RETIRED: frozenset(),
+}

@@ -1,0 +1,368 @@
+from collections.abc import Sequence
+from datetime import datetime
+
+from core.kit.db import Conn, many, one
+
+from .model import Allotment, Audit, Bucket, BucketNumber, DeadLetter, Item, Sale, SaleId
+
+INSERT = """
+    INSERT INTO sales.sales (name, state, starts_at, ends_at, hold_s, shadow)
+    VALUES ($1, 'planned', $2, $3, $4, $5) RETURNING id
+"""
+
+
+async def insert(
+    conn: Conn, name: str, starts_at: datetime, ends_at: datetime, hold_s: int, shadow: bool
+) -> SaleId:
+    return await conn.fetchval(INSERT, name, starts_at, ends_at, hold_s, shadow)
+
+
+INSERT_ITEMS = """
+    INSERT INTO sales.items (sale_id, sku_id, price_minor, currency, member_limit, quota)
+    SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::int[], $6::bigint[])
+"""
+
+
+async def insert_items(conn: Conn, sale_id: SaleId, items: Sequence[Item]) -> None:
+    await conn.execute(
+        INSERT_ITEMS,
+        sale_id,
+        [item.sku_id for item in items],
+        [item.price_minor for item in items],
+        [item.currency for item in items],
+        [item.member_limit for item in items],
+        [item.quota for item in items],
+    )
+
+
+FIND = """ -- -> Sale
+    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, settled_at
+      FROM sales.sales WHERE id = $1
+"""
+
+
+async def find(conn: Conn, sale_id: SaleId) -> Sale | None:
+    return one(Sale, await conn.fetchrow(FIND, sale_id))
+
+
+LISTING = """ -- -> Sale
+    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, settled_at
+      FROM sales.sales WHERE NOT shadow AND ($1::bigint IS NULL OR id < $1)
+     ORDER BY id DESC LIMIT $2
+"""
+
+
+async def listing(conn: Conn, before: SaleId | None, page_max: int) -> list[Sale]:
+    return many(Sale, await conn.fetch(LISTING, before, page_max))
+
+
+ITEMS = """ -- -> Item
+    SELECT sale_id, sku_id, price_minor, currency, member_limit, quota
+      FROM sales.items WHERE sale_id = $1 ORDER BY sku_id
+"""
+
+
+async def items(conn: Conn, sale_id: SaleId) -> list[Item]:
+    return many(Item, await conn.fetch(ITEMS, sale_id))
+
+
+# Names the state we read, so a racing mover makes this match nothing.
+MOVE = "UPDATE sales.sales SET state = $3 WHERE id = $1 AND state = $2 RETURNING true"
+
+
+async def move(conn: Conn, sale_id: SaleId, source: str, target: str) -> bool:
+    return await conn.fetchval(MOVE, sale_id, source, target) or False
+
+
+DUE_TO_OPEN = """ -- -> Sale
+    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, settled_at
+      FROM sales.sales WHERE state = 'armed' AND starts_at <= now() AND ends_at > now()
+"""
+
+
+async def due_to_open(conn: Conn) -> list[Sale]:
+    return many(Sale, await conn.fetch(DUE_TO_OPEN))
+
+
+DUE_TO_CLOSE = """ -- -> Sale
+    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, settled_at
+      FROM sales.sales WHERE state IN ('armed', 'open', 'paused') AND ends_at <= now()
+"""
+
+
+async def due_to_close(conn: Conn) -> list[Sale]:
+    return many(Sale, await conn.fetch(DUE_TO_CLOSE))
+
+
+INSERT_BUCKET = """
+    INSERT INTO sales.buckets (sale_id, position, epoch, token) VALUES ($1, $2, $3, $4)
+ RETURNING number
+"""
+
+
+async def insert_bucket(
+    conn: Conn, sale_id: SaleId, position: int, epoch: int, token: str
+) -> BucketNumber:
+    return await conn.fetchval(INSERT_BUCKET, sale_id, position, epoch, token)
+
+
+ALLOT = """
+    INSERT INTO sales.allotments (bucket, sku_id, quota)
+    SELECT $2, sku_id, CASE WHEN $3 THEN quota ELSE 0 END FROM sales.items WHERE sale_id = $1
+"""
+
+
+async def allot(conn: Conn, sale_id: SaleId, bucket: BucketNumber, *, whole: bool) -> None:
+    await conn.execute(ALLOT, sale_id, bucket, whole)
+
+
+BUCKET = """ -- -> Bucket
+    SELECT number, sale_id, position, epoch, token, run_id, fence_reason
+      FROM sales.buckets WHERE number = $1
+"""
+
+
+async def bucket(conn: Conn, number: int) -> Bucket | None:
+    return one(Bucket, await conn.fetchrow(BUCKET, number))
+
+
+BUCKETS = """ -- -> Bucket
+    SELECT number, sale_id, position, epoch, token, run_id, fence_reason
+      FROM sales.buckets WHERE sale_id = $1 ORDER BY position
+"""
+
+
+async def buckets(conn: Conn, sale_id: SaleId) -> list[Bucket]:
+    return many(Bucket, await conn.fetch(BUCKETS, sale_id))
+
+
+LIVE_BUCKETS = """ -- -> Bucket
+    SELECT number, sale_id, position, epoch, token, run_id, fence_reason
+      FROM sales.buckets JOIN sales.sales ON sales.id = sale_id
+     WHERE state IN ('armed', 'open', 'paused', 'closed') ORDER BY number
+"""
+
+
+async def live_buckets(conn: Conn) -> list[Bucket]:
+    return many(Bucket, await conn.fetch(LIVE_BUCKETS))
+
+
+HOLD_SHARED = """ -- -> Bucket
+    SELECT number, sale_id, position, epoch, token, run_id, fence_reason
+      FROM sales.buckets WHERE number = $1 FOR SHARE
+"""
+
+
+async def hold_shared(conn: Conn, number: int) -> Bucket | None:
+    return one(Bucket, await conn.fetchrow(HOLD_SHARED, number))
+
+
+HOLD_ALONE = """ -- -> Bucket
+    SELECT number, sale_id, position, epoch, token, run_id, fence_reason
+      FROM sales.buckets WHERE number = $1 FOR UPDATE
+"""
+
+
+async def hold_alone(conn: Conn, number: int) -> Bucket | None:
+    return one(Bucket, await conn.fetchrow(HOLD_ALONE, number))
+
+
+IS_SETTLED = "SELECT settled_at IS NOT NULL FROM sales.sales WHERE id = $1"
+
+
+async def is_settled(conn: Conn, sale_id: SaleId) -> bool:
+    return await conn.fetchval(IS_SETTLED, sale_id) or False
+
+
+# Rows are locked in one order, so two batches that meet never wait for each other in a ring.
+BOOK = """
+    WITH wanted AS (
+        SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
+                             $6::bigint[])
+          AS t (bucket, sku_id, sold, released, dead, returned)
+    ), held AS (
+        SELECT a.bucket, a.sku_id FROM sales.allotments a JOIN wanted USING (bucket, sku_id)
+         ORDER BY a.bucket, a.sku_id FOR UPDATE OF a
+    )
+    UPDATE sales.allotments a
+       SET sold = a.sold + wanted.sold, released = a.released + wanted.released,
+           dead = a.dead + wanted.dead, returned = a.returned + wanted.returned
+      FROM wanted JOIN held USING (bucket, sku_id)
+     WHERE a.bucket = wanted.bucket AND a.sku_id = wanted.sku_id
+"""
+
+
+async def book(conn: Conn, rows: Sequence[tuple[int, ...]]) -> int:
+    """Returns how many allotments changed."""
+    if not rows:
+        return 0
+    status = await conn.execute(BOOK, *map(list, zip(*rows, strict=True)))
+    return int(status.rpartition(" ")[2])
+
+
+ALLOTMENTS = """ -- -> Allotment
+    SELECT bucket, sku_id, quota, sold, released, dead, returned
+      FROM sales.allotments WHERE bucket = ANY($1::int[]) ORDER BY bucket, sku_id
+"""
+
+
+async def allotments(conn: Conn, numbers: Sequence[int]) -> list[Allotment]:
+    return many(Allotment, await conn.fetch(ALLOTMENTS, numbers))
+
+
+CURSORS = "SELECT epoch, position FROM sales.cursors WHERE bucket = $1"
+
+
+async def cursors(conn: Conn, bucket: int) -> dict[int, str]:
+    return {row["epoch"]: row["position"] for row in await conn.fetch(CURSORS, bucket)}
+
+
+INSERT_CURSOR = "INSERT INTO sales.cursors (bucket, epoch, position) VALUES ($1, $2, $3)"
+
+
+async def insert_cursor(conn: Conn, bucket: int, epoch: int, position: str) -> None:
+    await conn.execute(INSERT_CURSOR, bucket, epoch, position)
+
+
+# No row means that another writer went on: whoever reads this drops its batch.
+ADVANCE = """
+    UPDATE sales.cursors SET position = $4
+     WHERE bucket = $1 AND epoch = $2 AND position = $3 AND NOT ended RETURNING true
+"""
+
+
+async def advance(conn: Conn, bucket: int, epoch: int, source: str, target: str) -> bool:
+    return await conn.fetchval(ADVANCE, bucket, epoch, source, target) or False
+
+
+END_CURSOR = "UPDATE sales.cursors SET ended = true WHERE bucket = $1 AND epoch = $2"
+
+
+async def end_cursor(conn: Conn, bucket: int, epoch: int) -> None:
+    await conn.execute(END_CURSOR, bucket, epoch)
+
+
+BEGIN_EPOCH = """
+    UPDATE sales.buckets SET epoch = $2, token = $3, run_id = NULL, fence_reason = NULL
+     WHERE number = $1
+"""
+
+
+async def begin_epoch(conn: Conn, number: int, epoch: int, token: str) -> None:
+    await conn.execute(BEGIN_EPOCH, number, epoch, token)
+
+
+FORGET_RELEASES = "UPDATE sales.allotments SET released = 0 WHERE bucket = $1"
+
+
+async def forget_releases(conn: Conn, number: int) -> None:
+    await conn.execute(FORGET_RELEASES, number)
+
+
+ADMIT = "UPDATE sales.buckets SET run_id = $2, fence_reason = NULL WHERE number = $1"
+
+
+async def admit(conn: Conn, number: int, run_id: str) -> None:
+    await conn.execute(ADMIT, number, run_id)
+
+
+FENCE = """
+    UPDATE sales.buckets SET run_id = NULL, fence_reason = $2
+     WHERE number = $1 AND fence_reason IS NULL RETURNING true
+"""
+
+
+async def fence(conn: Conn, number: int, reason: str) -> bool:
+    return await conn.fetchval(FENCE, number, reason) or False
+
+
+RETURN_UNSOLD = """
+    UPDATE sales.allotments a SET returned = quota - sold - dead, released = 0
+      FROM sales.buckets b WHERE b.number = a.bucket AND b.sale_id = $1
+ RETURNING a.sku_id, a.returned
+"""
+
+
+async def return_unsold(conn: Conn, sale_id: SaleId) -> dict[int, int]:
+    units: dict[int, int] = {}
+    for row in await conn.fetch(RETURN_UNSOLD, sale_id):
+        units[row["sku_id"]] = units.get(row["sku_id"], 0) + row["returned"]
+    return {sku_id: quantity for sku_id, quantity in units.items() if quantity}
+
+
+SETTLE = """
+    UPDATE sales.sales SET settled_at = now()
+     WHERE id = $1 AND state = 'closed' AND settled_at IS NULL RETURNING true
+"""
+
+
+async def settle(conn: Conn, sale_id: SaleId) -> bool:
+    return await conn.fetchval(SETTLE, sale_id) or False
+
+
+BURY = """
+    INSERT INTO sales.dead_letters
+           (bucket, epoch, position, record, reason, sku_id, member_id, quantity)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+"""
+
+
+async def bury(
+    conn: Conn,
+    bucket: int,
+    epoch: int,
+    position: str,
+    record: bytes,
+    reason: str,
+    sku_id: int | None,
+    member_id: int | None,
+    quantity: int,
+) -> None:
+    await conn.execute(BURY, bucket, epoch, position, record, reason, sku_id, member_id, quantity)
+
+
+DEAD_LETTERS = """ -- -> DeadLetter
+    SELECT id, bucket, epoch, position, record, reason, sku_id, member_id, quantity, found_at,
+           decision
+      FROM sales.dead_letters WHERE decided_at IS NULL ORDER BY id LIMIT $1
+"""
+
+
+async def dead_letters(conn: Conn, page_max: int) -> list[DeadLetter]:
+    return many(DeadLetter, await conn.fetch(DEAD_LETTERS, page_max))
+
+
+DECIDE = """ -- -> DeadLetter
+    UPDATE sales.dead_letters SET decided_at = now(), decision = $2
+     WHERE id = $1 AND decided_at IS NULL
+ RETURNING id, bucket, epoch, position, record, reason, sku_id, member_id, quantity, found_at,
+           decision
+"""
+
+
+async def decide(conn: Conn, letter_id: int, decision: str) -> DeadLetter | None:
+    return one(DeadLetter, await conn.fetchrow(DECIDE, letter_id, decision))
+
+
+RECORD_AUDIT = """
+    INSERT INTO sales.audits (sale_id, drift, backlog, problem) VALUES ($1, $2, $3, $4)
+    ON CONFLICT (sale_id) DO UPDATE
+       SET audited_at = now(), drift = excluded.drift, backlog = excluded.backlog,
+           problem = excluded.problem
+"""
+
+
+async def record_audit(
+    conn: Conn, sale_id: SaleId, drift: int, backlog: int, problem: str | None
+) -> None:
+    await conn.execute(RECORD_AUDIT, sale_id, drift, backlog, problem)
+
+
+AUDITS = """ -- -> Audit
+    SELECT sale_id, extract(epoch FROM now() - audited_at)::float8 AS age_s, drift, backlog, problem
+      FROM sales.audits JOIN sales.sales ON id = sale_id WHERE state <> 'retired'
+"""
+
+
+async def audits(conn: Conn) -> list[Audit]:
+    return many(Audit, await conn.fetch(AUDITS))
