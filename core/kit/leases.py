@@ -1,4 +1,4 @@
-"""Leases: one holder per role, by Postgres' clock. Only a saving of work, never a proof of being alone."""
+"""Leases: one holder per role, by Postgres' clock. They save work; they never prove being alone."""
 
 from core.kit.db import Conn
 

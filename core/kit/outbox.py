@@ -15,6 +15,10 @@ ATTEMPTS_MAX = 50
 DELAY_MAX_S = 30.0
 
 
+class TryLater(Exception):
+    """What a handler raises when its time has not come: no failure, the message stays."""
+
+
 class Message(msgspec.Struct, frozen=True):
     id: int
     topic: str
@@ -54,7 +58,8 @@ async def done(conn: Conn, ids: Sequence[int]) -> None:
 
 LATER = """
     UPDATE kit.outbox
-       SET error = $2, due_at = now() + make_interval(secs => least($3, 0.2 * 2 ^ least(attempts, 20))),
+       SET error = $2,
+           due_at = now() + make_interval(secs => least($3, 0.2 * 2 ^ least(attempts, 20))),
            parked_at = CASE WHEN attempts >= $4 THEN now() END
      WHERE id = ANY($1::bigint[])
 """

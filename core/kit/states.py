@@ -6,7 +6,6 @@ from typing import TypeVar
 
 from core.kit.refusal import Kind, Refusal
 
-
 State = TypeVar("State", bound=StrEnum)
 
 

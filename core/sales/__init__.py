@@ -1,9 +1,9 @@
-"""Sales: a flash sale's plan, its life, and its books: what of each quota is sold, released, dead or returned.
+"""Sales: a flash sale's plan, its life, and its books: sold, released, dead, returned.
 
 Owns    schema `sales`
 States  see `states.MOVES`
-Words   a bucket is the part of a sale that one Redis script call decides; an allotment is the part of a
-        SKU's quota that stands in a bucket; an epoch is one loading of a bucket into Redis
+Words   a bucket is the part of a sale that one Redis script call decides; an allotment is the
+        part of a SKU's quota that stands in a bucket; an epoch is one loading of a bucket
 """
 
 from .model import (
