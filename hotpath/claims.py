@@ -1,0 +1,174 @@
+"""What a claim is, how it is written down, and what can come of it.
+
+A claim's facts are the text `1,<epoch>,<member>,<sku>,<quantity>,<key id>,<crc>`, where 1 is the
+version of this format. The stream keeps `<facts>,<key>`, the answers keep `<position>,<facts>`;
+the CRC covers the key as well, because Redis loads a flipped byte in silence.
+"""
+
+import enum
+import re
+from zlib import crc32
+
+import msgspec
+
+QUANTITY_MAX = 1_000_000
+KEY_MAX = 64
+EPOCH_MAX = 255
+ID_MAX = 2**63 - 1
+
+# By these words Redis, or our script, says that it refused before the first write.
+CERTAIN_ERRORS = frozenset(
+    {"EPOCH", "CLAIM", "LOADING", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "CLUSTERDOWN"}
+    | {"NOAUTH", "BUSY"}
+)
+
+
+class Claim(msgspec.Struct, frozen=True, gc=False):
+    """One member's wish for units of one SKU. `key` is the idempotency key."""
+
+    sale_id: int
+    member_id: int
+    key: str
+    sku_id: int
+    quantity: int
+
+
+class BucketFacts(msgspec.Struct, frozen=True):
+    """What Postgres says of a bucket: its epoch, and the one Redis process it trusts."""
+
+    number: int
+    epoch: int
+    stamp: str
+    run_id: str
+
+
+class SaleFacts(msgspec.Struct, frozen=True):
+    """The buckets of a sale, in the order that routing counts them."""
+
+    buckets: list[BucketFacts]
+
+
+class Record(msgspec.Struct, frozen=True, gc=False):
+    """An accepted claim, as the stream keeps it."""
+
+    epoch: int
+    member_id: int
+    sku_id: int
+    quantity: int
+    key_id: int
+    key: str
+
+
+class DamagedRecord(Exception):
+    """These bytes are not a claim that we wrote."""
+
+
+class Kind(enum.IntEnum):
+    """Accepted says it is durable; unknown says it may be; all others say nothing happened."""
+
+    ACCEPTED = 1
+    KEY_REUSED = 2
+    NOT_OPEN = 3
+    NO_SUCH_SALE = 4
+    NO_SUCH_SKU = 5
+    MEMBER_LIMIT = 6
+    SOLD_OUT = 7
+    BUSY = 8
+    UNAVAILABLE = 9
+    UNKNOWN = 10
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """What came of a claim. `left` belongs to sold out, the other facts to accepted.
+
+    A repeat is accepted with the epoch, position and key id of the first time, so that its receipt
+    can be signed again byte for byte.
+    """
+
+    kind: Kind
+    bucket: int = 0
+    epoch: int = 0
+    position: str = ""
+    key_id: int = 0
+    left: int = 0
+
+
+KEY_REUSED = Verdict(Kind.KEY_REUSED)
+NOT_OPEN = Verdict(Kind.NOT_OPEN)
+NO_SUCH_SALE = Verdict(Kind.NO_SUCH_SALE)
+NO_SUCH_SKU = Verdict(Kind.NO_SUCH_SKU)
+MEMBER_LIMIT = Verdict(Kind.MEMBER_LIMIT)
+BUSY = Verdict(Kind.BUSY)
+UNAVAILABLE = Verdict(Kind.UNAVAILABLE)
+UNKNOWN = Verdict(Kind.UNKNOWN)
+# Equal to UNAVAILABLE, but an object of its own: a counter tells them apart by identity.
+DAMAGED = Verdict(Kind.UNAVAILABLE)
+
+_PLAIN = {
+    b"w": NOT_OPEN,
+    b"b": BUSY,
+    b"n": NO_SUCH_SKU,
+    b"l": MEMBER_LIMIT,
+    b"x": DAMAGED,
+}
+
+_ID = rb"([1-9][0-9]{0,18})"
+_FACTS = rb"(1,([1-9][0-9]{0,2})," + _ID + rb"," + _ID + rb",([1-9][0-9]{0,6}),([1-9][0-9]{0,8}))"
+_CRC = rb",([0-9a-f]{8})"
+_RECORD = re.compile(_FACTS + _CRC + rb",([ -~]{1,64})")
+_ANSWER = re.compile(rb"([0-9]{1,20}-[0-9]{1,20})," + _FACTS + _CRC)
+
+
+def encode_facts(claim: Claim, *, epoch: int, key_id: int) -> str:
+    head = f"1,{epoch},{claim.member_id},{claim.sku_id},{claim.quantity},{key_id}"
+    return f"{head},{crc32(f'{head},{claim.key}'.encode('ascii')):08x}"
+
+
+def decode_record(raw: bytes) -> Record:
+    """Read a stream entry's field `c`. Whatever this returns fits every bound we have."""
+    found = _RECORD.fullmatch(raw)
+    if found is None:
+        raise DamagedRecord("not the text of a claim")
+    head, epoch, member, sku, quantity, key_id, crc, key = found.groups()
+    if crc32(head + b"," + key) != int(crc, 16):
+        raise DamagedRecord("the CRC does not match")
+    record = Record(int(epoch), int(member), int(sku), int(quantity), int(key_id), key.decode())
+    if (
+        record.epoch > EPOCH_MAX
+        or record.quantity > QUANTITY_MAX
+        or record.member_id > ID_MAX
+        or record.sku_id > ID_MAX
+    ):
+        raise DamagedRecord("a number is out of bounds")
+    return record
+
+
+def read_answer(answer: bytes, claim: Claim, bucket: BucketFacts, *, key_id: int) -> Verdict:
+    """Read the script's answer to one claim, which was sent with this bucket's facts and key id."""
+    if answer.startswith(b"+"):
+        position = answer[1:].decode("ascii")
+        return Verdict(Kind.ACCEPTED, bucket.number, bucket.epoch, position, key_id)
+    if answer.startswith(b"="):
+        return _read_repeat(answer[1:], claim, bucket)
+    if answer.startswith(b"s") and answer[1:].isdigit():
+        return Verdict(Kind.SOLD_OUT, bucket.number, left=int(answer[1:]))
+    return _PLAIN.get(answer, UNKNOWN)
+
+
+def _read_repeat(answer: bytes, claim: Claim, bucket: BucketFacts) -> Verdict:
+    found = _ANSWER.fullmatch(answer)
+    if found is None:
+        return DAMAGED
+    position, head, epoch, member, sku, quantity, key_id, crc = found.groups()
+    if crc32(b"%b,%b" % (head, claim.key.encode("ascii"))) != int(crc, 16):
+        return DAMAGED
+    if int(member) != claim.member_id:
+        return DAMAGED
+    if int(sku) != claim.sku_id or int(quantity) != claim.quantity:
+        return KEY_REUSED
+    return Verdict(Kind.ACCEPTED, bucket.number, int(epoch), position.decode(), int(key_id))
+
+
+def read_error(message: str) -> Verdict:
+    """Read an error reply to a whole batch: did it certainly do nothing?"""
+    return UNAVAILABLE if message.split(" ", 1)[0] in CERTAIN_ERRORS else UNKNOWN

@@ -1,0 +1,197 @@
+"""The Lua scripts, the key names of a bucket, and one typed door a verb.
+
+The doors take redis-py clients, made with retries off: a command that redis-py repeats by itself
+would claim or give back twice. The gate has its own way to claim.
+"""
+
+import enum
+import hashlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from hotpath import claims
+from hotpath.claims import BucketFacts, Claim, Verdict
+
+
+class Script(msgspec.Struct, frozen=True):
+    source: str
+    sha1: str
+
+
+def _load(verb: str) -> Script:
+    source = resources.files("hotpath").joinpath(f"lua/{verb}.lua").read_text(encoding="utf-8")
+    # Redis names a script by its SHA-1; nothing is kept secret by it.
+    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+CLAIM = _load("claim")
+RELEASE = _load("release")
+BOOKS = _load("books")
+
+
+class BucketKeys:
+    """The Redis keys of one bucket. The braces keep them all on one cluster slot."""
+
+    __slots__ = (
+        "answers",
+        "back",
+        "claims",
+        "left",
+        "limits",
+        "members",
+        "returned",
+        "sale",
+    )
+
+    def __init__(self, number: int) -> None:
+        self.sale = f"sluice:{{{number}}}:sale"
+        self.left = f"sluice:{{{number}}}:left"
+        self.limits = f"sluice:{{{number}}}:limits"
+        self.members = f"sluice:{{{number}}}:members"
+        self.answers = f"sluice:{{{number}}}:answers"
+        self.claims = f"sluice:{{{number}}}:claims"
+        self.returned = f"sluice:{{{number}}}:returned"
+        self.back = f"sluice:{{{number}}}:back"
+
+    def for_claim(self) -> tuple[str, ...]:
+        return (self.sale, self.left, self.limits, self.members, self.answers, self.claims)
+
+    def for_release(self) -> tuple[str, ...]:
+        return (self.sale, self.left, self.members, self.returned, self.back)
+
+    def for_books(self) -> tuple[str, ...]:
+        return (self.sale, self.left, self.back, self.claims)
+
+    def all(self) -> tuple[str, ...]:
+        return (*self.for_claim(), self.returned, self.back)
+
+
+class Released(enum.IntEnum):
+    GIVEN_BACK = 1
+    ALREADY = 0
+    OTHER_EPOCH = -1
+    CLOSED = -2
+
+
+async def release(
+    redis: Redis,
+    keys: BucketKeys,
+    *,
+    stamp: str,
+    order_id: str,
+    sku_id: int,
+    member_id: int,
+    quantity: int,
+) -> Released:
+    """Give an order's units back. Safe to repeat after any failure."""
+    arguments = (stamp, order_id, sku_id, member_id, quantity)
+    return Released(await _run(redis, RELEASE, keys.for_release(), arguments))
+
+
+class Books(msgspec.Struct, frozen=True):
+    """One atomic look at a bucket. `stamp` and `state` are empty where Redis has no such sale."""
+
+    stamp: str
+    state: str
+    now_ms: int
+    last: str
+    deleted: str
+    left: dict[int, int]
+    back: dict[int, int]
+
+
+class DamagedBooks(Exception):
+    """A count in Redis is not a number that we wrote."""
+
+
+async def books(redis: Redis, keys: BucketKeys) -> Books:
+    stamp, state, now_ms, last, deleted, left, back = await _run(redis, BOOKS, keys.for_books(), ())
+    return Books(
+        _text(stamp),
+        _text(state),
+        now_ms,
+        _text(last),
+        _text(deleted),
+        _counts(left),
+        _counts(back),
+    )
+
+
+async def claim_now(
+    redis: Redis,
+    facts: BucketFacts,
+    wanted: Sequence[Claim],
+    *,
+    key_id: int,
+    backlog_max: int,
+) -> list[Verdict]:
+    """Claim without the gate, in one call: for journeys that claim now and then.
+
+    Every claim gets a verdict; a connection that breaks in between makes all of them unknown.
+    """
+    arguments = claim_arguments(facts, wanted, key_id=key_id, backlog_max=backlog_max)
+    # One held connection: redis-py never reconnects it in silence between the look and the claim.
+    async with redis.client() as held:
+        try:
+            server = await held.info("server")
+        except RedisError:
+            return [claims.UNAVAILABLE] * len(wanted)
+        if server["run_id"] != facts.run_id:
+            return [claims.UNAVAILABLE] * len(wanted)
+        try:
+            answers = await _run(held, CLAIM, BucketKeys(facts.number).for_claim(), arguments)
+        except RedisError as error:
+            return [_read_exception(error)] * len(wanted)
+    return [
+        claims.read_answer(_text(answer).encode(), claim, facts, key_id=key_id)
+        for answer, claim in zip(answers, wanted, strict=True)
+    ]
+
+
+def claim_arguments(
+    facts: BucketFacts, wanted: Sequence[Claim], *, key_id: int, backlog_max: int
+) -> list[str | int]:
+    """The ARGV of claim.lua."""
+    arguments: list[str | int] = [facts.stamp, backlog_max]
+    for claim in wanted:
+        arguments += (
+            claim.member_id,
+            claim.key,
+            claim.sku_id,
+            claim.quantity,
+            claims.encode_facts(claim, epoch=facts.epoch, key_id=key_id),
+        )
+    return arguments
+
+
+def _read_exception(error: RedisError) -> Verdict:
+    # Of an error reply redis-py keeps the first word where it knows it, else the whole text.
+    reply = str(error) if isinstance(error, ResponseError) else ""
+    return claims.read_error(error.status_code or reply)
+
+
+async def _run(
+    redis: Redis, script: Script, keys: Sequence[str], arguments: Sequence[str | int]
+) -> Any:  # noqa: ANN401 - each script returns its own shape
+    try:
+        return await redis.evalsha(script.sha1, len(keys), *keys, *arguments)
+    except NoScriptError:
+        # Nothing ran, so saying it again in full is not a repeat.
+        return await redis.eval(script.source, len(keys), *keys, *arguments)
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else value.decode("ascii", "replace")
+
+
+def _counts(flat: Sequence[bytes | str]) -> dict[int, int]:
+    try:
+        numbers = [int(_text(value)) for value in flat]
+    except ValueError:
+        raise DamagedBooks from None
+    return dict(zip(numbers[::2], numbers[1::2], strict=True))
