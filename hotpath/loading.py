@@ -1,0 +1,66 @@
+"""Typed doors to what happens around claims: loading a bucket, its state, draining its stream.
+
+The clients are redis-py's, made with retries off, as in `hotpath.scripts`.
+"""
+
+from collections.abc import Mapping
+from itertools import islice
+
+import msgspec
+from redis.asyncio import Redis
+
+from hotpath.scripts import BucketKeys, load, run
+
+BEGIN = load("begin")
+FILL = load("fill")
+STATE = load("state")
+DRAIN = load("drain")
+
+FIELDS_PER_CALL_MAX = 1_000
+
+
+class EpochMoved(Exception):
+    """Redis bears another stamp than ours: somebody loaded this bucket anew."""
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """One accepted claim, still as the bytes that the stream keeps."""
+
+    position: str
+    record: bytes
+
+
+async def begin(
+    redis: Redis, keys: BucketKeys, *, stamp: str, opens_at_ms: int, closes_at_ms: int
+) -> None:
+    """Empty a bucket and begin an epoch, or raise EpochMoved where a later one has begun."""
+    if await run(redis, BEGIN, keys.all(), (stamp, opens_at_ms, closes_at_ms)) != 1:
+        raise EpochMoved(stamp)
+
+
+async def fill(
+    redis: Redis, keys: BucketKeys, key: str, fields: Mapping[str, int | str], *, stamp: str
+) -> None:
+    """Fill one hash of a bucket between `begin` and `set_state`, or raise EpochMoved."""
+    pairs = iter(fields.items())
+    while chunk := list(islice(pairs, FIELDS_PER_CALL_MAX)):
+        arguments = [part for pair in chunk for part in pair]
+        if await run(redis, FILL, (keys.sale, key), (stamp, *arguments)) != 1:
+            raise EpochMoved(stamp)
+
+
+async def set_state(redis: Redis, keys: BucketKeys, *, stamp: str, state: str) -> None:
+    """`state` is open, paused or closed. Raises EpochMoved."""
+    if await run(redis, STATE, (keys.sale,), (stamp, state)) != 1:
+        raise EpochMoved(stamp)
+
+
+async def drain(
+    redis: Redis, keys: BucketKeys, *, stamp: str, after: str, batch_max: int
+) -> list[Drained]:
+    """Accepted claims after a position, oldest first. Raises redis' ResponseError EPOCH."""
+    flat = await run(redis, DRAIN, (keys.sale, keys.claims), (stamp, after, batch_max))
+    return [
+        Drained(position.decode("ascii"), record)
+        for position, record in zip(flat[::2], flat[1::2], strict=True)
+    ]

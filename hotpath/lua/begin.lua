@@ -1,0 +1,24 @@
+-- Begin a bucket's epoch: throw away whatever stands under its keys and let it be loaded anew.
+-- KEYS[1]  sluice:{bucket}:sale      hash    stamp, state, opens_at_ms, closes_at_ms
+-- KEYS[2]  sluice:{bucket}:left      hash    emptied
+-- KEYS[3]  sluice:{bucket}:limits    hash    emptied
+-- KEYS[4]  sluice:{bucket}:members   hash    emptied
+-- KEYS[5]  sluice:{bucket}:answers   hash    emptied
+-- KEYS[6]  sluice:{bucket}:claims    stream  emptied
+-- KEYS[7]  sluice:{bucket}:returned  set     emptied
+-- KEYS[8]  sluice:{bucket}:back      hash    emptied
+-- ARGV[1]  stamp         epoch.token
+-- ARGV[2]  opens at      ms
+-- ARGV[3]  closes at     ms
+-- RETURNS  1 begun, 0 this epoch or a later one stands there already
+
+local function epoch(stamp)
+    return tonumber(stamp:match('^(%d+)%.') or 0)
+end
+
+if epoch(redis.call('HGET', KEYS[1], 'stamp') or '') >= epoch(ARGV[1]) then
+    return 0
+end
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+redis.call('HSET', KEYS[1], 'stamp', ARGV[1], 'state', 'loading', 'opens_at_ms', ARGV[2], 'closes_at_ms', ARGV[3])
+return 1
