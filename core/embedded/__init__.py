@@ -1,0 +1,45 @@
+"""Embedded servers: what `sluice dev` and the tests start, watch and stop.
+
+Owns    the folder SLUICE_HOME. A production install needs none of this.
+"""
+
+from .aof import DamagedLog
+from .child import Child, CouldNotStart
+from .home import (
+    AnotherRuns,
+    Keys,
+    NoPort,
+    Services,
+    announce,
+    free_port,
+    is_free,
+    keys,
+    owned,
+    remembered_port,
+    running,
+)
+from .postgres import Postgres
+from .redis import Redis
+from .supervisor import Program, Stopped, Supervisor
+
+__all__ = [
+    "AnotherRuns",
+    "Child",
+    "CouldNotStart",
+    "DamagedLog",
+    "Keys",
+    "NoPort",
+    "Postgres",
+    "Program",
+    "Redis",
+    "Services",
+    "Stopped",
+    "Supervisor",
+    "announce",
+    "free_port",
+    "is_free",
+    "keys",
+    "owned",
+    "remembered_port",
+    "running",
+]
