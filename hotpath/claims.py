@@ -19,7 +19,7 @@ ID_MAX = 2**63 - 1
 # By these words Redis, or our script, says that it refused before the first write.
 CERTAIN_ERRORS = frozenset(
     {"EPOCH", "CLAIM", "LOADING", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "CLUSTERDOWN"}
-    | {"NOAUTH", "BUSY"}
+    | {"NOAUTH", "BUSY", "NOSCRIPT"}
 )
 
 
@@ -116,6 +116,7 @@ _ID = rb"([1-9][0-9]{0,18})"
 _FACTS = rb"(1,([1-9][0-9]{0,2})," + _ID + rb"," + _ID + rb",([1-9][0-9]{0,6}),([1-9][0-9]{0,8}))"
 _CRC = rb",([0-9a-f]{8})"
 _RECORD = re.compile(_FACTS + _CRC + rb",([ -~]{1,64})")
+_FRESH = re.compile(rb"\+[0-9]{1,20}-[0-9]{1,20}")
 _ANSWER = re.compile(rb"([0-9]{1,20}-[0-9]{1,20})," + _FACTS + _CRC)
 
 
@@ -145,7 +146,7 @@ def decode_record(raw: bytes) -> Record:
 
 def read_answer(answer: bytes, claim: Claim, bucket: BucketFacts, *, key_id: int) -> Verdict:
     """Read the script's answer to one claim, which was sent with this bucket's facts and key id."""
-    if answer.startswith(b"+"):
+    if _FRESH.fullmatch(answer):
         position = answer[1:].decode("ascii")
         return Verdict(Kind.ACCEPTED, bucket.number, bucket.epoch, position, key_id)
     if answer.startswith(b"="):

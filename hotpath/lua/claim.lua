@@ -17,9 +17,13 @@ local function is_integer(text, digits)
     return #text <= digits and (text == '0' or text:find('^[1-9]%d*$') ~= nil)
 end
 
+local function is_id(text)
+    return #text <= 19 and text:find('^[1-9]%d*$') ~= nil
+end
+
 local function is_well_formed(epoch, member, key, sku, quantity, facts)
-    return is_integer(member, 19)
-        and is_integer(sku, 19)
+    return is_id(member)
+        and is_id(sku)
         and is_integer(quantity, 7)
         and tonumber(quantity) >= 1
         and tonumber(quantity) <= 1000000

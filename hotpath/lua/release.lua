@@ -16,8 +16,12 @@ local function is_integer(text, digits)
     return #text <= digits and (text == '0' or text:find('^[1-9]%d*$') ~= nil)
 end
 
+local function is_id(text)
+    return #text <= 19 and text:find('^[1-9]%d*$') ~= nil
+end
+
 local order, sku, member, quantity = ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-if not (order:find('^[%x-]+$') and is_integer(sku, 19) and is_integer(member, 19) and is_integer(quantity, 7)) then
+if not (order:find('^[%x-]+$') and is_id(sku) and is_id(member) and is_integer(quantity, 7)) then
     return redis.error_reply('RELEASE malformed argument')
 end
 if tonumber(quantity) < 1 or tonumber(quantity) > 1000000 then
