@@ -1,0 +1,194 @@
+"""`sluice dev`: everything on this machine, from nothing to an open demo sale."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import rich_click as click
+
+from api.cli import context
+from core import embedded
+from core.settings import PREFIX, Settings, UnreadableSettings, load
+
+HANDED_DOWN = (
+    "home",
+    "database_url",
+    "redis_url",
+    "token_secret",
+    "receipt_keys",
+    "sandbox_url",
+    "sandbox_secret",
+)
+SERVERS_S_MAX = 120
+READY_S_MAX = 60
+PROBE_S_MAX = 5
+DEMO_SALE_S_MAX = 60
+OK = 200
+
+
+@click.command()
+def command() -> None:
+    """Start servers, API, workers and sandbox; migrate, seed once, and open a demo sale.
+
+    Data, keys and logs live in SLUICE_HOME; one SIGTERM or Ctrl-C stops all of it.
+    """
+    found = load()
+    if found.env == "production":
+        raise UnreadableSettings(
+            "`sluice dev` is not for SLUICE_ENV=production: use serve and work"
+        )
+    with embedded.owned(found.home_path), embedded.Supervisor(say=say) as supervisor:
+        try:
+            bring_up(found, supervisor)
+            supervisor.watch()
+        except embedded.Stopped:
+            pass
+        except embedded.CouldNotStart as failure:
+            print(failure.facts.get("last_lines", ""), file=sys.stderr)
+            raise
+        finally:
+            say("stopping")
+
+
+def bring_up(found: Settings, supervisor: embedded.Supervisor) -> None:
+    if not embedded.is_free(found.port, host=found.host):
+        raise embedded.CouldNotStart(f"port {found.port} is taken: set {PREFIX}PORT to another one")
+    postgres = start_servers(found, supervisor)
+    settings = context.settings("database_url", "redis_url")
+    environment = handed_down(settings)
+    supervisor.run(verb("migrate", settings, environment))
+    seed_once(postgres, supervisor, verb("seed", settings, environment))
+    programs = [Api(settings, environment), verb("work", settings, environment)]
+    if not found.sandbox_url:
+        programs.append(verb("sandbox", settings, environment))
+    supervisor.start(*programs, within_s=READY_S_MAX)
+    open_demo_sale(settings)
+    token = admin_token(environment)
+    say(f"ready on {settings.shop_url}")
+    say(f"console sign-in: {settings.shop_url}/console with token {token}")
+
+
+def start_servers(found: Settings, supervisor: embedded.Supervisor) -> embedded.Postgres | None:
+    """Start what the environment does not name, and tell the other verbs where it answers."""
+    home = found.home_path
+    redis_url, database_url = found.redis_url, found.database_url
+    servers: list[embedded.Child] = []
+    if not redis_url:
+        redis = embedded.Redis(
+            home / "redis", port=embedded.remembered_port(home, "redis"), log=log(home, "redis")
+        )
+        servers.append(redis)
+    postgres = None
+    if not database_url:
+        postgres = embedded.Postgres(
+            home / "postgres",
+            port=embedded.remembered_port(home, "postgres"),
+            log=log(home, "postgres"),
+        )
+        servers.append(postgres)
+    supervisor.start(*servers, within_s=SERVERS_S_MAX)
+    embedded.announce(
+        home,
+        database_url=postgres.url if postgres else database_url,
+        redis_url=redis_url or redis.url,
+        sandbox_url=found.sandbox_url
+        or f"http://127.0.0.1:{embedded.remembered_port(home, 'sandbox')}",
+        shop_url=found.shop_url,
+    )
+    return postgres
+
+
+def handed_down(settings: Settings) -> dict[str, str]:
+    """What every child is told, so that none has to look for it."""
+    told = {PREFIX + name.upper(): str(getattr(settings, name)) for name in HANDED_DOWN}
+    return {**os.environ, **told, "SLUICE_HOME": str(settings.home_path), "PYTHONUNBUFFERED": "1"}
+
+
+def verb(name: str, settings: Settings, environment: Mapping[str, str]) -> embedded.Program:
+    return embedded.Program(
+        name, argv(name), log=log(settings.home_path, name), environment=environment
+    )
+
+
+def argv(*words: str) -> list[str]:
+    return [sys.executable, "-m", "api.cli", *words]
+
+
+def log(home: Path, name: str) -> Path:
+    return home / "logs" / f"{name}.log"
+
+
+class Api(embedded.Program):
+    """The API workers: ready when /health/ready says so."""
+
+    def __init__(self, settings: Settings, environment: Mapping[str, str]) -> None:
+        home = settings.home_path
+        super().__init__("serve", argv("serve"), log=log(home, "serve"), environment=environment)
+        self.port = settings.port
+        self.host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
+
+    def ready(self) -> bool:
+        probe = HTTPConnection(self.host, self.port, timeout=PROBE_S_MAX)
+        try:
+            probe.request("GET", "/health/ready")
+            return probe.getresponse().status == OK
+        except (OSError, HTTPException):
+            return False
+        finally:
+            probe.close()
+
+
+def seed_once(
+    postgres: embedded.Postgres | None, supervisor: embedded.Supervisor, seed: embedded.Program
+) -> None:
+    """Load the demo data, and leave a mark beside the database that has it.
+
+    Somebody else's database bears no mark of ours; there `seed` itself finds what is missing.
+    """
+    mark = postgres.data / "sluice.seeded" if postgres else None
+    if mark is None or not mark.exists():
+        supervisor.run(seed)
+        if mark is not None:
+            mark.touch()
+
+
+def open_demo_sale(settings: Settings) -> None:
+    """Call `api.cli.demo.open_demo_sale(settings)`, a coroutine function, where it is written."""
+    if find_spec("api.cli.demo") is None:
+        return
+    demo = import_module("api.cli.demo")
+
+    async def within_its_time() -> None:
+        async with asyncio.timeout(DEMO_SALE_S_MAX):
+            await demo.open_demo_sale(settings)
+
+    asyncio.run(within_its_time())
+
+
+def admin_token(environment: Mapping[str, str]) -> str:
+    done = subprocess.run(  # noqa: S603  our own program
+        argv("token", "--admin"),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=READY_S_MAX,
+    )
+    if done.returncode:
+        raise embedded.CouldNotStart(
+            "`sluice token --admin` failed", last_lines=done.stderr.strip()
+        )
+    return done.stdout.strip()
+
+
+def say(what: str) -> None:
+    try:
+        print(f"sluice: {what}", flush=True)
+    except OSError:  # nobody listens any more, and the servers must be stopped all the same
+        return
