@@ -1,0 +1,168 @@
+"""The HTTP lane: uvicorn's httptools protocol, with the limits that uvicorn does not keep.
+
+A request has to be whole, headers and body, within `request_timeout_s` of its first byte; a body
+earns another second with each `body_bytes_per_s`. Time in which we do not read does not count. A
+connection that sends nothing has as long; one that idles between requests is uvicorn's to close.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+CHUNK_FRAME_BYTES_MAX = 16
+
+
+def _problem(status: HTTPStatus, slug: str, *, headers: str = "") -> bytes:
+    body = f'{{"type":"/problems/{slug}","title":"{status.phrase}","status":{status.value}}}'
+    return (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+        f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\n"
+        f"{headers}connection: close\r\n\r\n{body}"
+    ).encode("ascii")
+
+
+MALFORMED = _problem(HTTPStatus.BAD_REQUEST, "malformed")
+HEADERS_TOO_LONG = _problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-long")
+TOO_MANY = _problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", headers="retry-after: 1\r\n")
+
+
+class HeadersTooLong(Exception):
+    """Leaves the parser from inside one of its callbacks."""
+
+
+class Lane(HttpToolsProtocol):
+    request_timeout_s: ClassVar[float] = 8.0
+    body_bytes_per_s: ClassVar[int] = 65_536
+    linger_s: ClassVar[float] = 1.0
+    header_bytes_max: ClassVar[int] = 32 * 1024
+    connections_max: ClassVar[int] = 10_000
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._due: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._parted = False
+        self._overhead = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._start_clock()
+        if len(self.connections) > self.connections_max:
+            # Refusing has to cost the least: no lingering.
+            self._parted = True
+            transport.write(TOO_MANY)
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._due = None
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._parted:
+            return
+        if self._due is None:
+            self._start_clock()
+        # The seam: a claim that stands whole in `data`, with nothing unanswered before it, will be
+        # parsed and answered here, without a task. Whatever is not surely a claim goes on.
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        # httptools keeps an unfinished header or trailer to itself, however long it grows. So all
+        # that is no body counts, but for a request's first read, which is bounded by itself.
+        self._overhead += len(data)
+        super().data_received(data)
+        if self._overhead > self.header_bytes_max and self._due is not None and not self._parted:
+            self._refuse(HEADERS_TOO_LONG)
+
+    def on_message_begin(self) -> None:
+        self._overhead = 0
+        if self._due is None:
+            self._start_clock()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > self.header_bytes_max:
+            self._refuse(HEADERS_TOO_LONG)
+            raise HeadersTooLong
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._overhead -= len(body) + CHUNK_FRAME_BYTES_MAX
+        if self._due is not None:
+            self._due += len(body) / self.body_bytes_per_s
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._due = None
+        super().on_message_complete()
+        if self.cycle is not None and self.cycle.response_complete:
+            # Answered before it was whole: the last bytes stopped uvicorn's own idle timer.
+            self._start_clock()
+
+    def send_400_response(self, msg: str) -> None:
+        """Override uvicorn's plain text, and its habit of overtaking earlier answers."""
+        del msg
+        if not self._parted:
+            self._refuse(MALFORMED)
+
+    def _refuse(self, answer: bytes) -> None:
+        """Answer what is not a request, after all that came before it, and read no more."""
+        self._parted = True
+        cycle = self.cycle
+        if cycle is None or cycle.response_complete:
+            self._part(answer)
+        elif not cycle.more_body:
+            # Whole requests still wait: the last of them will close, and ours says nothing.
+            cycle.keep_alive = False
+            self._due = None
+        elif self.pipeline or cycle.response_started:
+            self.transport.close()
+        else:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._part(answer)
+
+    def _part(self, answer: bytes) -> None:
+        self.transport.write(answer)
+        if not self.transport.can_write_eof():
+            self.transport.close()
+            return
+        # To close on unread bytes would send a reset, which may overtake the answer.
+        self.transport.write_eof()
+        self._start_clock(self.linger_s)
+
+    def _start_clock(self, timeout_s: float | None = None) -> None:
+        self._due = self.loop.time() + (timeout_s or self.request_timeout_s)
+        if self._timer is None or self._timer.when() > self._due:
+            self._set_timer(self._due)
+
+    def _set_timer(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_at(due, self._check_clock)
+
+    def _check_clock(self) -> None:
+        # One timer runs on through many requests: to start and stop it for each would cost more.
+        self._timer = None
+        if self._due is None:
+            return
+        now = self.loop.time()
+        if self._due > now:
+            self._set_timer(self._due)
+        elif self.flow.read_paused:
+            self._start_clock()
+        else:
+            self.transport.abort()
