@@ -1,0 +1,72 @@
+# ruff: noqa: RUF001  Chinese has its own punctuation.
+"""What a person reads, in English and Simplified Chinese.
+
+A refusal's docstring is its English title; this table holds the Chinese ones, by slug. A test
+holds the table against every refusal there is.
+"""
+
+from typing import Literal
+
+Language = Literal["en", "zh"]
+
+QUALITY_MAX = 1.0
+
+ZH = {
+    "bad-receipt": "这不是我们签发的凭证。",
+    "body-too-large": "请求内容过大。",
+    "busy": "抢购人数过多，暂时无法处理。尚未扣购，请稍后重试。",
+    "channel-unavailable": "该支付渠道暂不可用。",
+    "could-not-start": "程序未能启动。",
+    "forbidden": "您无权执行此操作。",
+    "forged": "签名不正确。",
+    "illegal-move": "当前状态不允许此操作。",
+    "internal-error": "服务器内部出错，我们已记录此问题。",
+    "invalid-value": "请求中有不符合要求的值。",
+    "key-reused": "该幂等键已用于另一份内容不同的请求。",
+    "malformed-body": "请求内容不是合法的 JSON。",
+    "malformed-key": "需要且仅需要一个 Idempotency-Key 请求头，由 1 到 64 个可见 ASCII 字符组成。",
+    "malformed-request": "请求格式有误。",
+    "member-limit": "超过每位会员的限购数量。",
+    "method-not-allowed": "该地址不支持此请求方法。",
+    "no-such-dead-letter": "没有这条待处理记录，或已有人处理。",
+    "no-such-order": "没有这个订单。",
+    "no-such-page": "没有这个页面。",
+    "no-such-payment": "没有这笔支付。",
+    "no-such-problem": "没有这类问题。",
+    "no-such-sale": "没有这场活动。",
+    "no-such-sku": "没有这个商品规格。",
+    "not-ready": "还有前置步骤尚未完成，详见说明。",
+    "not-yet-written": "订单已受理且不会丢失，正在写入，请稍后再查。",
+    "outcome-unknown": "暂时无法确认是否购买成功。请用同一个幂等键重试以获知结果。",
+    "out-of-stock": "库存不足。",
+    "sale-fenced": "活动暂停，正在核对账目。尚未扣购，请稍后重试。",
+    "sale-not-open": "活动未在进行中。",
+    "slow-body": "请求内容发送过慢。",
+    "sold-out": "库存不足，已售罄。",
+    "too-many-watchers": "同时观看的人数过多，请稍后重试。",
+    "unauthenticated": "请先登录：缺少令牌，或令牌已失效。",
+    "unavailable": "服务暂时无法连接，请稍后重试。",
+    "unsupported-media-type": "请求内容必须是 application/json。",
+}
+
+
+def language(accepted: str) -> Language:
+    """Choose by an Accept-Language header. English, unless Chinese is liked better."""
+    liked = {"en": 0.0, "zh": 0.0}
+    for part in accepted.split(",")[:20]:
+        tag, _, parameters = part.strip().lower().partition(";")
+        primary = tag.strip().partition("-")[0]
+        if primary in liked:
+            liked[primary] = max(liked[primary], _quality(parameters))
+    return "zh" if liked["zh"] > liked["en"] else "en"
+
+
+def _quality(parameters: str) -> float:
+    name, _, value = parameters.strip().partition("=")
+    if name.strip() != "q":
+        return QUALITY_MAX
+    try:
+        quality = float(value)
+    except ValueError:
+        return 0.0
+    return quality if 0 <= quality <= QUALITY_MAX else 0.0
