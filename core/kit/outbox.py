@@ -70,6 +70,17 @@ async def later(conn: Conn, ids: Sequence[int], *, error: str) -> None:
     await conn.execute(LATER, ids, error[:500], DELAY_MAX_S, ATTEMPTS_MAX)
 
 
+IS_WAITING = """
+    SELECT EXISTS (SELECT FROM kit.outbox
+                    WHERE topic = $1 AND payload @> $2 AND parked_at IS NULL)
+"""
+
+
+async def is_waiting(conn: Conn, topic: str, payload: object) -> bool:
+    """Tell whether a message still waits whose payload contains this one. Reads the whole topic."""
+    return await conn.fetchval(IS_WAITING, topic, payload) or False
+
+
 COUNT = """
     SELECT count(*) FILTER (WHERE parked_at IS NULL) AS waiting,
            count(*) FILTER (WHERE parked_at IS NOT NULL) AS parked

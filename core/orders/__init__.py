@@ -4,6 +4,8 @@ Owns    schema `orders`
 States  see `states.MOVES`
 """
 
+from core.kit.states import IllegalMove
+
 from .model import Expired, NewOrder, NoSuchOrder, NotYetWritten, Order, OrderId, Written
 from .service import (
     expire,
@@ -20,6 +22,7 @@ from .states import MOVES, State
 __all__ = [
     "MOVES",
     "Expired",
+    "IllegalMove",
     "NewOrder",
     "NoSuchOrder",
     "NotYetWritten",

@@ -1,0 +1,140 @@
+"""Money came for an order that was cancelled before: claim anew, or send the money back.
+
+Each delivery does what is possible by now and says "later" until the rest is. Whatever instant it
+is killed at, the next delivery finds by the claim's key where things stand.
+"""
+
+import msgspec
+from redis.asyncio import Redis
+
+from core import orders, payments, sales
+from core.flows import give_back
+from core.kit import db, outbox
+from core.kit.outbox import TryLater
+from hotpath import scripts
+from hotpath.claims import BucketFacts, Claim, Kind, Verdict
+from hotpath.receipts import Keyring
+
+TOPIC = "payments.late"
+
+REASONS = {
+    Kind.SOLD_OUT: "sold-out",
+    Kind.MEMBER_LIMIT: "member-limit",
+    Kind.NOT_OPEN: "sale-not-open",
+    Kind.NO_SUCH_SKU: "no-such-sku",
+}
+
+
+class Case(msgspec.Struct, frozen=True):
+    """What is known, all of one instant. `second` is the order placed anew, once it is written."""
+
+    payment: payments.Payment
+    first: orders.Order
+    second: orders.Order | None
+    bucket: sales.Bucket
+    is_settled: bool
+    is_still_holding: bool
+
+
+async def settle_late(
+    pool: db.Pool, redis: Redis, keyring: Keyring, payload: object, *, backlog_max: int
+) -> None:
+    """Handle one message. Raises TryLater until it is done; safe to repeat after any failure."""
+    due = msgspec.convert(payload, payments.Due)
+    case = await _look(pool, due.payment_id)
+    if case is None:
+        return
+    if case.second is not None:
+        await _keep(pool, case.payment, case.second.id)
+        return
+    if case.is_settled:
+        await _send_back(pool, case.payment, reason=REASONS[Kind.NOT_OPEN])
+        return
+    if case.is_still_holding:
+        raise TryLater("the first order's units are still on their way back")
+    verdict = await _claim(redis, keyring, case, backlog_max=backlog_max)
+    if verdict.kind in REASONS:
+        await _send_back(pool, case.payment, reason=REASONS[verdict.kind])
+        return
+    raise TryLater(f"the claim is {verdict.kind.name.lower()}; its order is not written yet")
+
+
+async def _look(pool: db.Pool, payment_id: payments.PaymentId) -> Case | None:
+    """Look at one instant: a settled sale is drained, so what is not written then never will be."""
+    async with db.snapshot(pool) as conn:
+        payment = await payments.find(conn, payment_id=payment_id)
+        if not _is_open(payment):
+            return None
+        first = await orders.find(conn, order_id=orders.OrderId(payment.first_order_id))
+        second = await orders.find_by_key(
+            conn, sale_id=first.sale_id, member_id=first.member_id, key=_key(payment.id)
+        )
+        bucket = await sales.bucket(conn, number=sales.BucketNumber(first.bucket))
+        sale = await sales.find(conn, sale_id=bucket.sale_id)
+        # Its units are what a late payer most likely gets, and they count against the limit.
+        holding = await outbox.is_waiting(conn, give_back.TOPIC, {"order_id": first.id})
+        return Case(payment, first, second, bucket, sale.settled_at is not None, holding)
+
+
+async def _claim(redis: Redis, keyring: Keyring, case: Case, *, backlog_max: int) -> Verdict:
+    bucket, first = case.bucket, case.first
+    if bucket.run_id is None:
+        raise TryLater("no Redis process is admitted to the bucket")
+    facts = BucketFacts(bucket.number, bucket.epoch, bucket.stamp, bucket.run_id)
+    claim = Claim(
+        first.sale_id, first.member_id, _key(case.payment.id), first.sku_id, first.quantity
+    )
+    (verdict,) = await scripts.claim_now(
+        redis, facts, [claim], key_id=keyring.newest, backlog_max=backlog_max
+    )
+    return verdict
+
+
+async def _keep(pool: db.Pool, payment: payments.Payment, second_id: orders.OrderId) -> None:
+    """The new order is written: it takes the first one's place and the money, all at once."""
+    async with db.transaction(pool) as conn:
+        payment, others = await payments.hold_siblings(conn, payment)
+        if not _is_open(payment):
+            return
+        second = await orders.find(conn, order_id=second_id)
+        if second.state != orders.State.PENDING_PAYMENT or payments.is_kept(others):
+            # It went its own way while nobody came by here.
+            await payments.refund(conn, payment, reason=_why_not(second))
+            return
+        await _replace(conn, payment, second)
+
+
+async def _replace(conn: db.Conn, payment: payments.Payment, second: orders.Order) -> None:
+    assert second.amount_minor == payment.captured_minor
+    assert second.currency == payment.captured_currency
+    first_id = orders.OrderId(payment.first_order_id)
+    try:
+        await orders.move(conn, second, orders.State.PAID)
+    except orders.IllegalMove as error:
+        raise TryLater(str(error)) from error
+    followed = await orders.follow(conn, order_id=second.id, follows=first_id)
+    assert followed, "only this transaction names a first order"
+    await payments.move_to_order(conn, payment, order_id=second.id)
+
+
+def _why_not(second: orders.Order) -> str:
+    if second.state == orders.State.CANCELLED:
+        return second.reason or "cancelled"
+    return "rejected" if second.state == orders.State.REJECTED else "already-paid"
+
+
+async def _send_back(pool: db.Pool, payment: payments.Payment, *, reason: str) -> None:
+    async with db.transaction(pool) as conn:
+        payment, _ = await payments.hold_siblings(conn, payment)
+        if _is_open(payment):
+            await payments.refund(conn, payment, reason=reason)
+
+
+def _is_open(payment: payments.Payment) -> bool:
+    """Tell whether its money still counts for nothing: the first order is cancelled."""
+    return payment.state == payments.State.CAPTURED and payment.order_id == payment.first_order_id
+
+
+def _key(payment_id: payments.PaymentId) -> str:
+    # The space keeps it apart from every key that a client can send.
+    return f"late {payment_id}"

@@ -1,0 +1,68 @@
+"""A provider says that money came, or will not come: the payment and its order hear of it at once.
+
+One transaction: the message is noted, the payment moves, the order moves, and what has to follow
+stands in the outbox. Repeated and reordered messages therefore change nothing more.
+"""
+
+from core import orders, payments
+from core.flows import settle_late
+from core.kit import db, outbox
+
+
+async def settle_payment(pool: db.Pool, event: payments.Event) -> None:
+    """Raises payments.NoSuchPayment: money for nothing we know must not be swallowed."""
+    async with db.transaction(pool) as conn:
+        payment = await payments.find(conn, payment_id=event.payment_id)
+        if payment.channel != event.channel:
+            raise payments.NoSuchPayment(payment_id=event.payment_id)
+        payment, others = await payments.hold_siblings(conn, payment)
+        if not await payments.record(conn, event):
+            return
+        if event.kind == payments.EventKind.CAPTURED:
+            await _captured(conn, payment, others, event)
+        if event.kind == payments.EventKind.DECLINED and payment.state == payments.State.STARTED:
+            await payments.fail(conn, payment, reason="declined")
+
+
+async def _captured(
+    conn: db.Conn,
+    payment: payments.Payment,
+    others: list[payments.Payment],
+    event: payments.Event,
+) -> None:
+    if payment.state not in {payments.State.STARTED, payments.State.FAILED}:
+        return
+    if event.currency != payment.currency:
+        await payments.send_back(conn, payment, event, reason="currency")
+    elif event.amount_minor != payment.amount_minor:
+        await payments.send_back(conn, payment, event, reason="amount")
+    elif payments.is_kept(others):
+        await payments.send_back(conn, payment, event, reason="already-paid")
+    elif await _pay(conn, payment):
+        await payments.capture(conn, payment, event)
+    else:
+        await _came_late(conn, payment, event)
+
+
+async def _pay(conn: db.Conn, payment: payments.Payment) -> bool:
+    """Move the order to paid, unless expiry or a cancel was there first."""
+    order = await orders.find(conn, order_id=orders.OrderId(payment.order_id))
+    assert order.amount_minor == payment.amount_minor
+    assert order.currency == payment.currency
+    if order.state != orders.State.PENDING_PAYMENT:
+        return False
+    try:
+        await orders.move(conn, order, orders.State.PAID)
+    except orders.IllegalMove:
+        return False
+    return True
+
+
+async def _came_late(conn: db.Conn, payment: payments.Payment, event: payments.Event) -> None:
+    """The order does not wait any more, and never will again."""
+    order = await orders.find(conn, order_id=orders.OrderId(payment.order_id))
+    if order.state == orders.State.CANCELLED:
+        await payments.capture(conn, payment, event)
+        await outbox.add(conn, settle_late.TOPIC, [payments.Due(payment.id)])
+    else:
+        await payments.send_back(conn, payment, event, reason="already-paid")

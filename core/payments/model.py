@@ -1,0 +1,77 @@
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
+from core.kit.refusal import Kind, Refusal
+
+PaymentId = NewType("PaymentId", str)
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """`first_order_id` is what it was started for, `order_id` what its money counts for."""
+
+    id: PaymentId
+    first_order_id: str
+    order_id: str
+    member_id: int
+    channel: str
+    amount_minor: int
+    currency: str
+    state: str
+    reason: str | None
+    captured_minor: int | None
+    captured_currency: str | None
+    provider_ref: str | None
+    pay_url: str | None
+    started_at: datetime
+    captured_at: datetime | None
+    refunded_at: datetime | None
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What the outbox says of a payment: something has to follow."""
+
+    payment_id: PaymentId
+
+
+class EventKind(StrEnum):
+    CAPTURED = "payment.captured"
+    DECLINED = "payment.declined"
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What a provider says has happened. `kind` may be one that we do not know yet."""
+
+    channel: str
+    id: str
+    kind: str
+    payment_id: PaymentId
+    provider_ref: str
+    amount_minor: int
+    currency: str
+
+
+class NoSuchPayment(Refusal):
+    """There is no such payment."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NotPayable(Refusal):
+    """The order does not wait for a payment."""
+
+    kind = Kind.CONFLICT
+
+
+class ChannelUnavailable(Refusal):
+    """The way to pay is not available right now."""
+
+    kind = Kind.UNAVAILABLE
+
+
+class Forged(Refusal):
+    """The signature is not right."""
+
+    kind = Kind.UNAUTHENTICATED

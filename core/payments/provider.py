@@ -1,0 +1,30 @@
+"""The port to a payment provider. One class per provider fits it."""
+
+from typing import Protocol
+
+import msgspec
+
+from .model import Payment
+
+
+class Checkout(msgspec.Struct, frozen=True):
+    """A provider's page where the buyer pays."""
+
+    provider_ref: str
+    pay_url: str
+
+
+class ProviderRefused(Exception):
+    """The provider understood and said no. Asking again will not help; a person has to look."""
+
+
+class Provider(Protocol):
+    """Both verbs may be repeated: the payment's id makes them one effect.
+
+    Each ends by its own deadline, and raises ChannelUnavailable where the outcome is not known.
+    """
+
+    async def checkout(self, payment: Payment) -> Checkout: ...
+
+    async def refund(self, payment: Payment) -> None:
+        """Send back all that was captured."""

@@ -1,0 +1,118 @@
+from collections.abc import Sequence
+
+from core.kit import outbox
+from core.kit.db import Conn
+from core.kit.states import IllegalMove, check_move
+
+from . import store
+from .model import Due, Event, NoSuchPayment, NotPayable, Payment, PaymentId
+from .provider import Checkout
+from .states import MOVES, State
+
+REFUND_TOPIC = "payments.refund"
+START_TRIES_MAX = 3
+
+
+async def start(
+    conn: Conn,
+    *,
+    payment_id: PaymentId,
+    order_id: str,
+    member_id: int,
+    channel: str,
+    amount_minor: int,
+    currency: str,
+) -> Payment:
+    """Start a payment, or return the one that is open for this order already."""
+    # Between the two statements the open one may end; then there is room for ours.
+    for _ in range(START_TRIES_MAX):
+        await store.start(conn, payment_id, order_id, member_id, channel, amount_minor, currency)
+        payment = await store.open_for(conn, order_id)
+        if payment is not None:
+            return payment
+    raise NotPayable("Another payment for this order ended just now; look at it.")
+
+
+async def attach(conn: Conn, payment: Payment, checkout: Checkout) -> Payment:
+    """Note where the buyer pays. The first page noted stays."""
+    await store.attach(conn, payment.id, checkout.provider_ref, checkout.pay_url)
+    return await find(conn, payment_id=payment.id)
+
+
+async def find(conn: Conn, *, payment_id: PaymentId) -> Payment:
+    payment = await store.find(conn, payment_id)
+    if payment is None:
+        raise NoSuchPayment(payment_id=payment_id)
+    return payment
+
+
+async def hold_siblings(conn: Conn, payment: Payment) -> tuple[Payment, list[Payment]]:
+    """Hold every payment that was started for this one's first order until the transaction ends.
+
+    Returns this one as it stands now, and the others.
+    """
+    held = await store.hold_siblings(conn, payment.first_order_id)
+    others = [one for one in held if one.id != payment.id]
+    (found,) = (one for one in held if one.id == payment.id)
+    return found, others
+
+
+def is_kept(payments: Sequence[Payment]) -> bool:
+    """Tell whether one of these pays for the order they were started for, or for its successor."""
+    return any(p.state == State.CAPTURED or p.order_id != p.first_order_id for p in payments)
+
+
+async def record(conn: Conn, event: Event) -> bool:
+    """Note a provider's message; false when it was noted before."""
+    return await store.record(conn, event)
+
+
+async def capture(conn: Conn, payment: Payment, event: Event) -> None:
+    """Keep the money that came. The database refuses any other amount than was asked."""
+    await _take(conn, payment, State.CAPTURED, None, event)
+
+
+async def send_back(conn: Conn, payment: Payment, event: Event, *, reason: str) -> None:
+    """Take the money that came, and ask for its refund in the same breath."""
+    await _take(conn, payment, State.REFUNDING, reason, event)
+    await outbox.add(conn, REFUND_TOPIC, [Due(payment.id)])
+
+
+async def refund(conn: Conn, payment: Payment, *, reason: str) -> None:
+    """Ask for the refund of a captured payment."""
+    await _move(conn, payment, State.REFUNDING, reason)
+    await outbox.add(conn, REFUND_TOPIC, [Due(payment.id)])
+
+
+async def refunded(conn: Conn, payment: Payment) -> None:
+    await _move(conn, payment, State.REFUNDED, None)
+
+
+async def fail(conn: Conn, payment: Payment, *, reason: str) -> None:
+    await _move(conn, payment, State.FAILED, reason)
+
+
+async def move_to_order(conn: Conn, payment: Payment, *, order_id: str) -> None:
+    """Let a captured payment count for another order than it was started for. Once, no more."""
+    if not await store.move_to_order(conn, payment.id, order_id):
+        raise _moved(payment, State.CAPTURED)
+
+
+async def _take(
+    conn: Conn, payment: Payment, target: State, reason: str | None, event: Event
+) -> None:
+    check_move(MOVES, State(payment.state), target)
+    if not await store.take(conn, payment, target, reason, event):
+        raise _moved(payment, target)
+
+
+async def _move(conn: Conn, payment: Payment, target: State, reason: str | None) -> None:
+    check_move(MOVES, State(payment.state), target)
+    if not await store.move(conn, payment, target, reason):
+        raise _moved(payment, target)
+
+
+def _moved(payment: Payment, target: State) -> IllegalMove:
+    return IllegalMove(
+        "The payment moved while we were looking.", source=payment.state, target=target.value
+    )

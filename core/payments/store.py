@@ -1,0 +1,125 @@
+from core.kit.db import Conn, many, one
+
+from .model import Event, Payment, PaymentId
+
+START = """
+    INSERT INTO payments.payments (id, first_order_id, order_id, member_id, channel, amount_minor,
+                                   currency, state)
+    VALUES ($1, $2, $2, $3, $4, $5, $6, 'started')
+    ON CONFLICT (order_id) WHERE state = 'started' DO NOTHING
+"""
+
+
+async def start(
+    conn: Conn,
+    payment_id: PaymentId,
+    order_id: str,
+    member_id: int,
+    channel: str,
+    amount_minor: int,
+    currency: str,
+) -> None:
+    """Does nothing where the order has an open payment."""
+    await conn.execute(START, payment_id, order_id, member_id, channel, amount_minor, currency)
+
+
+OPEN = """ -- -> Payment
+    SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
+           currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
+           started_at, captured_at, refunded_at
+      FROM payments.payments WHERE order_id = $1 AND state = 'started'
+"""
+
+
+async def open_for(conn: Conn, order_id: str) -> Payment | None:
+    return one(Payment, await conn.fetchrow(OPEN, order_id))
+
+
+FIND = """ -- -> Payment
+    SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
+           currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
+           started_at, captured_at, refunded_at
+      FROM payments.payments WHERE id = $1
+"""
+
+
+async def find(conn: Conn, payment_id: PaymentId) -> Payment | None:
+    return one(Payment, await conn.fetchrow(FIND, payment_id))
+
+
+# In the order of their ids, so two settlements of one order never wait for each other in a ring.
+HOLD_SIBLINGS = """ -- -> Payment
+    SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
+           currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
+           started_at, captured_at, refunded_at
+      FROM payments.payments WHERE first_order_id = $1 ORDER BY id FOR UPDATE
+"""
+
+
+async def hold_siblings(conn: Conn, first_order_id: str) -> list[Payment]:
+    return many(Payment, await conn.fetch(HOLD_SIBLINGS, first_order_id))
+
+
+ATTACH = """
+    UPDATE payments.payments SET provider_ref = $2, pay_url = $3 WHERE id = $1 AND pay_url IS NULL
+"""
+
+
+async def attach(conn: Conn, payment_id: PaymentId, provider_ref: str, pay_url: str) -> None:
+    await conn.execute(ATTACH, payment_id, provider_ref, pay_url)
+
+
+RECORD = """
+    INSERT INTO payments.events (channel, event_id, payment_id, kind) VALUES ($1, $2, $3, $4)
+    ON CONFLICT DO NOTHING RETURNING true
+"""
+
+
+async def record(conn: Conn, event: Event) -> bool:
+    found = await conn.fetchval(RECORD, event.channel, event.id, event.payment_id, event.kind)
+    return found or False
+
+
+# Names the state we read, so a racing writer makes this match nothing.
+TAKE = """
+    UPDATE payments.payments
+       SET state = $3, reason = $4, captured_minor = $5, captured_currency = $6,
+           provider_ref = coalesce(provider_ref, $7), captured_at = now()
+     WHERE id = $1 AND state = $2 RETURNING true
+"""
+
+
+async def take(conn: Conn, payment: Payment, target: str, reason: str | None, event: Event) -> bool:
+    found = await conn.fetchval(
+        TAKE,
+        payment.id,
+        payment.state,
+        target,
+        reason,
+        event.amount_minor,
+        event.currency,
+        event.provider_ref,
+    )
+    return found or False
+
+
+MOVE = """
+    UPDATE payments.payments
+       SET state = $3, reason = coalesce($4, reason),
+           refunded_at = CASE WHEN $3 = 'refunded' THEN now() END
+     WHERE id = $1 AND state = $2 RETURNING true
+"""
+
+
+async def move(conn: Conn, payment: Payment, target: str, reason: str | None) -> bool:
+    return await conn.fetchval(MOVE, payment.id, payment.state, target, reason) or False
+
+
+MOVE_TO_ORDER = """
+    UPDATE payments.payments SET order_id = $2
+     WHERE id = $1 AND state = 'captured' AND order_id = first_order_id RETURNING true
+"""
+
+
+async def move_to_order(conn: Conn, payment_id: PaymentId, order_id: str) -> bool:
+    return await conn.fetchval(MOVE_TO_ORDER, payment_id, order_id) or False
