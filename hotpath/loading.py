@@ -5,6 +5,7 @@ The clients are redis-py's, made with retries off, as in `hotpath.scripts`.
 
 from collections.abc import Mapping
 from itertools import islice
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -30,11 +31,30 @@ class Drained(msgspec.Struct, frozen=True):
     record: bytes
 
 
+class Undrained(Exception):
+    """The epoch that should end still holds claims that nobody has written down."""
+
+
 async def begin(
-    redis: Redis, keys: BucketKeys, *, stamp: str, opens_at_ms: int, closes_at_ms: int
+    redis: Redis,
+    keys: BucketKeys,
+    *,
+    stamp: str,
+    opens_at_ms: int,
+    closes_at_ms: int,
+    old_stamp: str,
+    cursor: str,
 ) -> None:
-    """Empty a bucket and begin an epoch, or raise EpochMoved where a later one has begun."""
-    if await run(redis, BEGIN, keys.all(), (stamp, opens_at_ms, closes_at_ms)) != 1:
+    """Empty a bucket and begin an epoch.
+
+    Raises EpochMoved where a later one has begun, Undrained where the old one, which is written
+    down up to `cursor`, goes on above it.
+    """
+    arguments = (stamp, opens_at_ms, closes_at_ms, old_stamp, cursor)
+    outcome = await run(redis, BEGIN, keys.all(), arguments)
+    if outcome == -1:
+        raise Undrained(old_stamp)
+    if outcome != 1:
         raise EpochMoved(stamp)
 
 
@@ -64,3 +84,9 @@ async def drain(
         Drained(position.decode("ascii"), record)
         for position, record in zip(flat[::2], flat[1::2], strict=True)
     ]
+
+
+async def entry(redis: Redis, keys: BucketKeys, position: str) -> bytes | None:
+    """The record that stands at one position of the stream, if it has not been trimmed."""
+    found: Any = await redis.xrange(keys.claims, position, position)
+    return found[0][1][b"c"] if found else None

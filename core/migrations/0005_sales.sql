@@ -39,6 +39,7 @@ CREATE TABLE sales.buckets (
     token         text NOT NULL,
     run_id        text,
     fence_reason  text,
+    seen          text NOT NULL DEFAULT '0-0',
     CONSTRAINT a_sale_has_one_bucket_per_position UNIQUE (sale_id, position),
     CONSTRAINT a_bucket_number_fits_an_order_id CHECK (number < 4194304),
     CONSTRAINT an_epoch_fits_an_order_id CHECK (epoch BETWEEN 1 AND 255)

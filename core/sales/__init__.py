@@ -6,6 +6,8 @@ Words   a bucket is the part of a sale that one Redis script call decides; an al
         part of a SKU's quota that stands in a bucket; an epoch is one loading of a bucket
 """
 
+from core.kit.states import IllegalMove
+
 from .model import (
     Allotment,
     Audit,
@@ -34,6 +36,7 @@ from .model import (
 from .service import (
     admit,
     advance,
+    allotted,
     audits,
     begin_epoch,
     book,
@@ -45,19 +48,24 @@ from .service import (
     dead_letters,
     decide,
     due_to_close,
-    due_to_open,
     fence,
     find,
     hold_bucket_alone,
     hold_bucket_shared,
+    is_settled,
     items,
     listing,
     live_buckets,
     move,
     open_buckets,
+    open_due,
     plan,
     record_audit,
     settle,
+    settled_before,
+    unsettled_buckets,
+    watched,
+    witness,
 )
 from .states import MOVES, State
 
@@ -71,6 +79,7 @@ __all__ = [
     "Busy",
     "DeadLetter",
     "Entry",
+    "IllegalMove",
     "Item",
     "KeyReused",
     "MemberLimit",
@@ -89,6 +98,7 @@ __all__ = [
     "Unavailable",
     "admit",
     "advance",
+    "allotted",
     "audits",
     "begin_epoch",
     "book",
@@ -100,17 +110,22 @@ __all__ = [
     "dead_letters",
     "decide",
     "due_to_close",
-    "due_to_open",
     "fence",
     "find",
     "hold_bucket_alone",
     "hold_bucket_shared",
+    "is_settled",
     "items",
     "listing",
     "live_buckets",
     "move",
     "open_buckets",
+    "open_due",
     "plan",
     "record_audit",
     "settle",
+    "settled_before",
+    "unsettled_buckets",
+    "watched",
+    "witness",
 ]

@@ -32,7 +32,10 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class Bucket(msgspec.Struct, frozen=True):
-    """`run_id` is the one Redis process that may take claims; `fence_reason` says why none may."""
+    """`run_id` is the one Redis process that may take claims; `fence_reason` says why none may.
+
+    `seen` is a position that an API worker saw acknowledged; the cursor usually stands above it.
+    """
 
     number: BucketNumber
     sale_id: SaleId
@@ -41,6 +44,7 @@ class Bucket(msgspec.Struct, frozen=True):
     token: str
     run_id: str | None
     fence_reason: str | None
+    seen: str
 
     @property
     def stamp(self) -> str:

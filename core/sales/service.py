@@ -66,8 +66,15 @@ async def move(conn: Conn, sale: Sale, target: State) -> None:
         )
 
 
-async def due_to_open(conn: Conn) -> list[Sale]:
-    return await store.due_to_open(conn)
+async def open_due(conn: Conn) -> list[SaleId]:
+    """Open every armed sale whose time has come."""
+    check_move(MOVES, State.ARMED, State.OPEN)
+    return await store.open_due(conn)
+
+
+async def watched(conn: Conn) -> list[Sale]:
+    """Every sale between its arming and its retirement, rehearsals too."""
+    return await store.watched(conn)
 
 
 async def due_to_close(conn: Conn) -> list[Sale]:
@@ -75,14 +82,12 @@ async def due_to_close(conn: Conn) -> list[Sale]:
     return await store.due_to_close(conn)
 
 
-async def open_buckets(
-    conn: Conn, *, sale_id: SaleId, tokens: Sequence[str], epoch: int = 1
-) -> list[Bucket]:
-    """Make one bucket per token, allot the whole quota to the first. None is loaded yet."""
+async def open_buckets(conn: Conn, *, sale_id: SaleId, count: int) -> list[Bucket]:
+    """Make `count` buckets, allot the whole quota to the first. None is loaded yet."""
     made = []
-    for position, token in enumerate(tokens):
-        number = await store.insert_bucket(conn, sale_id, position, epoch, token)
-        await store.insert_cursor(conn, number, epoch, FIRST_POSITION)
+    for position in range(count):
+        number = await store.insert_bucket(conn, sale_id, position)
+        await store.insert_cursor(conn, number, 1, FIRST_POSITION)
         await store.allot(conn, sale_id, number, whole=position == 0)
         made.append(await bucket(conn, number=number))
     return made
@@ -104,6 +109,11 @@ async def live_buckets(conn: Conn) -> list[Bucket]:
     and of settled ones until they are retired.
     """
     return await store.live_buckets(conn)
+
+
+async def unsettled_buckets(conn: Conn) -> list[Bucket]:
+    """Buckets whose streams may hold claims that nobody has written down yet."""
+    return await store.unsettled_buckets(conn)
 
 
 async def hold_bucket_shared(conn: Conn, *, number: int) -> tuple[Bucket, bool]:
@@ -148,12 +158,12 @@ async def advance(conn: Conn, *, bucket: int, epoch: int, source: str, target: s
     return await store.advance(conn, bucket, epoch, source, target)
 
 
-async def begin_epoch(conn: Conn, held: Bucket, *, epoch: int, token: str) -> Bucket:
+async def begin_epoch(conn: Conn, held: Bucket, *, epoch: int) -> Bucket:
     """End a bucket's epoch where its cursor stands and begin another. The caller holds it alone."""
     assert epoch > held.epoch
     await store.end_cursor(conn, held.number, held.epoch)
     await store.insert_cursor(conn, held.number, epoch, FIRST_POSITION)
-    await store.begin_epoch(conn, held.number, epoch, token)
+    await store.begin_epoch(conn, held.number, epoch)
     await store.forget_releases(conn, held.number)
     return await bucket(conn, number=held.number)
 
@@ -182,6 +192,24 @@ async def books(conn: Conn, *, sale_id: SaleId) -> list[BucketBooks]:
         )
         for bucket in found
     ]
+
+
+async def is_settled(conn: Conn, *, sale_id: SaleId) -> bool:
+    return await store.is_settled(conn, sale_id)
+
+
+async def settled_before(conn: Conn, *, sale_id: SaleId, age_s: int) -> bool:
+    """Has it been settled for at least this long, by Postgres' clock?"""
+    return await store.settled_before(conn, sale_id, age_s)
+
+
+async def witness(conn: Conn, *, bucket: int, epoch: int, position: str) -> None:
+    """Remember that this position was acknowledged, so that a Redis which forgot it is known."""
+    await store.witness(conn, bucket, epoch, position)
+
+
+async def allotted(conn: Conn, bucket: Bucket) -> list[Allotment]:
+    return await store.allotments(conn, [bucket.number])
 
 
 async def settle(conn: Conn, sale: Sale) -> dict[int, int]:

@@ -14,7 +14,7 @@ MOVES: dict[State, frozenset[State]] = {
     State.PLANNED: frozenset({State.ARMED}),
     State.ARMED: frozenset({State.OPEN, State.PAUSED, State.CLOSED}),
     State.OPEN: frozenset({State.PAUSED, State.CLOSED}),
-    State.PAUSED: frozenset({State.OPEN, State.CLOSED}),
+    State.PAUSED: frozenset({State.ARMED, State.CLOSED}),
     State.CLOSED: frozenset({State.RETIRED}),
     State.RETIRED: frozenset(),
 }

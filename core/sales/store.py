@@ -74,14 +74,15 @@ async def move(conn: Conn, sale_id: SaleId, source: str, target: str) -> bool:
     return await conn.fetchval(MOVE, sale_id, source, target) or False
 
 
-DUE_TO_OPEN = """ -- -> Sale
-    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, settled_at
-      FROM sales.sales WHERE state = 'armed' AND starts_at <= now() AND ends_at > now()
+OPEN_DUE = """
+    UPDATE sales.sales SET state = 'open'
+     WHERE state = 'armed' AND starts_at <= now() AND ends_at > now()
+ RETURNING id
 """
 
 
-async def due_to_open(conn: Conn) -> list[Sale]:
-    return many(Sale, await conn.fetch(DUE_TO_OPEN))
+async def open_due(conn: Conn) -> list[SaleId]:
+    return [row["id"] for row in await conn.fetch(OPEN_DUE)]
 
 
 DUE_TO_CLOSE = """ -- -> Sale
@@ -95,15 +96,13 @@ async def due_to_close(conn: Conn) -> list[Sale]:
 
 
 INSERT_BUCKET = """
-    INSERT INTO sales.buckets (sale_id, position, epoch, token) VALUES ($1, $2, $3, $4)
- RETURNING number
+    INSERT INTO sales.buckets (sale_id, position, epoch, token)
+    VALUES ($1, $2, 1, replace(gen_random_uuid()::text, '-', '')) RETURNING number
 """
 
 
-async def insert_bucket(
-    conn: Conn, sale_id: SaleId, position: int, epoch: int, token: str
-) -> BucketNumber:
-    return await conn.fetchval(INSERT_BUCKET, sale_id, position, epoch, token)
+async def insert_bucket(conn: Conn, sale_id: SaleId, position: int) -> BucketNumber:
+    return await conn.fetchval(INSERT_BUCKET, sale_id, position)
 
 
 ALLOT = """
@@ -117,7 +116,7 @@ async def allot(conn: Conn, sale_id: SaleId, bucket: BucketNumber, *, whole: boo
 
 
 BUCKET = """ -- -> Bucket
-    SELECT number, sale_id, position, epoch, token, run_id, fence_reason
+    SELECT number, sale_id, position, epoch, token, run_id, fence_reason, seen
       FROM sales.buckets WHERE number = $1
 """
 
@@ -126,8 +125,18 @@ async def bucket(conn: Conn, number: int) -> Bucket | None:
     return one(Bucket, await conn.fetchrow(BUCKET, number))
 
 
+WATCHED = """ -- -> Sale
+    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, settled_at
+      FROM sales.sales WHERE state IN ('armed', 'open', 'paused', 'closed') ORDER BY id
+"""
+
+
+async def watched(conn: Conn) -> list[Sale]:
+    return many(Sale, await conn.fetch(WATCHED))
+
+
 BUCKETS = """ -- -> Bucket
-    SELECT number, sale_id, position, epoch, token, run_id, fence_reason
+    SELECT number, sale_id, position, epoch, token, run_id, fence_reason, seen
       FROM sales.buckets WHERE sale_id = $1 ORDER BY position
 """
 
@@ -137,7 +146,7 @@ async def buckets(conn: Conn, sale_id: SaleId) -> list[Bucket]:
 
 
 LIVE_BUCKETS = """ -- -> Bucket
-    SELECT number, sale_id, position, epoch, token, run_id, fence_reason
+    SELECT number, sale_id, position, epoch, token, run_id, fence_reason, seen
       FROM sales.buckets JOIN sales.sales ON sales.id = sale_id
      WHERE state IN ('armed', 'open', 'paused', 'closed') ORDER BY number
 """
@@ -147,8 +156,20 @@ async def live_buckets(conn: Conn) -> list[Bucket]:
     return many(Bucket, await conn.fetch(LIVE_BUCKETS))
 
 
+# A settled sale has nothing left to drain.
+UNSETTLED_BUCKETS = """ -- -> Bucket
+    SELECT number, sale_id, position, epoch, token, run_id, fence_reason, seen
+      FROM sales.buckets JOIN sales.sales ON sales.id = sale_id
+     WHERE state IN ('armed', 'open', 'paused', 'closed') AND settled_at IS NULL ORDER BY number
+"""
+
+
+async def unsettled_buckets(conn: Conn) -> list[Bucket]:
+    return many(Bucket, await conn.fetch(UNSETTLED_BUCKETS))
+
+
 HOLD_SHARED = """ -- -> Bucket
-    SELECT number, sale_id, position, epoch, token, run_id, fence_reason
+    SELECT number, sale_id, position, epoch, token, run_id, fence_reason, seen
       FROM sales.buckets WHERE number = $1 FOR SHARE
 """
 
@@ -158,7 +179,7 @@ async def hold_shared(conn: Conn, number: int) -> Bucket | None:
 
 
 HOLD_ALONE = """ -- -> Bucket
-    SELECT number, sale_id, position, epoch, token, run_id, fence_reason
+    SELECT number, sale_id, position, epoch, token, run_id, fence_reason, seen
       FROM sales.buckets WHERE number = $1 FOR UPDATE
 """
 
@@ -243,13 +264,15 @@ async def end_cursor(conn: Conn, bucket: int, epoch: int) -> None:
 
 
 BEGIN_EPOCH = """
-    UPDATE sales.buckets SET epoch = $2, token = $3, run_id = NULL, fence_reason = NULL
+    UPDATE sales.buckets
+       SET epoch = $2, token = replace(gen_random_uuid()::text, '-', ''), run_id = NULL,
+           seen = '0-0'
      WHERE number = $1
 """
 
 
-async def begin_epoch(conn: Conn, number: int, epoch: int, token: str) -> None:
-    await conn.execute(BEGIN_EPOCH, number, epoch, token)
+async def begin_epoch(conn: Conn, number: int, epoch: int) -> None:
+    await conn.execute(BEGIN_EPOCH, number, epoch)
 
 
 FORGET_RELEASES = "UPDATE sales.allotments SET released = 0 WHERE bucket = $1"
@@ -288,6 +311,27 @@ async def return_unsold(conn: Conn, sale_id: SaleId) -> dict[int, int]:
     for row in await conn.fetch(RETURN_UNSOLD, sale_id):
         units[row["sku_id"]] = units.get(row["sku_id"], 0) + row["returned"]
     return {sku_id: quantity for sku_id, quantity in units.items() if quantity}
+
+
+SETTLED_BEFORE = """
+    SELECT settled_at <= now() - make_interval(secs => $2) FROM sales.sales WHERE id = $1
+"""
+
+
+async def settled_before(conn: Conn, sale_id: SaleId, age_s: int) -> bool:
+    return await conn.fetchval(SETTLED_BEFORE, sale_id, age_s) or False
+
+
+# Positions are compared as the pair of numbers they are.
+WITNESS = """
+    UPDATE sales.buckets SET seen = $3
+     WHERE number = $1 AND epoch = $2
+       AND string_to_array(seen, '-')::bigint[] < string_to_array($3, '-')::bigint[]
+"""
+
+
+async def witness(conn: Conn, bucket: int, epoch: int, position: str) -> None:
+    await conn.execute(WITNESS, bucket, epoch, position)
 
 
 SETTLE = """

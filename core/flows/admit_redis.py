@@ -1,0 +1,86 @@
+"""The fence: which Redis process may take claims, and why another may not.
+
+A process is admitted to a bucket when it carries the very epoch, has forgotten nothing that
+Postgres has not written down, is drained to its end, and its books add up exactly. A restart on
+its full append-only file passes within a moment; anything else fences the bucket until a rebuild.
+"""
+
+import enum
+
+import msgspec
+from redis.asyncio import Redis
+
+from core import sales
+from core.flows.find_order import is_above
+from core.flows.load_bucket import process_of
+from core.kit import db
+from hotpath import scripts
+from hotpath.scripts import BucketKeys
+
+
+class Outcome(enum.Enum):
+    ADMITTED = "admitted"
+    WAITING = "waiting"
+    FENCED = "fenced"
+
+
+class Judgement(msgspec.Struct, frozen=True):
+    outcome: Outcome
+    reason: str = ""
+
+
+async def admit_redis(pool: db.Pool, redis: Redis, *, number: int) -> Judgement:
+    """Judge the process that `redis` reaches. WAITING means: ask again once more is drained."""
+    async with redis.client() as held:
+        run_id = await process_of(held)
+        async with db.transaction(pool) as conn:
+            bucket = await sales.hold_bucket_alone(conn, number=number)
+            if bucket.run_id == run_id:
+                return Judgement(Outcome.ADMITTED)
+            if bucket.fence_reason is not None:
+                return Judgement(Outcome.FENCED, bucket.fence_reason)
+            judgement = await judge(conn, held, bucket)
+            if judgement.outcome is Outcome.ADMITTED:
+                await sales.admit(conn, bucket, run_id=run_id)
+            elif judgement.outcome is Outcome.FENCED:
+                await sales.fence(conn, number=number, reason=judgement.reason)
+            return judgement
+
+
+async def judge(conn: db.Conn, redis: Redis, bucket: sales.Bucket) -> Judgement:
+    seen = await scripts.books(redis, BucketKeys(bucket.number))
+    cursor = (await sales.cursors(conn, bucket=bucket.number))[bucket.epoch]
+    if wrong := what_is_wrong(bucket, cursor, seen):
+        return Judgement(Outcome.FENCED, wrong)
+    if is_above(seen.last, cursor):
+        return Judgement(Outcome.WAITING, "not drained yet")
+    if await sales.is_settled(conn, sale_id=bucket.sale_id):
+        return Judgement(Outcome.ADMITTED)
+    return weigh(await sales.allotted(conn, bucket), seen)
+
+
+def what_is_wrong(bucket: sales.Bucket, cursor: str, seen: scripts.Books) -> str | None:
+    """Why this cannot be the Redis that took this epoch's claims, all of them."""
+    if not seen.stamp:
+        return "Redis has no such bucket: it started on an empty disk"
+    if seen.stamp != bucket.stamp:
+        return "Redis carries another epoch of this bucket"
+    if is_above(cursor, seen.last):
+        return "Redis started on an old copy of its append-only file"
+    if is_above(bucket.seen, seen.last):
+        return f"orders up to {bucket.seen} were accepted and Redis forgot them"
+    if is_above(seen.deleted, cursor):
+        return "claims were trimmed before they were written down"
+    return None
+
+
+def weigh(allotted: list[sales.Allotment], seen: scripts.Books) -> Judgement:
+    """Conservation, per SKU and exact: nothing is claimed or drained while we look."""
+    for a in allotted:
+        left = seen.left.get(a.sku_id)
+        due = a.quota - a.sold - (a.released - seen.back.get(a.sku_id, 0)) - a.dead
+        if left != due:
+            return Judgement(
+                Outcome.FENCED, f"SKU {a.sku_id}: {left} units left in Redis, {due} by Postgres"
+            )
+    return Judgement(Outcome.ADMITTED)

@@ -1,0 +1,170 @@
+"""What an API worker knows of the running sales without asking: refreshed a few times a second.
+
+It tells the gate which Redis process each bucket trusts, and the storefront what is left.
+"""
+
+import asyncio
+from datetime import datetime
+
+import msgspec
+import structlog
+from asyncpg import PostgresError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from core import sales
+from core.flows.find_order import is_above
+from core.kit import db
+from hotpath.claims import BucketFacts, SaleFacts
+from hotpath.gate import Gate
+from hotpath.scripts import BucketKeys
+
+REFRESH_S = 0.25
+LOOKUPS_MAX = 8
+AWAY = (PostgresError, OSError, TimeoutError, RedisError)
+
+log = structlog.get_logger()
+
+
+class ItemView(msgspec.Struct, frozen=True):
+    sku_id: int
+    price_minor: int
+    currency: str
+    quota: int
+    left: int
+    member_limit: int
+
+
+class SaleView(msgspec.Struct, frozen=True):
+    """`state` is the sale's own, or `fenced` while no Redis process may take its claims."""
+
+    id: sales.SaleId
+    name: str
+    state: str
+    starts_at: datetime
+    ends_at: datetime
+    shadow: bool
+    settled: bool
+    items: list[ItemView]
+
+
+class Directory:
+    def __init__(self, pool: db.Pool, redis: Redis, gate: Gate) -> None:
+        self.lookups = asyncio.Semaphore(LOOKUPS_MAX)
+        self._pool = pool
+        self._redis = redis
+        self._gate = gate
+        self._sales: dict[int, sales.Sale] = {}
+        self._items: dict[int, list[sales.Item]] = {}
+        self._buckets: dict[int, list[sales.Bucket]] = {}
+        self._left: dict[int, dict[int, int]] = {}
+
+    async def run(self) -> None:
+        """Refresh for ever. What cannot be refreshed stays as it was: the gate's own check of the
+        Redis process keeps old knowledge harmless.
+        """
+        while True:
+            try:
+                await self.refresh()
+            except AWAY as error:
+                log.warning("directory_stale", error=repr(error))
+            await asyncio.sleep(REFRESH_S)
+
+    async def refresh(self) -> None:
+        async with db.snapshot(self._pool) as conn:
+            watched = await sales.watched(conn)
+            buckets = await sales.live_buckets(conn)
+            for sale in watched:
+                if sale.id not in self._items:
+                    self._items[sale.id] = await sales.items(conn, sale_id=sale.id)
+        self._sales = {sale.id: sale for sale in watched}
+        self._items = {sale_id: self._items[sale_id] for sale_id in self._sales}
+        self._buckets = {sale_id: [] for sale_id in self._sales}
+        for bucket in buckets:
+            self._buckets.setdefault(bucket.sale_id, []).append(bucket)
+        self._gate.know({sale_id: facts(found) for sale_id, found in self._buckets.items()})
+        await self._bear_witness(buckets)
+        for sale_id in self._sales:
+            self._left[sale_id] = await self._count_left(sale_id)
+
+    async def _bear_witness(self, buckets: list[sales.Bucket]) -> None:
+        """When a bucket's process is gone, say how far it had acknowledged: the fence compares."""
+        for bucket in buckets:
+            position = self._gate.accepted_up_to(bucket.number)
+            if self._gate.run_id != bucket.run_id and is_above(position, bucket.seen):
+                async with db.transaction(self._pool) as conn:
+                    await sales.witness(
+                        conn, bucket=bucket.number, epoch=bucket.epoch, position=position
+                    )
+
+    async def _count_left(self, sale_id: int) -> dict[int, int]:
+        if self._sales[sale_id].settled_at is not None:
+            return {}
+        left: dict[int, int] = {}
+        for bucket in self._buckets[sale_id]:
+            for sku, units in (await self._redis.hgetall(BucketKeys(bucket.number).left)).items():
+                left[int(sku)] = left.get(int(sku), 0) + int(units)
+        return left
+
+    def sale(self, sale_id: int) -> SaleView | None:
+        """An armed, open, paused or closed sale; None for any other, which Postgres may know."""
+        sale = self._sales.get(sale_id)
+        if sale is None:
+            return None
+        return view(sale, self._items[sale_id], self._left.get(sale_id, {}), self._state(sale))
+
+    def listing(self) -> list[SaleView]:
+        """Newest first, without rehearsals."""
+        found = (self.sale(sale_id) for sale_id in sorted(self._sales, reverse=True))
+        return [sale for sale in found if sale is not None and not sale.shadow]
+
+    def is_settled(self, sale_id: int) -> bool:
+        sale = self._sales.get(sale_id)
+        return sale is not None and sale.settled_at is not None
+
+    def is_fenced(self, sale_id: int) -> bool:
+        return any(bucket.fence_reason for bucket in self._buckets.get(sale_id, ()))
+
+    def limit(self, sale_id: int, sku_id: int) -> int | None:
+        items = self._items.get(sale_id, ())
+        return next((item.member_limit for item in items if item.sku_id == sku_id), None)
+
+    def why_not_open(self, sale_id: int) -> dict[str, str]:
+        sale = self._sales.get(sale_id)
+        return {} if sale is None else {"state": sale.state}
+
+    def _state(self, sale: sales.Sale) -> str:
+        running = sale.state in (sales.State.ARMED, sales.State.OPEN, sales.State.PAUSED)
+        return "fenced" if running and self.is_fenced(sale.id) else sale.state
+
+
+def facts(buckets: list[sales.Bucket]) -> SaleFacts:
+    return SaleFacts([BucketFacts(b.number, b.epoch, b.stamp, b.run_id or "") for b in buckets])
+
+
+def view(sale: sales.Sale, items: list[sales.Item], left: dict[int, int], state: str) -> SaleView:
+    return SaleView(
+        id=sale.id,
+        name=sale.name,
+        state=state,
+        starts_at=sale.starts_at,
+        ends_at=sale.ends_at,
+        shadow=sale.shadow,
+        settled=sale.settled_at is not None,
+        items=[
+            ItemView(
+                i.sku_id, i.price_minor, i.currency, i.quota, left.get(i.sku_id, 0), i.member_limit
+            )
+            for i in items
+        ],
+    )
+
+
+async def view_from_postgres(pool: db.Pool, *, sale_id: sales.SaleId) -> SaleView:
+    """A sale that no worker watches: still planned, or retired. Raises sales.NoSuchSale."""
+    async with db.reading(pool) as conn:
+        sale = await sales.find(conn, sale_id=sale_id)
+        items = await sales.items(conn, sale_id=sale_id)
+    planned = sale.state == sales.State.PLANNED
+    left = {item.sku_id: item.quota for item in items} if planned else {}
+    return view(sale, items, left, sale.state)

@@ -1,0 +1,98 @@
+"""Units go back for sale, once per order: written in the transaction that ends the order, then done
+in Redis by the outbox relay. Once a sale is settled they go back to stock instead, at once.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+from redis.asyncio import Redis
+
+from core import inventory, orders, sales
+from core.flows.load_bucket import process_of
+from core.kit import db, outbox
+from hotpath import scripts
+from hotpath.scripts import BucketKeys
+
+TOPIC = "sales.release"
+
+
+class Release(msgspec.Struct, frozen=True):
+    """Good for one epoch: a rebuild counts the units itself and makes this void."""
+
+    order_id: orders.OrderId
+    bucket: int
+    stamp: str
+    sku_id: int
+    member_id: int
+    quantity: int
+
+
+async def book_release(
+    conn: db.Conn, ended: Sequence[orders.Expired], *, was_sold: bool = True
+) -> None:
+    """Take ended orders out of `sold` and send their units back.
+
+    `was_sold` is false for claims that never became live orders, which `sold` never counted.
+    """
+    for number in sorted({order.bucket for order in ended}):
+        mine = [order for order in ended if order.bucket == number]
+        bucket, settled = await sales.hold_bucket_shared(conn, number=number)
+        sold = -1 if was_sold else 0
+        await sales.book(
+            conn,
+            [
+                sales.Entry(
+                    number,
+                    order.sku_id,
+                    sold=sold * order.quantity,
+                    released=0 if settled else order.quantity,
+                    returned=order.quantity if settled else 0,
+                )
+                for order in mine
+            ],
+        )
+        if settled:
+            await back_to_stock(conn, bucket, mine)
+        else:
+            await outbox.add(conn, TOPIC, [release_of(bucket, order) for order in mine])
+
+
+async def back_to_stock(
+    conn: db.Conn, bucket: sales.Bucket, ended: Sequence[orders.Expired]
+) -> None:
+    sale = await sales.find(conn, sale_id=bucket.sale_id)
+    if sale.shadow:
+        return
+    for order in ended:
+        await inventory.put(
+            conn, units={order.sku_id: order.quantity}, reason="cancelled", reference=order.id
+        )
+
+
+def release_of(bucket: sales.Bucket, order: orders.Expired) -> Release:
+    return Release(
+        order.id, bucket.number, bucket.stamp, order.sku_id, order.member_id, order.quantity
+    )
+
+
+async def give_back(pool: db.Pool, redis: Redis, payload: object) -> None:
+    """Handle one message. Raises outbox.TryLater while no admitted process stands there."""
+    release = msgspec.convert(payload, Release)
+    async with db.reading(pool) as conn:
+        bucket = await sales.bucket(conn, number=sales.BucketNumber(release.bucket))
+    if bucket.stamp != release.stamp:
+        return
+    async with redis.client() as held:
+        if bucket.run_id is None or await process_of(held) != bucket.run_id:
+            raise outbox.TryLater("no Redis process is admitted to this bucket")
+        # Whatever it answers, there is nothing left to do: given back now or before, or the
+        # epoch or the sale has ended, and then the units are counted without Redis.
+        await scripts.release(
+            held,
+            BucketKeys(bucket.number),
+            stamp=release.stamp,
+            order_id=release.order_id,
+            sku_id=release.sku_id,
+            member_id=release.member_id,
+            quantity=release.quantity,
+        )

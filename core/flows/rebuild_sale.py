@@ -1,0 +1,99 @@
+"""Rebuild a sale's buckets in Redis from Postgres, under a new epoch.
+
+What the old Redis still holds is drained first, if it is ours at all. What it acknowledged and
+lost is stated: the old epoch's cursor says where it ended, and a receipt above it is `epoch-lost`.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+from redis.asyncio import Redis
+
+from core import sales
+from core.flows.find_order import is_above
+from core.flows.load_bucket import load_bucket
+from core.kit import db
+from hotpath import loading, scripts
+from hotpath.scripts import BucketKeys
+
+DRAIN_S = 30.0
+LOAD_S = 900.0
+
+
+class Rebuilt(msgspec.Struct, frozen=True):
+    bucket: int
+    ended_epoch: int
+    ended_at: str
+    epoch: int
+
+
+async def rebuild_sale(
+    pool: db.Pool,
+    redis: Redis,
+    *,
+    sale_id: sales.SaleId,
+    progress: Callable[[int], None] = lambda _: None,
+    drain_s: float = DRAIN_S,
+) -> list[Rebuilt]:
+    """Raises NotReady for a sale that is not armed, is settled, or whose stream will not drain."""
+    async with db.reading(pool) as conn:
+        sale = await sales.find(conn, sale_id=sale_id)
+        buckets = await sales.buckets(conn, sale_id=sale_id)
+    if not buckets or sale.state == sales.State.RETIRED:
+        raise sales.NotReady("Only a sale between its arming and its retirement can be rebuilt.")
+    return [await rebuild_bucket(pool, redis, b, progress, drain_s) for b in buckets]
+
+
+async def rebuild_bucket(
+    pool: db.Pool,
+    redis: Redis,
+    bucket: sales.Bucket,
+    progress: Callable[[int], None],
+    drain_s: float,
+) -> Rebuilt:
+    try:
+        await drain_what_is_ours(pool, redis, bucket, drain_s)
+        return await reload_bucket(pool, redis, bucket, progress)
+    except loading.Undrained:
+        raise sales.NotReady("Claims are still coming in. Try again in a moment.") from None
+
+
+async def reload_bucket(
+    pool: db.Pool, redis: Redis, bucket: sales.Bucket, progress: Callable[[int], None]
+) -> Rebuilt:
+    # A transaction that loads a million orders holds its bucket for as long as that takes.
+    async with asyncio.timeout(LOAD_S), db.transaction(pool) as conn:
+        held = await sales.hold_bucket_alone(conn, number=bucket.number)
+        cursors = await sales.cursors(conn, bucket=bucket.number)
+        loaded = await load_bucket(conn, redis, held, progress=progress)
+    return Rebuilt(bucket.number, held.epoch, cursors[held.epoch], loaded.epoch)
+
+
+async def drain_what_is_ours(
+    pool: db.Pool, redis: Redis, bucket: sales.Bucket, drain_s: float
+) -> None:
+    """Stop claims where Redis still carries this epoch, then wait for the writer to catch up."""
+    keys = BucketKeys(bucket.number)
+    async with db.transaction(pool) as conn:
+        await sales.fence(conn, number=bucket.number, reason="being rebuilt")
+    try:
+        await loading.set_state(redis, keys, stamp=bucket.stamp, state="paused")
+    except loading.EpochMoved:
+        return
+    try:
+        async with asyncio.timeout(drain_s):
+            while await undrained(pool, redis, bucket, keys):  # noqa: ASYNC110 - another process drains
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise sales.NotReady(
+            "Accepted orders are still in the stream and nobody writes them down."
+            " Start `sluice work`, then rebuild again."
+        ) from None
+
+
+async def undrained(pool: db.Pool, redis: Redis, bucket: sales.Bucket, keys: BucketKeys) -> bool:
+    seen = await scripts.books(redis, keys)
+    async with db.reading(pool) as conn:
+        cursors = await sales.cursors(conn, bucket=bucket.number)
+    return is_above(seen.last, cursors[bucket.epoch])

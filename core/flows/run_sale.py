@@ -1,0 +1,85 @@
+"""Arm, pause, resume and close a sale: Postgres decides, Redis follows.
+
+A move is written down first. Where Redis cannot be told at once, the conductor tells it later and
+the caller hears that it is not in force yet.
+"""
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from core import inventory, sales
+from core.flows.load_bucket import load_bucket, redis_state
+from core.kit import db, promises
+from hotpath import loading
+from hotpath.scripts import BucketKeys
+
+BUCKETS = 1
+
+
+async def arm_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> sales.Sale:
+    """Draw the quota from stock, load Redis, and let the sale open at its time.
+
+    Raises inventory.OutOfStock, IllegalMove, and NotReady where a server breaks a promise.
+    """
+    async with db.transaction(pool) as conn:
+        sale = await sales.find(conn, sale_id=sale_id)
+        await sales.move(conn, sale, sales.State.ARMED)
+        await refuse_broken_promises(conn, redis)
+        if not sale.shadow:
+            quota = {i.sku_id: i.quota for i in await sales.items(conn, sale_id=sale_id)}
+            await inventory.take(conn, units=quota, reason="sale", reference=str(sale_id))
+        for bucket in await sales.open_buckets(conn, sale_id=sale_id, count=BUCKETS):
+            held = await sales.hold_bucket_alone(conn, number=bucket.number)
+            await load_bucket(conn, redis, held)
+        await sales.open_due(conn)
+        return await sales.find(conn, sale_id=sale_id)
+
+
+async def pause_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> sales.Sale:
+    return await move_and_tell(pool, redis, sale_id, sales.State.PAUSED)
+
+
+async def resume_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> sales.Sale:
+    """Back to armed, and on to open where its time has come."""
+    return await move_and_tell(pool, redis, sale_id, sales.State.ARMED)
+
+
+async def close_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> sales.Sale:
+    """No claim is accepted from here on. The conductor settles it once its stream is drained."""
+    return await move_and_tell(pool, redis, sale_id, sales.State.CLOSED)
+
+
+async def move_and_tell(
+    pool: db.Pool, redis: Redis, sale_id: sales.SaleId, target: sales.State
+) -> sales.Sale:
+    async with db.transaction(pool) as conn:
+        sale = await sales.find(conn, sale_id=sale_id)
+        await sales.move(conn, sale, target)
+        await sales.open_due(conn)
+        sale = await sales.find(conn, sale_id=sale_id)
+        buckets = await sales.buckets(conn, sale_id=sale_id)
+    try:
+        await tell_redis(redis, sale, buckets)
+    except (RedisError, loading.EpochMoved):
+        raise sales.Unavailable(
+            f"The sale is {sale.state} in Postgres; Redis follows as soon as it answers."
+        ) from None
+    return sale
+
+
+async def tell_redis(redis: Redis, sale: sales.Sale, buckets: list[sales.Bucket]) -> None:
+    """Raises EpochMoved where Redis bears another stamp, which the fence deals with."""
+    for bucket in buckets:
+        await loading.set_state(
+            redis, BucketKeys(bucket.number), stamp=bucket.stamp, state=redis_state(sale)
+        )
+
+
+async def refuse_broken_promises(conn: db.Conn, redis: Redis) -> None:
+    """No sale opens on servers that may forget what they acknowledged."""
+    findings = [*await promises.check_redis(redis), *await promises.check_postgres(conn)]
+    if findings:
+        raise sales.NotReady(
+            "A server does not keep what a sale promises. Run `sluice doctor`.",
+            findings=[finding.what for finding in findings],
+        )

@@ -1,0 +1,34 @@
+"""A closed and drained sale is settled: what was not sold goes back to stock, by arithmetic."""
+
+from redis.asyncio import Redis
+
+from core import inventory, sales
+from core.flows.load_bucket import process_of
+from core.kit import db
+from hotpath import scripts
+from hotpath.scripts import BucketKeys
+
+
+async def settle_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> bool:
+    """False while it cannot be settled yet: not drained, not admitted, or not closed in Redis."""
+    async with redis.client() as held_redis, db.transaction(pool) as conn:
+        sale = await sales.find(conn, sale_id=sale_id)
+        buckets = await sales.buckets(conn, sale_id=sale_id)
+        for bucket in buckets:
+            held = await sales.hold_bucket_alone(conn, number=bucket.number)
+            if not await is_drained(conn, held_redis, held):
+                return False
+        units = await sales.settle(conn, sale)
+        if not sale.shadow:
+            await inventory.put(conn, units=units, reason="sale-closed", reference=str(sale_id))
+        return True
+
+
+async def is_drained(conn: db.Conn, redis: Redis, bucket: sales.Bucket) -> bool:
+    if bucket.run_id is None or await process_of(redis) != bucket.run_id:
+        return False
+    seen = await scripts.books(redis, BucketKeys(bucket.number))
+    cursors = await sales.cursors(conn, bucket=bucket.number)
+    return (
+        seen.stamp == bucket.stamp and seen.state == "closed" and seen.last == cursors[bucket.epoch]
+    )

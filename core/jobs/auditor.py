@@ -1,0 +1,42 @@
+"""Audits every sale, all the time. Drift turns `/health/ready`, the metric and the log."""
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from core import sales
+from core.flows.audit_sale import audit_sale
+from core.kit import db
+from core.kit.refusal import Refusal
+
+REST_S = 1.0
+
+log = structlog.get_logger()
+
+
+class Auditor:
+    def __init__(self, pool: db.Pool, redis: Redis) -> None:
+        self._pool = pool
+        self._redis = redis
+
+    async def step(self) -> bool:
+        async with db.reading(self._pool) as conn:
+            watched = await sales.watched(conn)
+        for sale in watched:
+            await self._audit(sale.id)
+        return False
+
+    async def _audit(self, sale_id: sales.SaleId) -> None:
+        drift, backlog, problem = 0, 0, None
+        try:
+            found = await audit_sale(self._pool, self._redis, sale_id=sale_id)
+            drift, backlog = found.drift, found.backlog
+        except (Refusal, RedisError) as error:
+            problem = str(error) or repr(error)
+            log.warning("audit_impossible", sale_id=sale_id, problem=problem)
+        if drift:
+            log.error("audit_drift", sale_id=sale_id, drift=drift)
+        async with db.transaction(self._pool) as conn:
+            await sales.record_audit(
+                conn, sale_id=sale_id, drift=drift, backlog=backlog, problem=problem
+            )

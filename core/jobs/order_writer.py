@@ -1,0 +1,91 @@
+"""Drains every bucket's stream into Postgres, and trims behind itself, at a distance."""
+
+import asyncio
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from core import sales
+from core.flows.write_orders import AnotherWriter, Terms, terms_of, write_orders
+from core.kit import db
+from hotpath import loading
+from hotpath.receipts import Keyring
+from hotpath.scripts import BucketKeys
+
+BATCH_MAX = 1_000
+LOOK_S = 0.5
+# An audit that began this long ago still finds every claim that it needs.
+TRIM_LAG_S = 10.0
+REST_S = 0.02
+
+log = structlog.get_logger()
+
+
+class OrderWriter:
+    def __init__(self, pool: db.Pool, redis: Redis, keyring: Keyring) -> None:
+        self._pool = pool
+        self._redis = redis
+        self._keyring = keyring
+        self._clock = asyncio.get_running_loop().time
+        self._look_at = 0.0
+        self._buckets: list[sales.Bucket] = []
+        self._terms: dict[int, Terms] = {}
+        self._cursors: dict[tuple[int, int], str] = {}
+        self._trims: dict[int, tuple[float, str]] = {}
+
+    async def step(self) -> bool:
+        """One batch from every bucket that has one; true where a batch was full."""
+        if self._clock() >= self._look_at:
+            await self._look_around()
+        more = False
+        for bucket in self._buckets:
+            try:
+                more |= await self._drain(bucket)
+            except (AnotherWriter, ResponseError) as error:
+                # Another epoch, or another writer: what we believed is old.
+                log.info("writer_looks_again", bucket=bucket.number, reason=repr(error))
+                self._look_at = 0.0
+        return more
+
+    async def _look_around(self) -> None:
+        async with db.snapshot(self._pool) as conn:
+            self._buckets = await sales.unsettled_buckets(conn)
+            self._cursors = {
+                (bucket.number, epoch): position
+                for bucket in self._buckets
+                for epoch, position in (await sales.cursors(conn, bucket=bucket.number)).items()
+            }
+        for sale_id in {bucket.sale_id for bucket in self._buckets} - self._terms.keys():
+            self._terms[sale_id] = await terms_of(self._pool, sale_id)
+        self._look_at = self._clock() + LOOK_S
+
+    async def _drain(self, bucket: sales.Bucket) -> bool:
+        where = (bucket.number, bucket.epoch)
+        keys = BucketKeys(bucket.number)
+        entries = await loading.drain(
+            self._redis,
+            keys,
+            stamp=bucket.stamp,
+            after=self._cursors[where],
+            batch_max=BATCH_MAX,
+        )
+        if entries:
+            self._cursors[where] = await write_orders(
+                self._pool,
+                self._keyring,
+                bucket,
+                self._terms[bucket.sale_id],
+                entries,
+                cursor=self._cursors[where],
+            )
+        await self._trim(bucket, keys, self._cursors[where])
+        return len(entries) == BATCH_MAX
+
+    async def _trim(self, bucket: sales.Bucket, keys: BucketKeys, cursor: str) -> None:
+        """Drop what was written down long ago: never above a committed cursor, never by length."""
+        marked_at, marked = self._trims.setdefault(bucket.number, (self._clock(), cursor))
+        if self._clock() - marked_at < TRIM_LAG_S:
+            return
+        await self._redis.xtrim(keys.claims, minid=marked, approximate=True)
+        self._trims[bucket.number] = (self._clock(), cursor)
