@@ -1,0 +1,46 @@
+"""Builds `hotpath`. Everything else about the project is in pyproject.toml.
+
+SLUICE_PURE_PYTHON=1   build nothing, run the Python twins
+SLUICE_DEBUG=1         bounds checks, no optimisation, annotated HTML
+"""
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+PURE = os.environ.get("SLUICE_PURE_PYTHON") == "1"
+DEBUG = os.environ.get("SLUICE_DEBUG") == "1"
+SOURCES = sorted(Path("hotpath").glob("_*.pyx"))
+FLAGS = ["-O0", "-g"] if DEBUG else ["-O3", "-g0"]
+
+
+class OptionalKernels(build_ext):
+    """A kernel that does not compile is left out and said so: its Python twin does the same."""
+
+    def build_extension(self, ext: Extension) -> None:
+        try:
+            super().build_extension(ext)
+        except Exception as error:  # noqa: BLE001  a missing compiler shows in many ways
+            self.warn(f"no compiled {ext.name}, its Python twin runs instead: {error}")
+
+
+def kernels() -> list[Extension]:
+    from Cython.Build import cythonize
+
+    extensions = [
+        Extension(f"hotpath.{source.stem}", [str(source)], extra_compile_args=FLAGS, optional=True)
+        for source in SOURCES
+    ]
+    return cythonize(
+        extensions,
+        annotate=DEBUG,
+        compiler_directives={"boundscheck": True} if DEBUG else {},
+    )
+
+
+setup(
+    ext_modules=[] if PURE or not SOURCES else kernels(),
+    cmdclass={"build_ext": OptionalKernels},
+)
