@@ -1,0 +1,25 @@
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format bench faults lock clean
+
+VENV := .venv/bin
+
+help:    ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-8s %s\n",$$1,$$2}' Makefile
+setup:   ## Make .venv, install the hashed lock, build the kernels
+	./sluice setup
+run:     ## Everything on this machine, with an open demo sale
+	./sluice dev
+test:    ## Lint, types, and the suite against real Postgres and Redis
+	./sluice test
+lint: setup   ## Format, lint, types, import rules, without the suite
+	$(VENV)/ruff format --check . sluice && $(VENV)/ruff check . sluice && $(VENV)/mypy && $(VENV)/lint-imports && $(VENV)/cython-lint hotpath
+format: setup ## Format, and mend what can be mended
+	$(VENV)/ruff format . sluice && $(VENV)/ruff check --fix . sluice
+bench: setup  ## Measure; writes benchmarks/results/
+	$(VENV)/python -m benchmarks
+faults:  ## Power cuts, kills and clock jumps against real servers
+	./sluice test tests/faults
+lock: setup   ## Resolve requirements.lock anew, for Python 3.11 to 3.13
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra rehearse --group dev pyproject.toml -o requirements.lock
+clean:   ## Remove what was built; data in .sluice stays
+	rm -rf .venv build hotpath/*.so hotpath/*.c *.egg-info
