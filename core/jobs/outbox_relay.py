@@ -2,8 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 import structlog
+from asyncpg import InterfaceError, PostgresConnectionError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.kit import db, outbox
 
@@ -14,9 +18,32 @@ LEASE_S = 15.0
 HANDLE_MAX_S = 10.0
 REST_S = 0.05
 
+# A server that is away is no fault of the message.
+AWAY = (
+    OSError,
+    TimeoutError,
+    RedisConnectionError,
+    RedisTimeoutError,
+    PostgresConnectionError,
+    InterfaceError,
+)
+
 log = structlog.get_logger()
 
 Handler = Callable[[object], Awaitable[None]]
+
+
+class Outcome(NamedTuple):
+    """What to note of a message, and why."""
+
+    kind: Callable[..., Awaitable[None]]
+    error: str = ""
+
+    async def note(self, conn: db.Conn, ids: list[int]) -> None:
+        await (self.kind(conn, ids, error=self.error) if self.error else self.kind(conn, ids))
+
+
+DONE = Outcome(outbox.done)
 
 
 class OutboxRelay:
@@ -30,19 +57,27 @@ class OutboxRelay:
         for topic in self._handlers:
             async with db.transaction(self._pool) as conn:
                 batch = await outbox.take(conn, topic, batch_max=BATCH_MAX, lease_s=LEASE_S)
-            outcomes = await asyncio.gather(*(self._handle(message) for message in batch))
-            await self._settle(batch, outcomes)
+            if batch:
+                await self._deliver(batch)
             more |= len(batch) == BATCH_MAX
         return more
 
-    async def _handle(self, message: outbox.Message) -> str | None:
-        """None when it is done, else why it is not."""
+    async def _deliver(self, batch: list[outbox.Message]) -> None:
+        outcomes = await asyncio.gather(*(self._handle(message) for message in batch))
+        by_outcome: dict[Outcome, list[int]] = {}
+        for message, outcome in zip(batch, outcomes, strict=True):
+            by_outcome.setdefault(outcome, []).append(message.id)
+        async with db.transaction(self._pool) as conn:
+            for outcome, ids in by_outcome.items():
+                await outcome.note(conn, ids)
+
+    async def _handle(self, message: outbox.Message) -> Outcome:
         async with self._hands:
             try:
                 async with asyncio.timeout(HANDLE_MAX_S):
                     await self._handlers[message.topic](message.payload)
-            except outbox.TryLater as later:
-                return str(later)
+            except (outbox.TryLater, *AWAY) as later:
+                return Outcome(outbox.later, str(later) or repr(later))
             except Exception as error:  # noqa: BLE001 - one message's failure is not another's
                 log.warning(
                     "message_failed",
@@ -51,19 +86,5 @@ class OutboxRelay:
                     attempts=message.attempts,
                     error=repr(error),
                 )
-                return repr(error)
-            return None
-
-    async def _settle(self, batch: list[outbox.Message], outcomes: list[str | None]) -> None:
-        if not batch:
-            return
-        late: dict[str, list[int]] = {}
-        for message, outcome in zip(batch, outcomes, strict=True):
-            if outcome is not None:
-                late.setdefault(outcome, []).append(message.id)
-        async with db.transaction(self._pool) as conn:
-            await outbox.done(
-                conn, [m.id for m, o in zip(batch, outcomes, strict=True) if o is None]
-            )
-            for error, ids in late.items():
-                await outbox.later(conn, ids, error=error)
+                return Outcome(outbox.failed, repr(error))
+            return DONE

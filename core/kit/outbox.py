@@ -13,6 +13,8 @@ from core.kit.db import Conn, many
 
 ATTEMPTS_MAX = 50
 DELAY_MAX_S = 30.0
+LOOK_AGAIN_S = 2.0
+ERROR_CHARS_MAX = 500
 
 
 class TryLater(Exception):
@@ -59,15 +61,20 @@ async def done(conn: Conn, ids: Sequence[int]) -> None:
 LATER = """
     UPDATE kit.outbox
        SET error = $2,
-           due_at = now() + make_interval(secs => least($3, 0.2 * 2 ^ least(attempts, 20))),
-           parked_at = CASE WHEN attempts >= $4 THEN now() END
+           due_at = now() + make_interval(secs => least($3::float8, 0.2 * 2 ^ least(attempts, 20))),
+           parked_at = CASE WHEN attempts >= $4::int THEN now() END
      WHERE id = ANY($1::bigint[])
 """
 
 
 async def later(conn: Conn, ids: Sequence[int], *, error: str) -> None:
+    """Nothing failed, its time has not come: look again soon, for as long as it takes."""
+    await conn.execute(LATER, ids, error[:ERROR_CHARS_MAX], LOOK_AGAIN_S, None)
+
+
+async def failed(conn: Conn, ids: Sequence[int], *, error: str) -> None:
     """Try again after a pause that doubles, and park what has failed too often."""
-    await conn.execute(LATER, ids, error[:500], DELAY_MAX_S, ATTEMPTS_MAX)
+    await conn.execute(LATER, ids, error[:ERROR_CHARS_MAX], DELAY_MAX_S, ATTEMPTS_MAX)
 
 
 IS_WAITING = """

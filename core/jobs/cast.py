@@ -1,0 +1,50 @@
+"""Every role of `sluice work`, and what each needs."""
+
+import asyncio
+from functools import partial
+
+from redis.asyncio import Redis
+
+from core import payments
+from core.flows import give_back, refund, settle_late
+from core.jobs import auditor, conductor, expirer, fence, order_writer, outbox_relay
+from core.jobs.role import Role, play
+from core.kit import db
+from hotpath.receipts import Keyring
+
+
+def roles(
+    pool: db.Pool,
+    redis: Redis,
+    keyring: Keyring,
+    provider: payments.Provider,
+    *,
+    backlog_max: int,
+) -> list[Role]:
+    handlers = {
+        give_back.TOPIC: partial(give_back.give_back, pool, redis),
+        settle_late.TOPIC: partial(
+            settle_late.settle_late, pool, redis, keyring, backlog_max=backlog_max
+        ),
+        refund.TOPIC: partial(refund.refund, pool, provider),
+    }
+    writer = order_writer.OrderWriter(pool, redis, keyring)
+    return [
+        Role("order_writer", writer.step, order_writer.REST_S),
+        Role("expirer", expirer.Expirer(pool).step, expirer.REST_S),
+        Role(
+            "outbox_relay",
+            outbox_relay.OutboxRelay(pool, handlers).step,
+            outbox_relay.REST_S,
+        ),
+        Role("auditor", auditor.Auditor(pool, redis).step, auditor.REST_S),
+        Role("fence", fence.Fence(pool, redis).step, fence.REST_S),
+        Role("conductor", conductor.Conductor(pool, redis).step, conductor.REST_S),
+    ]
+
+
+async def perform(pool: db.Pool, wanted: list[Role], *, holder: str) -> None:
+    """Play every role, each in a task of its own, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for role in wanted:
+            group.create_task(play(pool, role, holder=holder))
