@@ -1,0 +1,43 @@
+"""What claim.lua and release.lua mean, in as few lines as will say it."""
+
+from collections import Counter
+
+
+class Model:
+    def __init__(self, left, limits, backlog_max):
+        self.left, self.limits, self.backlog_max = dict(left), limits, backlog_max
+        self.open, self.closed = True, False
+        self.stream, self.answers, self.held = [], {}, Counter()
+        self.returned, self.back = set(), Counter()
+
+    def claim(self, member, key, sku, quantity):  # noqa: PLR0911 - one line a verdict
+        if (member, key) in self.answers:
+            return "=", self.answers[member, key]
+        if not self.open:
+            return "w", None
+        if len(self.stream) >= self.backlog_max:
+            return "b", None
+        if sku not in self.left:
+            return "n", None
+        if self.left[sku] is None:
+            return "x", None
+        if self.held[sku, member] + quantity > self.limits[sku]:
+            return "l", None
+        if self.left[sku] < quantity:
+            return "s", self.left[sku]
+        self.stream.append((member, key, sku, quantity))
+        self.answers[member, key] = len(self.stream) - 1
+        self.held[sku, member] += quantity
+        self.left[sku] -= quantity
+        return "+", self.answers[member, key]
+
+    def release(self, order, member, sku, quantity):
+        if order in self.returned:
+            return 0
+        if self.closed:
+            return -2
+        self.returned.add(order)
+        self.held[sku, member] -= quantity
+        self.left[sku] += quantity
+        self.back[sku] += quantity
+        return 1
