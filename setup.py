@@ -24,18 +24,20 @@ class OptionalKernels(build_ext):
             super().build_extension(ext)
         except Exception as error:  # noqa: BLE001  a missing compiler shows in many ways
             self.warn(f"no compiled {ext.name}, its Python twin runs instead: {error}")
+            ext.optional = True  # or an editable install would look for it
 
 
 def kernels() -> list[Extension]:
     from Cython.Build import cythonize
 
     extensions = [
-        Extension(f"hotpath.{source.stem}", [str(source)], extra_compile_args=FLAGS, optional=True)
+        Extension(f"hotpath.{source.stem}", [str(source)], extra_compile_args=FLAGS)
         for source in SOURCES
     ]
     return cythonize(
         extensions,
         annotate=DEBUG,
+        force=True,  # Cython looks at times only, and misses that the directives changed
         compiler_directives={"boundscheck": True} if DEBUG else {},
     )
 
