@@ -35,6 +35,7 @@ ZH = {
     "no-such-problem": "没有这类问题。",
     "no-such-sale": "没有这场活动。",
     "no-such-sku": "没有这个商品规格。",
+    "not-payable": "该订单不在待支付状态。",
     "not-ready": "还有前置步骤尚未完成，详见说明。",
     "not-yet-written": "订单已受理且不会丢失，正在写入，请稍后再查。",
     "outcome-unknown": "暂时无法确认是否购买成功。请用同一个幂等键重试以获知结果。",

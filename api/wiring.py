@@ -2,11 +2,16 @@
 
 import base64
 import binascii
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+import httpx
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from core import payments
 from core.settings import Settings, UnreadableSettings, split
 from hotpath.receipts import Keyring
 
@@ -23,6 +28,19 @@ def redis_client(settings: Settings) -> Redis:
         socket_timeout=REDIS_TIMEOUT_S,
         socket_connect_timeout=REDIS_TIMEOUT_S,
     )
+
+
+@asynccontextmanager
+async def payment_provider(settings: Settings) -> AsyncIterator[payments.Provider]:
+    """The way to the sandbox provider. Proxies of the environment are none of its business."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        yield payments.SandboxClient(
+            http,
+            url=settings.sandbox_url,
+            secret=settings.sandbox_secret.encode(),
+            shop_url=settings.shop_url,
+            clock=time.time,
+        )
 
 
 def keyring(settings: Settings) -> Keyring:

@@ -72,6 +72,8 @@ class SandboxClient:
         )
 
     async def _post(self, path: str, message: object) -> bytes:
+        if not self._url:
+            raise _unavailable()
         body = msgspec.json.encode(message)
         headers = {
             "Content-Type": "application/json",
@@ -85,7 +87,7 @@ class SandboxClient:
                 ) as answer,
             ):
                 said = await _read(answer)
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise _unavailable() from error
         if answer.is_client_error:
             raise ProviderRefused(f"{path} answered {answer.status_code}: {said[:200]!r}")

@@ -1,0 +1,234 @@
+"""The provider's HTTP: what the shop calls, signed, and what a buyer's browser opens."""
+
+import asyncio
+import secrets
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qs
+
+import httpx
+import msgspec
+from litestar import Litestar, MediaType, Request, Response, get, post, put
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.params import FromPath, FromQuery
+
+from api import texts
+from core.settings import Settings, UnreadableSettings
+
+from . import page, signature, store
+from .delivery import Courier, announce, now_text
+from .model import Behaviour, Checkout, Movement, OpenCheckout, WantRefund
+
+BODY_BYTES_MAX = 65_536
+PAGE_MAX = 500
+SECRET_BYTES_MIN = 16
+
+Shape = TypeVar("Shape")
+AnyRequest = Request[Any, Any, Any]
+
+
+class Opened(msgspec.Struct, frozen=True):
+    checkout_id: str
+    reference: str
+    state: str
+    pay_url: str
+
+
+class Refunded(msgspec.Struct, frozen=True):
+    reference: str
+    refund_reference: str
+    amount: int
+    currency: str
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """`cursor` is where the next page begins; null at the end."""
+
+    items: list[Movement]
+    cursor: str | None
+
+
+@post("/v1/checkouts")
+async def open_checkout(request: AnyRequest, state: State) -> Opened:
+    wanted = await read(request, OpenCheckout)
+    with books(state) as conn:
+        store.open_checkout(conn, secrets.token_urlsafe(24), wanted)
+        checkout = named(conn, wanted.reference)
+    if (checkout.amount, checkout.currency) != (wanted.amount, wanted.currency):
+        raise refused(409, "this reference was used for another amount")
+    return Opened(checkout.id, checkout.reference, checkout.state, f"{state.url}/pay/{checkout.id}")
+
+
+@get("/pay/{checkout_id:str}")
+async def show(
+    request: AnyRequest,
+    state: State,
+    checkout_id: FromPath[str],
+    lang: FromQuery[str | None] = None,
+) -> Response[str]:
+    with books(state) as conn:
+        checkout = opened(conn, checkout_id)
+    language = texts.language(lang or request.headers.get("accept-language") or "")
+    return Response(
+        page.render(checkout, language), media_type=MediaType.HTML, headers=page.HEADERS
+    )
+
+
+@post("/pay/{checkout_id:str}")
+async def choose(request: AnyRequest, state: State, checkout_id: FromPath[str]) -> Response[None]:
+    """The buyer's click. A second one changes nothing; who declined may still pay."""
+    form = parse_qs((await request.body()).decode("utf-8", "replace"), max_num_fields=10)
+    choice = form.get("choice", [""])[0]
+    with books(state) as conn:
+        checkout = opened(conn, checkout_id)
+        if choice == "pay":
+            pay(conn, checkout)
+        elif choice == "decline":
+            decline(conn, checkout)
+        else:
+            raise refused(400, "choice is pay or decline")
+    state.courier.wake()
+    return Response(None, status_code=303, headers={"Location": checkout.return_url})
+
+
+def pay(conn: sqlite3.Connection, checkout: Checkout) -> None:
+    if checkout.state == "paid" or not store.move(conn, checkout, "paid"):
+        return
+    behaviour = store.behaviour(conn)
+    amount = max(0, checkout.amount + behaviour.amount_off)
+    currency = behaviour.currency or checkout.currency
+    store.capture(conn, checkout, amount=amount, currency=currency, at=now_text())
+    announce(conn, checkout, "payment.captured", amount=amount, currency=currency)
+
+
+def decline(conn: sqlite3.Connection, checkout: Checkout) -> None:
+    if checkout.state == "open" and store.move(conn, checkout, "declined"):
+        announce(
+            conn, checkout, "payment.declined", amount=checkout.amount, currency=checkout.currency
+        )
+
+
+@post("/v1/refunds")
+async def refund(request: AnyRequest, state: State) -> Refunded:
+    """Once per refund reference, and never more than came."""
+    wanted = await read(request, WantRefund)
+    with books(state) as conn:
+        checkout = named(conn, wanted.reference)
+        movements = store.movements_of(conn, checkout.reference)
+        before = [m for m in movements if m.refund_reference == wanted.refund_reference]
+        if not before:
+            refuse_overdraft(movements, wanted)
+            store.refund(conn, wanted, at=now_text())
+        elif (before[0].amount, before[0].currency) != (wanted.amount, wanted.currency):
+            raise refused(409, "this refund reference was used for another amount")
+    return Refunded(wanted.reference, wanted.refund_reference, wanted.amount, wanted.currency)
+
+
+def refuse_overdraft(movements: list[Movement], wanted: WantRefund) -> None:
+    sign = {"capture": 1, "refund": -1}
+    left = sum(sign[m.kind] * m.amount for m in movements if m.currency == wanted.currency)
+    if not movements or wanted.amount > left:
+        raise refused(409, "that is more than came")
+
+
+@get("/v1/statement")
+async def statement(
+    request: AnyRequest,
+    state: State,
+    after: FromQuery[Annotated[int, msgspec.Meta(ge=0, le=2**62)]] = 0,
+    limit: FromQuery[Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)]] = PAGE_MAX,
+) -> Statement:
+    """Each movement of money, oldest first."""
+    await check_signature(request)
+    with books(state) as conn:
+        items = store.statement(conn, after=after, page_max=limit)
+    return Statement(items, str(items[-1].id) if len(items) == limit else None)
+
+
+@put("/v1/behaviour")
+async def behave(request: AnyRequest, state: State) -> Behaviour:
+    """For tests: from now on, misbehave like this."""
+    said = await read(request, Behaviour)
+    with books(state) as conn:
+        store.behave(conn, said)
+    return said
+
+
+@get("/health/live")
+async def live() -> dict[str, str]:
+    return {"status": "live"}
+
+
+async def read(request: AnyRequest, shape: type[Shape]) -> Shape:
+    body = await check_signature(request)
+    try:
+        return msgspec.json.decode(body, type=shape)
+    except msgspec.ValidationError as error:
+        raise refused(422, str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise refused(400, "the body is not JSON") from None
+
+
+async def check_signature(request: AnyRequest) -> bytes:
+    body = await request.body()
+    secret, claimed = request.app.state.secret, request.headers.get(signature.HEADER, "")
+    if not signature.is_signed(secret, claimed, body, now_s=int(time.time())):
+        raise refused(401, "the signature is not right")
+    return body
+
+
+def books(state: State) -> sqlite3.Connection:
+    """`with` it for one transaction. No `await` inside: there is one connection for all."""
+    return state.books
+
+
+def named(conn: sqlite3.Connection, reference: str) -> Checkout:
+    checkout = store.by_reference(conn, reference)
+    if checkout is None:
+        raise refused(404, "there is no such checkout")
+    return checkout
+
+
+def opened(conn: sqlite3.Connection, checkout_id: str) -> Checkout:
+    checkout = store.by_id(conn, checkout_id)
+    if checkout is None:
+        raise refused(404, "there is no such checkout")
+    return checkout
+
+
+def refused(status: int, why: str) -> HTTPException:
+    return HTTPException(status_code=status, detail=why)
+
+
+def create_sandbox(settings: Settings) -> Litestar:
+    """Keeps its books in `sandbox.db` under SLUICE_HOME."""
+    secret = settings.sandbox_secret.encode()
+    if len(secret) < SECRET_BYTES_MIN:
+        raise UnreadableSettings(f"SLUICE_SANDBOX_SECRET needs {SECRET_BYTES_MIN} bytes or more")
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        conn = store.connect(settings.home_path / "sandbox.db")
+        async with httpx.AsyncClient(trust_env=False) as http:
+            app.state.books = conn
+            app.state.courier = Courier(conn, http, secret)
+            courier = asyncio.create_task(app.state.courier.run())
+            try:
+                yield
+            finally:
+                courier.cancel()
+                with suppress(asyncio.CancelledError):
+                    await courier
+                conn.close()
+
+    return Litestar(
+        [open_checkout, show, choose, refund, statement, behave, live],
+        state=State({"secret": secret, "url": settings.sandbox_url.rstrip("/")}),
+        lifespan=[lifespan],
+        openapi_config=None,
+        request_max_body_size=BODY_BYTES_MAX,
+    )

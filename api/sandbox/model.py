@@ -1,0 +1,93 @@
+from typing import Annotated, Literal
+
+import msgspec
+
+Reference = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,128}\Z")]
+Address = Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[!-~]{1,1000}\Z")]
+Amount = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Currency = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")]
+Text = Annotated[str, msgspec.Meta(max_length=200)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
+
+
+class OpenCheckout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`reference` is the merchant's own: the same one again is the same checkout."""
+
+    reference: Reference
+    amount: Amount
+    currency: Currency
+    description: Text
+    return_url: Address
+    notify_url: Address
+
+
+class Checkout(msgspec.Struct, frozen=True):
+    id: str
+    reference: str
+    amount: int
+    currency: str
+    description: str
+    return_url: str
+    notify_url: str
+    state: str
+
+
+class WantRefund(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`reference` names the checkout, `refund_reference` makes the refund happen once."""
+
+    reference: Reference
+    refund_reference: Reference
+    amount: Amount
+    currency: Currency
+    reason: Text
+
+
+class Movement(msgspec.Struct, frozen=True):
+    """One line of the statement."""
+
+    id: int
+    kind: Literal["capture", "refund"]
+    reference: str
+    refund_reference: str | None
+    amount: int
+    currency: str
+    reason: str | None
+    at: str
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What a webhook says."""
+
+    event_id: str
+    kind: str
+    checkout_id: str
+    reference: str
+    amount: int
+    currency: str
+    at: str
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One event on its way to a shop. `tries` counts what has been tried before."""
+
+    id: int
+    url: str
+    body: bytes
+    tries: int
+
+
+class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the provider misbehaves, as real ones do. Every draw follows from `seed`."""
+
+    seed: int = 1
+    duplicate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.25
+    "How likely an event is sent twice."
+    delay_s: Seconds = 0
+    shuffle_s: Seconds = 0
+    "Each copy waits up to this much longer, so that events overtake each other."
+    drop_first: Annotated[int, msgspec.Meta(ge=0, le=24)] = 0
+    "So many tries of each copy are lost on the way."
+    amount_off: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] = 0
+    "Captures so much more than was asked."
+    currency: Currency | None = None
+    "Captures in this currency instead of the one that was asked."

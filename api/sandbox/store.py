@@ -1,0 +1,189 @@
+"""The provider's books, in one SQLite file: what was answered outlives a kill -9."""
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from .model import Behaviour, Checkout, Delivery, Movement, OpenCheckout, WantRefund
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS checkouts (
+    id           TEXT PRIMARY KEY,
+    reference    TEXT NOT NULL UNIQUE,
+    amount       INTEGER NOT NULL,
+    currency     TEXT NOT NULL,
+    description  TEXT NOT NULL,
+    return_url   TEXT NOT NULL,
+    notify_url   TEXT NOT NULL,
+    state        TEXT NOT NULL DEFAULT 'open'
+);
+CREATE TABLE IF NOT EXISTS movements (
+    id                INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind              TEXT NOT NULL,
+    reference         TEXT NOT NULL REFERENCES checkouts (reference),
+    refund_reference  TEXT UNIQUE,
+    amount            INTEGER NOT NULL,
+    currency          TEXT NOT NULL,
+    reason            TEXT,
+    at                TEXT NOT NULL
+);
+CREATE UNIQUE INDEX IF NOT EXISTS a_checkout_is_captured_once
+    ON movements (reference) WHERE kind = 'capture';
+CREATE TABLE IF NOT EXISTS deliveries (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    url        TEXT NOT NULL,
+    body       BLOB NOT NULL,
+    due_at_s   REAL NOT NULL,
+    tries      INTEGER NOT NULL DEFAULT 0,
+    ended      TEXT
+);
+CREATE INDEX IF NOT EXISTS deliveries_by_due ON deliveries (due_at_s) WHERE ended IS NULL;
+CREATE TABLE IF NOT EXISTS behaviour (
+    id    INTEGER PRIMARY KEY CHECK (id = 1),
+    said  BLOB NOT NULL
+);
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the books. `with conn:` is a transaction; each is on disk when it ends."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    conn = sqlite3.connect(path, timeout=5)
+    conn.execute("PRAGMA journal_mode = WAL")
+    conn.execute("PRAGMA synchronous = FULL")
+    conn.executescript(SCHEMA)
+    return conn
+
+
+OPEN = """
+    INSERT INTO checkouts (id, reference, amount, currency, description, return_url, notify_url)
+    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (reference) DO NOTHING
+"""
+
+
+def open_checkout(conn: sqlite3.Connection, checkout_id: str, wanted: OpenCheckout) -> None:
+    conn.execute(OPEN, (checkout_id, *msgspec.structs.astuple(wanted)))
+
+
+BY_REFERENCE = """
+    SELECT id, reference, amount, currency, description, return_url, notify_url, state
+      FROM checkouts WHERE reference = ?
+"""
+
+
+def by_reference(conn: sqlite3.Connection, reference: str) -> Checkout | None:
+    row = conn.execute(BY_REFERENCE, (reference,)).fetchone()
+    return None if row is None else Checkout(*row)
+
+
+BY_ID = """
+    SELECT id, reference, amount, currency, description, return_url, notify_url, state
+      FROM checkouts WHERE id = ?
+"""
+
+
+def by_id(conn: sqlite3.Connection, checkout_id: str) -> Checkout | None:
+    row = conn.execute(BY_ID, (checkout_id,)).fetchone()
+    return None if row is None else Checkout(*row)
+
+
+# Names the state we read, so a second click changes nothing.
+MOVE = "UPDATE checkouts SET state = ? WHERE id = ? AND state = ?"
+
+
+def move(conn: sqlite3.Connection, checkout: Checkout, target: str) -> bool:
+    return conn.execute(MOVE, (target, checkout.id, checkout.state)).rowcount == 1
+
+
+CAPTURE = """
+    INSERT INTO movements (kind, reference, amount, currency, at) VALUES ('capture', ?, ?, ?, ?)
+"""
+
+
+def capture(
+    conn: sqlite3.Connection, checkout: Checkout, *, amount: int, currency: str, at: str
+) -> None:
+    conn.execute(CAPTURE, (checkout.reference, amount, currency, at))
+
+
+REFUND = """
+    INSERT INTO movements (kind, reference, refund_reference, amount, currency, reason, at)
+    VALUES ('refund', ?, ?, ?, ?, ?, ?)
+"""
+
+
+def refund(conn: sqlite3.Connection, wanted: WantRefund, *, at: str) -> None:
+    conn.execute(REFUND, (*msgspec.structs.astuple(wanted), at))
+
+
+MOVEMENTS_OF = """
+    SELECT id, kind, reference, refund_reference, amount, currency, reason, at
+      FROM movements WHERE reference = ? ORDER BY id
+"""
+
+
+def movements_of(conn: sqlite3.Connection, reference: str) -> list[Movement]:
+    return [Movement(*row) for row in conn.execute(MOVEMENTS_OF, (reference,))]
+
+
+STATEMENT = """
+    SELECT id, kind, reference, refund_reference, amount, currency, reason, at
+      FROM movements WHERE id > ? ORDER BY id LIMIT ?
+"""
+
+
+def statement(conn: sqlite3.Connection, *, after: int, page_max: int) -> list[Movement]:
+    return [Movement(*row) for row in conn.execute(STATEMENT, (after, page_max))]
+
+
+SEND = "INSERT INTO deliveries (url, body, due_at_s) VALUES (?, ?, ?)"
+
+
+def send(conn: sqlite3.Connection, url: str, body: bytes, *, due_at_s: float) -> None:
+    conn.execute(SEND, (url, body, due_at_s))
+
+
+DUE = """
+    SELECT id, url, body, tries FROM deliveries
+     WHERE ended IS NULL AND due_at_s <= ? ORDER BY due_at_s LIMIT ?
+"""
+
+
+def due(conn: sqlite3.Connection, *, now_s: float, batch_max: int) -> list[Delivery]:
+    return [Delivery(*row) for row in conn.execute(DUE, (now_s, batch_max))]
+
+
+NEXT_DUE = "SELECT min(due_at_s) FROM deliveries WHERE ended IS NULL"
+
+
+def next_due(conn: sqlite3.Connection) -> float | None:
+    (found,) = conn.execute(NEXT_DUE).fetchone()
+    return found
+
+
+TRIED = "UPDATE deliveries SET tries = tries + 1, due_at_s = ?, ended = ? WHERE id = ?"
+
+
+def tried(
+    conn: sqlite3.Connection, delivery: Delivery, *, due_at_s: float, ended: str | None
+) -> None:
+    conn.execute(TRIED, (due_at_s, ended, delivery.id))
+
+
+BEHAVIOUR = "SELECT said FROM behaviour"
+
+
+def behaviour(conn: sqlite3.Connection) -> Behaviour:
+    row = conn.execute(BEHAVIOUR).fetchone()
+    return Behaviour() if row is None else msgspec.json.decode(row[0], type=Behaviour)
+
+
+BEHAVE = """
+    INSERT INTO behaviour (id, said) VALUES (1, ?)
+    ON CONFLICT (id) DO UPDATE SET said = excluded.said
+"""
+
+
+def behave(conn: sqlite3.Connection, said: Behaviour) -> None:
+    conn.execute(BEHAVE, (msgspec.json.encode(said),))

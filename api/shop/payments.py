@@ -1,0 +1,155 @@
+"""Pay an order, and hear from the provider what became of it."""
+
+import re
+import time
+from typing import Annotated, Literal
+
+import msgspec
+from litestar import Router, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from redis.asyncio import Redis
+from uuid_utils import uuid7
+
+from api import auth
+from api.problems import AnyRequest, BodyTooLarge, refuses
+from api.requests import READS_BODY, READS_BODY_PLAIN, Body, decode, fit
+from core import orders, payments, sales
+from core.flows.settle_payment import settle_payment
+from core.flows.start_payment import start_payment
+from core.kit import db
+from core.settings import Settings
+from hotpath.receipts import Keyring
+
+WEBHOOK_BYTES_MAX = 65_536
+SECRET_BYTES_MIN = 16
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,128}\Z")]
+Amount = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Currency = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")]
+
+
+class StartPayment(Body, frozen=True):
+    channel: Literal["sandbox"]
+
+
+class Payment(msgspec.Struct, frozen=True):
+    """`pay_url` is the provider's page; `amount` is in minor units of `currency`."""
+
+    payment_id: str
+    order_id: str
+    state: str
+    pay_url: str | None
+    amount: int
+    currency: str
+
+
+class Webhook(msgspec.Struct, frozen=True):
+    """What the provider says. It may say more than we read."""
+
+    event_id: Name
+    kind: Name
+    checkout_id: Name
+    reference: Name
+    amount: Amount
+    currency: Currency
+
+
+class Heard(msgspec.Struct, frozen=True):
+    event_id: str
+
+
+@post(
+    "/orders/{order_id:str}/payments",
+    guards=[auth.needs_member],
+    security=auth.SECURITY,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        orders.NoSuchOrder,
+        orders.NotYetWritten,
+        payments.NotPayable,
+        payments.ChannelUnavailable,
+        sales.SaleFenced,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def start(
+    order_id: FromPath[str],
+    data: JSONBody[StartPayment],
+    member_id: NamedDependency[int],
+    pool: NamedDependency[db.Pool],
+    redis: NamedDependency[Redis],
+    keyring: NamedDependency[Keyring],
+    provider: NamedDependency[payments.Provider],
+) -> Payment:
+    """Start to pay an order. While a payment is open, starting again answers with that one."""
+    payment = await start_payment(
+        pool,
+        redis,
+        provider,
+        keyring,
+        payment_id=payments.PaymentId(str(uuid7())),
+        order_id=order_id,
+        member_id=member_id,
+        channel=data.channel,
+    )
+    return Payment(
+        payment_id=payment.id,
+        order_id=payment.order_id,
+        state=payment.state,
+        pay_url=payment.pay_url,
+        amount=payment.amount_minor,
+        currency=payment.currency,
+    )
+
+
+@post(
+    "/webhooks/sandbox",
+    status_code=200,
+    responses=refuses(
+        payments.Forged,
+        payments.NoSuchPayment,
+        payments.ChannelUnavailable,
+        *READS_BODY,
+        plain=(408,),
+    ),
+)
+async def hear_sandbox(
+    request: AnyRequest, pool: NamedDependency[db.Pool], settings: NamedDependency[Settings]
+) -> Heard:
+    """The sandbox provider says what became of a payment, signed. Repeats change nothing."""
+    told = fit(decode(await read_signed(request, settings.sandbox_secret.encode())), Webhook)
+    if UUID.fullmatch(told.reference) is None:
+        raise payments.NoSuchPayment
+    event = payments.Event(
+        channel="sandbox",
+        id=told.event_id,
+        kind=told.kind,
+        payment_id=payments.PaymentId(told.reference),
+        provider_ref=told.checkout_id,
+        amount_minor=told.amount,
+        currency=told.currency,
+    )
+    await settle_payment(pool, event)
+    return Heard(told.event_id)
+
+
+async def read_signed(request: AnyRequest, secret: bytes) -> bytes:
+    """The body, just as it was signed. Nothing of it is read before the signature is checked."""
+    if len(secret) < SECRET_BYTES_MIN:
+        raise payments.ChannelUnavailable
+    body = await request.body()
+    if len(body) > WEBHOOK_BYTES_MAX:
+        raise BodyTooLarge(bytes_max=WEBHOOK_BYTES_MAX)
+    claimed = request.headers.getall(payments.SIGNATURE_HEADER.lower(), [])
+    if len(claimed) != 1:
+        raise payments.Forged
+    payments.check_signature(secret, claimed[0], body, now_s=int(time.time()))
+    return body
+
+
+routes = Router("/v1", route_handlers=[start, hear_sandbox], tags=["payments"])
+route_handlers = [routes]
