@@ -22,6 +22,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -53,6 +54,13 @@ class PowerCutDisk(abc.ABC):
     @abc.abstractmethod
     def is_held(self) -> bool: ...
 
+    def wait_held(self, within_s: float) -> None:
+        until = time.monotonic() + within_s
+        while not self.is_held():
+            if time.monotonic() > until:
+                raise TimeoutError("the disk was not held: nobody uses it")
+            time.sleep(0.001)
+
     @abc.abstractmethod
     def operations(self) -> int: ...
 
@@ -60,8 +68,12 @@ class PowerCutDisk(abc.ABC):
     def fsyncs(self) -> int: ...
 
     @abc.abstractmethod
+    def sync(self) -> None:
+        """Make durable all that is there. Nothing may run on the disk yet."""
+
+    @abc.abstractmethod
     def cut(self, seed: int, tail: str = "") -> forgetful.Forgotten:
-        """Forget. `tail` overrules what the seed chooses; see forgetful.TAILS."""
+        """Forget. `tail` overrules what the seed chooses; see forgetful.py."""
 
     @abc.abstractmethod
     def close(self) -> None: ...
@@ -107,6 +119,9 @@ class FuseDisk(PowerCutDisk):
 
     def fsyncs(self) -> int:
         return self._order("stats")["fsyncs"]
+
+    def sync(self) -> None:
+        self._order("sync")
 
     def cut(self, seed: int, tail: str = "") -> forgetful.Forgotten:
         return forgetful.Forgotten(**self._order("cut", seed, tail))
@@ -162,6 +177,9 @@ class ShadowDisk(PowerCutDisk):
 
     def fsyncs(self) -> int:
         return self.CONTROL.unpack(self.control)[3]
+
+    def sync(self) -> None:
+        self._watch()
 
     def cut(self, seed: int, tail: str = "") -> forgetful.Forgotten:
         disk = self._replay()

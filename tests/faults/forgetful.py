@@ -5,19 +5,24 @@ MOUNT and takes orders on its standard input, one a line, each answered by one l
 
     hold N            stop dead at the Nth operation from now (write, fsync, create, rename ...),
                       before it is done; every later one waits as well
-    held              is it stopped, and at what
     cut SEED [TAIL]   the power fails: forget, write what survived to BACKING, serve that
-    stats             how many operations and fsyncs there were
+    sync              make all that is there durable
+    stats             how many operations and fsyncs there were; where it is stopped
 
 The end of its input is the end of the mount, so it never outlives the test that started it.
 
 What survives a cut:
 
 Bytes. fsync and fdatasync make exactly that file's bytes and its length durable. Of what was
-written since, TAIL says how much is still there; by default the seed chooses for each file:
-`nothing`; `prefix`, a part of it in the order of writing, torn at any byte; `zeros`, a part of it
-and then zeros, as when a length reached the disk before its blocks; `hole`, all of it but for one
-block of zeros, as when blocks reached the disk out of order; `all`.
+written since, TAIL says how much is still there:
+
+    nothing   all of it is gone
+    prefix    a part of it is there, in the order of writing, torn at any byte
+    zeros     such a part and then zeros, as when a length reached the disk before its blocks
+    all       all of it is there, as after a mere kill -9
+    hole      all of it but one block, which is zeros: blocks reached the disk out of order
+
+Without TAIL the seed chooses for each file; it never chooses a hole, which has a test of its own.
 
 Names. create, mkdir, rename, unlink and rmdir go through one ordered journal, as on ext4 or XFS. An
 fsync of a file makes the journal durable up to the last entry about that file, an fsync of a
@@ -45,8 +50,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 BLOCK_BYTES = 4096
-TAILS = ("nothing", "prefix", "zeros", "hole", "all")
-TAIL_WEIGHTS = (4, 4, 2, 1, 1)
+TAIL_WEIGHTS = {"nothing": 4, "prefix": 4, "zeros": 3, "all": 1}
 MNT_DETACH = 2
 
 
@@ -237,7 +241,7 @@ class Disk:
         lost, torn = 0, {}
         for path, node in sorted(walk(self.root), key=lambda found: found[0]):
             if isinstance(node, File) and node.changes:
-                torn[path] = tail or rng.choices(TAILS, TAIL_WEIGHTS)[0]
+                torn[path] = tail or rng.choices(*zip(*TAIL_WEIGHTS.items(), strict=True))[0]
                 lost += node.forget(rng, torn[path])
         return Forgotten(lost, len(gone), torn)
 
@@ -339,6 +343,8 @@ class Mount:
         with self.turn:
             if order == "hold":
                 self.hold_at = self.operations + int(args[0])
+            elif order == "sync":
+                self.disk.sync_all()
             elif order == "cut":
                 return self._cut(int(args[0]), *args[1:])
             return {"held": self.held, "operations": self.operations, "fsyncs": self.fsyncs}

@@ -55,10 +55,7 @@ def run(disk: disks.PowerCutDisk, body: str, *, wait_held: bool = False) -> str:
     )
     try:
         if wait_held:
-            until = time.monotonic() + 10
-            while not disk.is_held() and time.monotonic() < until:
-                time.sleep(0.01)
-            assert disk.is_held()
+            disk.wait_held(10)
             return ""
         return process.stdout.readline().strip()
     finally:
