@@ -32,6 +32,10 @@ class MalformedBody(Refusal):
     kind = Kind.MALFORMED
 
 
+class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a route's `data` derives from: a field that we do not know is refused."""
+
+
 READS_BODY = (MalformedBody, InvalidValue, BodyTooLarge)
 READS_BODY_PLAIN = (408, 415)
 
@@ -54,8 +58,9 @@ class StrictRequest(Request[Any, Any, Any]):
         return state.body
 
     async def _read(self) -> bytes:
-        if self._announced() > BODY_BYTES_MAX:
-            raise BodyTooLarge(bytes_max=BODY_BYTES_MAX)
+        bytes_max = self.route_handler.resolve_request_max_body_size() or BODY_BYTES_MAX
+        if self._announced() > bytes_max:
+            raise BodyTooLarge(bytes_max=bytes_max)
         chunks: list[bytes] = []
         size = 0
         while True:
@@ -64,8 +69,8 @@ class StrictRequest(Request[Any, Any, Any]):
                 raise MalformedBody("The body ended early.")
             chunks.append(event["body"])
             size += len(event["body"])
-            if size > BODY_BYTES_MAX:
-                raise BodyTooLarge(bytes_max=BODY_BYTES_MAX)
+            if size > bytes_max:
+                raise BodyTooLarge(bytes_max=bytes_max)
             if not event.get("more_body", False):
                 return b"".join(chunks)
 

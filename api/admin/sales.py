@@ -1,0 +1,242 @@
+"""Run sales: plan, arm, pause, resume, close, audit."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+from litestar import Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from redis.asyncio import Redis
+
+from api import auth, shapes
+from api.problems import InvalidValue, refuses
+from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from core import catalogue, inventory, sales
+from core.flows import audit_sale, plan_sale, run_sale
+from core.flows.directory import Directory, view_from_postgres
+from core.kit import db, ids
+from core.kit.states import IllegalMove
+
+PLAN_BYTES_MAX = 4 * 1024 * 1024
+NAME_MAX = 200
+HOLD_MAX_S = 7 * 24 * 60 * 60
+# Postgres and Python agree on every time between these, in every time zone.
+FIRST_YEAR, LAST_YEAR = 2000, 2200
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+MOVES = refuses(
+    *auth.SIGNED_IN,
+    sales.NoSuchSale,
+    IllegalMove,
+    sales.NotReady,
+    inventory.OutOfStock,
+    sales.Unavailable,
+)
+
+
+class PlannedItem(Body, frozen=True):
+    """`price` is in minor units of the SKU's own currency; `limit` is per member."""
+
+    sku_id: str
+    quota: Annotated[int, msgspec.Meta(ge=1, le=10**12)]
+    price: Annotated[int, msgspec.Meta(ge=0, le=10**12)]
+    limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+
+
+class Plan(Body, frozen=True):
+    """`hold_s` is how long an unpaid order keeps its units."""
+
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX)]
+    starts_at: Moment
+    ends_at: Moment
+    items: Annotated[list[PlannedItem], msgspec.Meta(min_length=1, max_length=plan_sale.ITEMS_MAX)]
+    hold_s: Annotated[int, msgspec.Meta(ge=1, le=HOLD_MAX_S)] = plan_sale.HOLD_S
+
+
+class RunSale(msgspec.Struct, frozen=True):
+    """A sale as its operator sees it. `left` lags Redis by a quarter of a second."""
+
+    sale_id: str
+    name: str
+    state: str
+    starts_at: datetime
+    ends_at: datetime
+    settled: bool
+    items: list[shapes.SaleItem]
+
+
+class AuditedItem(msgspec.Struct, frozen=True):
+    sku_id: str
+    quota: int
+    sold: int
+    in_flight: int
+    left: int
+    returned: int
+    drift: int
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """quota = left + in_flight + sold + returned + drift, per SKU."""
+
+    sale_id: str
+    state: str
+    items: list[AuditedItem]
+    in_flight: int
+    drift: int
+
+
+@post(
+    "/sales",
+    request_max_body_size=PLAN_BYTES_MAX,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        plan_sale.ImpossiblePlan,
+        catalogue.NoSuchSku,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def plan(
+    data: JSONBody[Plan], pool: NamedDependency[db.Pool], directory: NamedDependency[Directory]
+) -> RunSale:
+    """Write a sale down. It draws no stock before it is armed."""
+    sale = await plan_sale.plan_sale(
+        pool,
+        name=data.name,
+        starts_at=moment("starts_at", data.starts_at),
+        ends_at=moment("ends_at", data.ends_at),
+        items=[
+            plan_sale.PlannedItem(_sku_id(item.sku_id), item.quota, item.price, item.limit)
+            for item in data.items
+        ],
+        hold_s=data.hold_s,
+    )
+    return await _shown(pool, directory, sale.id)
+
+
+@get("/sales/{sale_id:str}", responses=refuses(*auth.SIGNED_IN, sales.NoSuchSale))
+async def find(
+    sale_id: FromPath[str], pool: NamedDependency[db.Pool], directory: NamedDependency[Directory]
+) -> RunSale:
+    return await _shown(pool, directory, _sale_id(sale_id))
+
+
+@post("/sales/{sale_id:str}/arm", status_code=200, responses=MOVES)
+async def arm(
+    sale_id: FromPath[str],
+    pool: NamedDependency[db.Pool],
+    redis: NamedDependency[Redis],
+    directory: NamedDependency[Directory],
+) -> RunSale:
+    """Draw the quota from stock and load it; the sale opens at `starts_at`."""
+    await run_sale.arm_sale(pool, redis, sale_id=_sale_id(sale_id))
+    return await _refreshed(pool, directory, sale_id)
+
+
+@post("/sales/{sale_id:str}/pause", status_code=200, responses=MOVES)
+async def pause(
+    sale_id: FromPath[str],
+    pool: NamedDependency[db.Pool],
+    redis: NamedDependency[Redis],
+    directory: NamedDependency[Directory],
+) -> RunSale:
+    """Take no claims until it is resumed."""
+    await run_sale.pause_sale(pool, redis, sale_id=_sale_id(sale_id))
+    return await _refreshed(pool, directory, sale_id)
+
+
+@post("/sales/{sale_id:str}/resume", status_code=200, responses=MOVES)
+async def resume(
+    sale_id: FromPath[str],
+    pool: NamedDependency[db.Pool],
+    redis: NamedDependency[Redis],
+    directory: NamedDependency[Directory],
+) -> RunSale:
+    await run_sale.resume_sale(pool, redis, sale_id=_sale_id(sale_id))
+    return await _refreshed(pool, directory, sale_id)
+
+
+@post("/sales/{sale_id:str}/close", status_code=200, responses=MOVES)
+async def close(
+    sale_id: FromPath[str],
+    pool: NamedDependency[db.Pool],
+    redis: NamedDependency[Redis],
+    directory: NamedDependency[Directory],
+) -> RunSale:
+    """End it for good. What was not sold goes back to stock."""
+    await run_sale.close_sale(pool, redis, sale_id=_sale_id(sale_id))
+    return await _refreshed(pool, directory, sale_id)
+
+
+@get(
+    "/sales/{sale_id:str}/audit",
+    responses=refuses(*auth.SIGNED_IN, sales.NoSuchSale, audit_sale.CannotAudit),
+)
+async def audit(
+    sale_id: FromPath[str], pool: NamedDependency[db.Pool], redis: NamedDependency[Redis]
+) -> Audit:
+    """Compare Redis with Postgres, unit by unit, while the sale runs."""
+    return shown_audit(await audit_sale.audit_sale(pool, redis, sale_id=_sale_id(sale_id)))
+
+
+def shown_audit(found: audit_sale.SaleAudit) -> Audit:
+    return Audit(
+        sale_id=str(found.sale_id),
+        state=found.state,
+        items=[
+            AuditedItem(str(i.sku_id), i.quota, i.sold, i.in_flight, i.left, i.returned, i.drift)
+            for i in found.items
+        ],
+        in_flight=found.in_flight,
+        drift=found.drift,
+    )
+
+
+def moment(field: str, value: datetime) -> datetime:
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        detail = f"Expected a year between {FIRST_YEAR} and {LAST_YEAR}"
+        raise InvalidValue(detail, errors=[{"pointer": f"/{field}", "detail": detail}])
+    return value.astimezone(UTC)
+
+
+async def _refreshed(pool: db.Pool, directory: Directory, sale_id: str) -> RunSale:
+    await directory.refresh()
+    return await _shown(pool, directory, _sale_id(sale_id))
+
+
+async def _shown(pool: db.Pool, directory: Directory, sale_id: sales.SaleId) -> RunSale:
+    view = directory.sale(sale_id) or await view_from_postgres(pool, sale_id=sale_id)
+    sale = shapes.sale(view, now=view.starts_at)
+    return RunSale(
+        sale_id=sale.sale_id,
+        name=sale.name,
+        state=sale.state,
+        starts_at=sale.starts_at,
+        ends_at=sale.ends_at,
+        settled=view.settled,
+        items=sale.items,
+    )
+
+
+def _sale_id(text: str) -> sales.SaleId:
+    sale_id = ids.parse(text)
+    if sale_id is None:
+        raise sales.NoSuchSale
+    return sales.SaleId(sale_id)
+
+
+def _sku_id(text: str) -> int:
+    sku_id = ids.parse(text)
+    if sku_id is None:
+        raise catalogue.NoSuchSku(sku_id=text[: shapes.CURSOR_MAX])
+    return sku_id
+
+
+routes = Router(
+    "/v1/admin",
+    route_handlers=[plan, find, arm, pause, resume, close, audit],
+    guards=[auth.needs_admin],
+    security=auth.SECURITY,
+    tags=["back office"],
+)

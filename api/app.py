@@ -1,0 +1,179 @@
+"""The HTTP application: everything is wired here, once, in the open."""
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from types import SimpleNamespace
+
+import asyncpg
+import structlog
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.di import Provide
+
+from api import auth, health, logs, metrics, openapi, problems, wiring
+from api.admin import sales as admin_sales
+from api.requests import BODY_BYTES_MAX, StrictRequest
+from api.shop import demo, orders, page, payments, products, sales
+from api.shop.events import Watch
+from core.flows.directory import Directory
+from core.kit.db import create_pool
+from core.settings import Settings, load
+from hotpath.gate import Gate
+from hotpath.scripts import CLAIM
+from hotpath.wire import Wire
+
+log = structlog.get_logger()
+
+FIRST_REFRESH_TIMEOUT_S = 5.0
+ROLE_PAUSE_S = 1.0
+# `db.Pool` names a type that is generic only for the type checker; Litestar evaluates it.
+NAMES = {"asyncpg": SimpleNamespace(Pool={asyncpg.Record: asyncpg.Pool}, Record=asyncpg.Record)}
+PROVIDED = (
+    "settings",
+    "pool",
+    "redis",
+    "wire",
+    "gate",
+    "directory",
+    "keyring",
+    "provider",
+    "watch",
+)
+
+
+def create_app(settings: Settings | None = None) -> Litestar:
+    """Make the application. Without settings it reads them from the environment."""
+    settings = settings or load()
+    wiring.token_secret(settings)
+    logs.configure()
+    app = Litestar(
+        [
+            health.live,
+            health.ready,
+            metrics.metrics,
+            problems.explain,
+            orders.routes,
+            *payments.route_handlers,
+            products.routes,
+            sales.routes,
+            demo.routes,
+            admin_sales.routes,
+            *page.routes,
+        ],
+        dependencies={
+            **{name: _provide(name) for name in PROVIDED},
+            "member_id": Provide(auth.provide_member_id, sync_to_thread=False),
+            "idempotency_key": Provide(auth.provide_key, sync_to_thread=False),
+        },
+        state=State({"settings": settings}),
+        signature_namespace=NAMES,
+        lifespan=[_run],
+        request_class=StrictRequest,
+        request_max_body_size=BODY_BYTES_MAX,
+        exception_handlers=problems.HANDLERS,
+        middleware=[metrics.time_requests],
+        before_send=[metrics.count_request],
+        openapi_config=openapi.CONFIG,
+        logging_config=None,
+    )
+    openapi.complete(app)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def _run(app: Litestar) -> AsyncIterator[None]:
+    """Hold the clients, the gate and what keeps it informed for as long as the server runs."""
+    settings: Settings = app.state.settings
+    async with contextlib.AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(
+            create_pool(settings.database_url, size_max=settings.pool_size_max)
+        )
+        redis = await stack.enter_async_context(wiring.redis_client(settings))
+        wire = Wire(settings.redis_url, name="sluice-gate", scripts=[CLAIM.source])
+        wire.start()
+        stack.push_async_callback(wire.aclose)
+        provider = await stack.enter_async_context(wiring.payment_provider(settings))
+        keyring = wiring.keyring(settings)
+        gate = Gate(
+            wire,
+            key_id=keyring.newest,
+            queue_max=settings.claim_queue_max,
+            backlog_max=settings.claim_backlog_max,
+        )
+        directory = Directory(pool, redis, gate)
+        watch = Watch(directory)
+        app.state.update(
+            {
+                "pool": pool,
+                "redis": redis,
+                "wire": wire,
+                "gate": gate,
+                "directory": directory,
+                "keyring": keyring,
+                "provider": provider,
+                "watch": watch,
+            }
+        )
+        await _know_the_sales(wire, directory)
+        stack.enter_context(_before_stopping(watch.stop))
+        for role in (directory.run, watch.run):
+            task = asyncio.create_task(_keep(role))
+            stack.push_async_callback(_end, task)
+        yield
+        watch.stop()
+
+
+async def _know_the_sales(wire: Wire, directory: Directory) -> None:
+    """Be informed before the first request. With a server away, start all the same."""
+    try:
+        async with asyncio.timeout(FIRST_REFRESH_TIMEOUT_S):
+            await wire.connected()
+            await directory.refresh()
+    except problems.AWAY as error:
+        log.warning("started without a server", error=repr(error))
+
+
+async def _keep(role: Callable[[], Awaitable[None]]) -> None:
+    """Play a role for ever: a bug in it must not leave us blind."""
+    while True:
+        try:
+            await role()
+        except Exception:
+            log.exception("a role broke", role=role.__qualname__)
+        await asyncio.sleep(ROLE_PAUSE_S)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
+
+
+@contextlib.contextmanager
+def _before_stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """Also hear the signal that stops the server: it waits for open streams before it tells us."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop_first(number: int, frame: object) -> None:
+        loop.call_soon_threadsafe(stop)
+        if callable(before):
+            before(number, frame)  # type: ignore[arg-type]
+
+    signal.signal(signal.SIGTERM, stop_first)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _provide(name: str) -> Provide:
+    def provide(state: State) -> object:
+        return state[name]
+
+    return Provide(provide, sync_to_thread=False)

@@ -1,0 +1,100 @@
+"""Whether this process lives, and whether it should be given buyers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+from litestar import Response, get
+from litestar.di import NamedDependency
+from redis.asyncio import Redis
+
+from api.problems import AWAY
+from core import sales
+from core.kit import db, outbox
+from hotpath.wire import Wire
+
+CHECK_TIMEOUT_S = 2.0
+AUDIT_AGE_MAX_S = 30.0
+
+Look = Callable[[], Awaitable[list[str]]]
+
+
+class Check(msgspec.Struct, frozen=True):
+    ok: bool
+    detail: str
+
+
+class Health(msgspec.Struct, frozen=True):
+    ready: bool
+    checks: dict[str, Check]
+
+
+class Alive(msgspec.Struct, frozen=True):
+    alive: bool
+
+
+@get("/health/live", tags=["operations"])
+async def live() -> Alive:
+    return Alive(alive=True)
+
+
+@get("/health/ready", tags=["operations"])
+async def ready(
+    pool: NamedDependency[db.Pool], redis: NamedDependency[Redis], wire: NamedDependency[Wire]
+) -> Response[Health]:
+    """503 while anything is wrong that a buyer would notice, or that an operator must see."""
+
+    async def reach_postgres() -> list[str]:
+        async with db.reading(pool):
+            return []
+
+    async def reach_redis() -> list[str]:
+        await redis.ping()
+        return [] if wire.run_id else ["the gate has no connection to Redis"]
+
+    looks: dict[str, Look] = {
+        "postgres": reach_postgres,
+        "redis": reach_redis,
+        "fences": lambda: find_fences(pool),
+        "books": lambda: find_drift(pool),
+        "outbox": lambda: find_parked(pool),
+    }
+    found = await asyncio.gather(*(check(look) for look in looks.values()))
+    checks = dict(zip(looks, found, strict=True))
+    healthy = all(one.ok for one in found)
+    return Response(Health(healthy, checks), status_code=200 if healthy else 503)
+
+
+async def check(look: Look) -> Check:
+    """Look, and say in words what is wrong. Addresses stay out: anyone may read this."""
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            wrong = await look()
+    except AWAY as error:
+        wrong = [f"cannot be reached ({type(error).__name__})"]
+    return Check(not wrong, "; ".join(wrong) or "ok")
+
+
+async def find_fences(pool: db.Pool) -> list[str]:
+    async with db.reading(pool) as conn:
+        fenced = [b for b in await sales.unsettled_buckets(conn) if b.fence_reason]
+    return [f"sale {b.sale_id}, bucket {b.number}: {b.fence_reason}" for b in fenced]
+
+
+async def find_drift(pool: db.Pool) -> list[str]:
+    async with db.reading(pool) as conn:
+        audits = await sales.audits(conn)
+    wrong = [f"sale {a.sale_id}: {a.drift} units unaccounted for" for a in audits if a.drift]
+    wrong += [f"sale {a.sale_id}: {a.problem}" for a in audits if a.problem]
+    wrong += [
+        f"sale {a.sale_id}: last audited {a.age_s:.0f} s ago"
+        for a in audits
+        if a.age_s > AUDIT_AGE_MAX_S
+    ]
+    return wrong
+
+
+async def find_parked(pool: db.Pool) -> list[str]:
+    async with db.reading(pool) as conn:
+        _, parked = await outbox.count(conn)
+    return [f"{parked} messages were given up"] if parked else []

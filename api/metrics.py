@@ -1,0 +1,121 @@
+"""What Prometheus reads: requests and claims as they pass, the books as Postgres has them."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+from litestar import Response, get
+from litestar.di import NamedDependency
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    REGISTRY,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from api.problems import AWAY, slug
+from core import sales
+from core.kit import db, outbox
+from core.kit.refusal import Refusal
+
+log = structlog.get_logger()
+
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+STARTED = "sluice_started"
+
+REQUESTS = Counter("sluice_requests", "Answers sent.", ["method", "route", "status"])
+SECONDS = Histogram("sluice_request_seconds", "Time to answer.", ["route"], buckets=LATENCY_S)
+CLAIMS = Counter("sluice_claims", "Claims by what came of them.", ["verdict"])
+
+
+def time_requests(app: ASGIApp) -> ASGIApp:
+    """Middleware: note when a request began."""
+
+    async def timed(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[STARTED] = time.perf_counter()  # type: ignore[literal-required]
+        await app(scope, receive, send)
+
+    return timed
+
+
+async def count_request(message: Message, scope: Scope) -> None:
+    """Hook before each message that is sent: count the answer by its route's template."""
+    if message["type"] != "http.response.start":
+        return
+    method = str(scope.get("method", ""))
+    route = scope.get("path_template") or "none"
+    REQUESTS.labels(method, route, str(message["status"])).inc()
+    started = scope.get(STARTED)
+    if isinstance(started, float):
+        SECONDS.labels(route).observe(time.perf_counter() - started)
+
+
+@contextmanager
+def counting_claim() -> Iterator[None]:
+    try:
+        yield
+    except Refusal as refusal:
+        CLAIMS.labels(slug(type(refusal))).inc()
+        raise
+    CLAIMS.labels("accepted").inc()
+
+
+class Books(Collector):
+    """What Postgres said a moment ago."""
+
+    def __init__(self, audits: list[sales.Audit], waiting: int, parked: int) -> None:
+        self._audits = audits
+        self._waiting = waiting
+        self._parked = parked
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        drift = GaugeMetricFamily("sluice_sale_drift", "Units unaccounted for.", labels=["sale"])
+        backlog = GaugeMetricFamily(
+            "sluice_sale_backlog", "Claims accepted and not yet written.", labels=["sale"]
+        )
+        age = GaugeMetricFamily(
+            "sluice_sale_audit_age_seconds", "Since the last audit.", labels=["sale"]
+        )
+        for audit in self._audits:
+            drift.add_metric([str(audit.sale_id)], audit.drift)
+            backlog.add_metric([str(audit.sale_id)], audit.backlog)
+            age.add_metric([str(audit.sale_id)], audit.age_s)
+        yield from (drift, backlog, age)
+        yield GaugeMetricFamily("sluice_outbox_waiting", "Messages to deliver.", self._waiting)
+        yield GaugeMetricFamily(
+            "sluice_outbox_parked", "Messages given up, for a person to see to.", self._parked
+        )
+
+
+@get("/metrics", media_type="text/plain", tags=["operations"], include_in_schema=False)
+async def metrics(pool: NamedDependency[db.Pool]) -> Response[bytes]:
+    """Prometheus' text format. With Postgres away, the books are missing and the rest is there."""
+    text = generate_latest(_processes())
+    try:
+        async with db.reading(pool) as conn:
+            books = Books(await sales.audits(conn), *await outbox.count(conn))
+    except AWAY as error:
+        log.warning("the books cannot be read", error=repr(error))
+    else:
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(books)
+        text += generate_latest(registry)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+def _processes() -> CollectorRegistry:
+    """Figures of this process, or of all workers together where `sluice serve` runs several."""
+    if FOLDER not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry

@@ -1,0 +1,75 @@
+"""The OpenAPI document, with what Litestar leaves out of it."""
+
+from litestar import Litestar
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import (
+    Components,
+    OpenAPIHeader,
+    OpenAPIResponse,
+    Operation,
+    Parameter,
+    Schema,
+    SecurityScheme,
+)
+from litestar.openapi.spec.enums import OpenAPIType
+
+from api.requests import Body
+
+KEYED = ("/v1/sales/{sale_id}/orders",)
+RETRYABLE = ("429", "503")
+
+IDEMPOTENCY_KEY = Parameter(
+    name="Idempotency-Key",
+    param_in="header",
+    required=True,
+    description="Repeat a request with the same key, and it has its effect once.",
+    schema=Schema(type=OpenAPIType.STRING, min_length=1, max_length=64, pattern="^[!-~]+$"),
+)
+RETRY_AFTER = OpenAPIHeader(
+    description="Seconds until another try makes sense.",
+    required=True,
+    schema=Schema(type=OpenAPIType.INTEGER, minimum=1),
+)
+
+CONFIG = OpenAPIConfig(
+    title="Sluice",
+    version="1",
+    summary="Flash sales and orders that are never oversold.",
+    path="/schema",
+    render_plugins=[JsonRenderPlugin(path="/openapi.json")],
+    components=Components(
+        security_schemes={
+            "bearer": SecurityScheme(type="http", scheme="bearer", bearer_format="JWT")
+        }
+    ),
+    use_handler_docstrings=True,
+)
+
+
+def complete(app: Litestar) -> None:
+    """Write into the document what its generator does not know."""
+    document = app.openapi_schema
+    strict = {body.__name__ for body in _bodies()}
+    for schema in (document.components.schemas if document.components else {}).values():
+        if schema.title in strict:
+            schema.additional_properties = False
+    for path, item in (document.paths or {}).items():
+        for operation in (item.get, item.post):
+            if operation is not None:
+                _complete_operation(path, operation)
+
+
+def _complete_operation(path: str, operation: Operation) -> None:
+    if path in KEYED:
+        operation.parameters = [*(operation.parameters or []), IDEMPOTENCY_KEY]
+    for status, response in (operation.responses or {}).items():
+        if status in RETRYABLE and isinstance(response, OpenAPIResponse):
+            response.headers = {**(response.headers or {}), "Retry-After": RETRY_AFTER}
+
+
+def _bodies() -> list[type[Body]]:
+    found = list(Body.__subclasses__())
+    for body in found:
+        found += body.__subclasses__()
+    return found

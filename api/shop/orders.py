@@ -1,0 +1,189 @@
+"""Buy, look at an order, take it back."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from litestar import Response, Router, get, post
+from litestar.datastructures import ResponseHeader
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from redis.asyncio import Redis
+
+from api import auth, metrics
+from api.problems import refuses
+from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from core import orders, sales
+from core.flows import cancel_order, find_order, place_order
+from core.flows.directory import Directory
+from core.kit import db, ids
+from core.kit.states import IllegalMove
+from hotpath.claims import QUANTITY_MAX, Claim
+from hotpath.gate import Gate
+from hotpath.receipts import Keyring
+
+ANSWERS = (
+    sales.NoSuchSale,
+    sales.NoSuchSku,
+    sales.SaleNotOpen,
+    sales.SoldOut,
+    sales.MemberLimit,
+    sales.KeyReused,
+    sales.Busy,
+    sales.SaleFenced,
+    sales.OutcomeUnknown,
+)
+
+
+class Buy(Body, frozen=True):
+    sku_id: str
+    quantity: Annotated[int, msgspec.Meta(ge=1, le=QUANTITY_MAX)]
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """These fields in this order: the same key gets the same bytes for ever."""
+
+    order_id: str
+    sale_id: str
+    sku_id: str
+    quantity: int
+    state: str
+    receipt: str
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """While it is `accepted` it has neither amount nor times yet. `amount` is in minor units."""
+
+    order_id: str
+    sale_id: str
+    state: str
+    sku_id: str | msgspec.UnsetType = msgspec.UNSET
+    quantity: int | msgspec.UnsetType = msgspec.UNSET
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+    amount: int | msgspec.UnsetType = msgspec.UNSET
+    currency: str | msgspec.UnsetType = msgspec.UNSET
+    placed_at: datetime | msgspec.UnsetType = msgspec.UNSET
+    expires_at: datetime | msgspec.UnsetType = msgspec.UNSET
+    follows: str | msgspec.UnsetType = msgspec.UNSET
+
+
+@post(
+    "/sales/{sale_id:str}/orders",
+    status_code=202,
+    responses=refuses(
+        *auth.SIGNED_IN, auth.MalformedKey, *READS_BODY, *ANSWERS, plain=READS_BODY_PLAIN
+    ),
+    response_headers=[
+        ResponseHeader("Location", documentation_only=True, description="Where the order is.")
+    ],
+)
+async def place(
+    sale_id: FromPath[str],
+    data: JSONBody[Buy],
+    member_id: NamedDependency[int],
+    idempotency_key: NamedDependency[str],
+    pool: NamedDependency[db.Pool],
+    gate: NamedDependency[Gate],
+    directory: NamedDependency[Directory],
+    keyring: NamedDependency[Keyring],
+) -> Response[Accepted]:
+    """Buy units of one SKU. A 202 is durable: the receipt proves it."""
+    with metrics.counting_claim():
+        claim = Claim(
+            sale_id=_sale_id(sale_id),
+            member_id=member_id,
+            key=idempotency_key,
+            sku_id=_sku_id(data.sku_id),
+            quantity=data.quantity,
+        )
+        sold = await place_order.place_order(pool, gate, directory, keyring, claim=claim)
+    return Response(
+        Accepted(
+            order_id=sold.order_id,
+            sale_id=str(sold.sale_id),
+            sku_id=str(sold.sku_id),
+            quantity=sold.quantity,
+            state="accepted",
+            receipt=sold.receipt,
+        ),
+        headers={"Location": f"/v1/orders/{sold.order_id}"},
+    )
+
+
+@get(
+    "/orders/{order_id:str}",
+    responses=refuses(*auth.SIGNED_IN, orders.NoSuchOrder, sales.SaleFenced),
+)
+async def find(
+    order_id: FromPath[str],
+    member_id: NamedDependency[int],
+    pool: NamedDependency[db.Pool],
+    redis: NamedDependency[Redis],
+    keyring: NamedDependency[Keyring],
+) -> Order:
+    """Look at an order of one's own."""
+    return _shown(
+        await find_order.find_order(pool, redis, keyring, order_id=order_id, member_id=member_id)
+    )
+
+
+@post(
+    "/orders/{order_id:str}/cancel",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN, orders.NoSuchOrder, orders.NotYetWritten, IllegalMove, sales.SaleFenced
+    ),
+)
+async def cancel(
+    order_id: FromPath[str],
+    member_id: NamedDependency[int],
+    pool: NamedDependency[db.Pool],
+    redis: NamedDependency[Redis],
+    keyring: NamedDependency[Keyring],
+) -> Order:
+    """Take an unpaid order back."""
+    return _shown(
+        await cancel_order.cancel_order(
+            pool, redis, keyring, order_id=order_id, member_id=member_id
+        )
+    )
+
+
+def _sale_id(text: str) -> int:
+    sale_id = ids.parse(text)
+    if sale_id is None:
+        raise sales.NoSuchSale
+    return sale_id
+
+
+def _sku_id(text: str) -> int:
+    sku_id = ids.parse(text)
+    if sku_id is None:
+        raise sales.NoSuchSku
+    return sku_id
+
+
+def _shown(order: find_order.OrderView) -> Order:
+    unset = msgspec.UNSET
+    return Order(
+        order_id=order.order_id,
+        sale_id=str(order.sale_id),
+        state=order.state,
+        sku_id=unset if order.sku_id is None else str(order.sku_id),
+        quantity=unset if order.quantity is None else order.quantity,
+        reason=order.reason or unset,
+        amount=unset if order.amount_minor is None else order.amount_minor,
+        currency=order.currency or unset,
+        placed_at=order.placed_at or unset,
+        expires_at=order.expires_at or unset,
+        follows=order.follows or unset,
+    )
+
+
+routes = Router(
+    "/v1",
+    route_handlers=[place, find, cancel],
+    guards=[auth.needs_member],
+    security=auth.SECURITY,
+    tags=["orders"],
+)

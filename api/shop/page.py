@@ -1,0 +1,5 @@
+"""The sale page."""
+
+from litestar.handlers import HTTPRouteHandler
+
+routes: list[HTTPRouteHandler] = []
