@@ -32,6 +32,7 @@ VERBS = (
 # importing them only to catch nothing would cost every verb their start-up time.
 OUTSIDE = frozenset({"asyncpg", "redis", "httpx", "httpcore", "hiredis"})
 LINE_CHARS_MAX = 600
+UNREACHABLE = "Is the server up, and is SLUICE_DATABASE_URL or SLUICE_REDIS_URL where it answers?"
 
 
 class Verbs(click.RichGroup):
@@ -85,7 +86,11 @@ def describe(error: BaseException) -> str:
     said = str(error) or (type(error).__doc__ or "").strip()
     if isinstance(error, Refusal | UnreadableSettings):
         return said
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    unreachable = isinstance(error, ConnectionError | TimeoutError) or (
+        type(error).__name__ in {"ConnectionError", "TimeoutError"}  # redis-py has its own
+    )
+    return f"{what}. {UNREACHABLE}" if unreachable else what
 
 
 def say_failure(what: str) -> None:

@@ -50,7 +50,8 @@ def command() -> None:
         except embedded.Stopped:
             pass
         except embedded.CouldNotStart as failure:
-            print(failure.facts.get("last_lines", ""), file=sys.stderr)
+            if words := failure.facts.get("last_lines"):
+                print(words, file=sys.stderr)
             raise
         finally:
             say("stopping")
