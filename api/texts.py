@@ -43,7 +43,7 @@ ZH = {
     "sale-fenced": "活动暂停，正在核对账目。尚未扣购，请稍后重试。",
     "sale-not-open": "活动未在进行中。",
     "slow-body": "请求内容发送过慢。",
-    "sold-out": "库存不足，已售罄。",
+    "sold-out": "库存不足。",
     "too-many-watchers": "同时观看的人数过多，请稍后重试。",
     "unauthenticated": "请先登录：缺少令牌，或令牌已失效。",
     "unavailable": "服务暂时无法连接，请稍后重试。",

@@ -10,7 +10,8 @@ from core.flows.stock_products import NewProduct, stock_products
 from core.kit import db
 
 POOL_SIZE_MAX = 2
-UNITS = 10_000_000
+# Ten million for the demo sale, and ten million for a sale of your own.
+UNITS = 20_000_000
 CURRENCY = "CNY"
 
 # Title in English and Chinese, then each SKU: code, price in fen.
@@ -70,7 +71,7 @@ PRODUCTS: list[tuple[str, str, list[tuple[str, int]]]] = [
 
 @click.command("seed")
 def command() -> None:
-    """Load the demo products, ten million units of each SKU. Does nothing when it finds any."""
+    """Load the demo products, twenty million units of each SKU. Does nothing when it finds any."""
     made = asyncio.run(seed(context.settings("database_url").database_url))
     print(f"{made} SKUs made" if made else "nothing to do: there are products already")
 

@@ -1,0 +1,49 @@
+"""Postgres and Redis for one command."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import uvloop
+from redis.asyncio import Redis
+
+from api import wiring
+from api.cli import context
+from core import sales
+from core.kit import db, ids
+from core.settings import Settings
+
+POOL_SIZE_MAX = 4
+
+Found = TypeVar("Found")
+
+
+@asynccontextmanager
+async def clients(settings: Settings) -> AsyncIterator[tuple[db.Pool, Redis]]:
+    async with (
+        db.create_pool(settings.database_url, size_max=POOL_SIZE_MAX) as pool,
+        wiring.redis_client(settings) as redis,
+    ):
+        yield pool, redis
+
+
+def with_clients(
+    work: Callable[[db.Pool, Redis], Coroutine[Any, Any, Found]],
+    settings: Settings | None = None,
+) -> Found:
+    """Run one piece of work with both servers at hand."""
+    found = settings or context.settings("database_url", "redis_url")
+
+    async def run() -> Found:
+        async with clients(found) as (pool, redis):
+            return await work(pool, redis)
+
+    return uvloop.run(run())
+
+
+def sale_id(text: str) -> sales.SaleId:
+    """Raises NoSuchSale for what cannot be an id."""
+    number = ids.parse(text)
+    if number is None:
+        raise sales.NoSuchSale
+    return sales.SaleId(number)

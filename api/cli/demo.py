@@ -1,0 +1,60 @@
+"""What `sluice dev` puts on its shelves: a sale that is open right away."""
+
+from datetime import UTC, datetime, timedelta
+
+from api.cli.clients import clients
+from core import catalogue, sales
+from core.flows import plan_sale, run_sale
+from core.kit import db
+from core.settings import Settings
+
+NAME = "Demo sale"
+LASTS = timedelta(days=7)
+QUOTA = 10_000_000
+MEMBER_LIMIT = 5
+PERCENT = 60
+RUNNING = frozenset({"planned", "armed", "open", "paused"})
+LOOK_MAX = 100
+PRODUCTS_MAX = 100
+
+
+async def open_demo_sale(settings: Settings) -> None:
+    """Open one, unless one is there already."""
+    async with clients(settings) as (pool, redis):
+        sale_id = await running(pool) or await plan(pool)
+        if sale_id is None:
+            return
+        async with db.reading(pool) as conn:
+            sale = await sales.find(conn, sale_id=sale_id)
+        if sale.state == sales.State.PLANNED:
+            await run_sale.arm_sale(pool, redis, sale_id=sale_id)
+
+
+async def running(pool: db.Pool) -> sales.SaleId | None:
+    now = datetime.now(UTC)
+    async with db.reading(pool) as conn:
+        found = await sales.listing(conn, before=None, page_max=LOOK_MAX)
+    return next((s.id for s in found if s.state in RUNNING and s.ends_at > now), None)
+
+
+async def plan(pool: db.Pool) -> sales.SaleId | None:
+    """Every SKU of the demo products, at well below its price."""
+    async with db.snapshot(pool) as conn:
+        products, by_product = await catalogue.page(
+            conn, after=catalogue.ProductId(0), page_max=PRODUCTS_MAX
+        )
+    skus = [sku for product in products for sku in by_product[product.id]]
+    if not skus:
+        return None
+    now = datetime.now(UTC)
+    planned = await plan_sale.plan_sale(
+        pool,
+        name=NAME,
+        starts_at=now,
+        ends_at=now + LASTS,
+        items=[
+            plan_sale.PlannedItem(sku.id, QUOTA, sku.price_minor * PERCENT // 100, MEMBER_LIMIT)
+            for sku in skus
+        ],
+    )
+    return planned.id
