@@ -97,6 +97,11 @@ class Gate:
         for number in before.keys() - self._buckets.keys():
             self._refuse_queue(before[number])
 
+    @property
+    def run_id(self) -> str | None:
+        """The Redis process that the wire reaches, None while it reaches none."""
+        return self._wire.run_id
+
     def accepted_up_to(self, bucket: int) -> str:
         """Return the highest position this gate was told of, in the epoch that it knows."""
         known = self._buckets.get(bucket)

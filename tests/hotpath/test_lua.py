@@ -17,7 +17,7 @@ EXAMPLES = max(1, STEPS // 2 // STEPS_PER_EXAMPLE)
 
 KEYS = scripts.BucketKeys(17)
 STAMP = "3.00112233445566ff"
-BACKLOG_MAX = 6
+BACKLOG_MAX = 4
 FAR_MS = 2**42
 
 wanted = st.tuples(

@@ -1,0 +1,9 @@
+import asyncio
+from collections.abc import Callable
+
+
+async def eventually(holds: Callable[[], object], *, within_s: float = 10) -> None:
+    """Wait until this holds, or raise TimeoutError."""
+    async with asyncio.timeout(within_s):
+        while not holds():  # noqa: ASYNC110 - what we wait for tells nobody
+            await asyncio.sleep(0.005)
