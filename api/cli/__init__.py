@@ -90,7 +90,7 @@ def describe(error: BaseException) -> str:
     unreachable = isinstance(error, ConnectionError | TimeoutError) or (
         type(error).__name__ in {"ConnectionError", "TimeoutError"}  # redis-py has its own
     )
-    return f"{what.rstrip(".")}. {UNREACHABLE}" if unreachable else what
+    return f"{what.rstrip('.')}. {UNREACHABLE}" if unreachable else what
 
 
 def say_failure(what: str) -> None:
