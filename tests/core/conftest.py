@@ -1,0 +1,82 @@
+"""A sale that buyers can claim from, with its gate, and roles that are played by hand."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from core import catalogue, inventory, sales
+from core.flows.directory import Directory
+from core.flows.plan_sale import PlannedItem, plan_sale
+from core.flows.run_sale import arm_sale
+from core.jobs.fence import Fence
+from core.jobs.order_writer import OrderWriter
+from core.kit import db
+from hotpath.gate import Gate
+from hotpath.receipts import Keyring
+from hotpath.wire import Wire
+
+
+@pytest.fixture
+def keyring() -> Keyring:
+    return Keyring({1: b"k" * 32})
+
+
+@pytest.fixture
+async def sku_ids(pool: db.Pool) -> list[int]:
+    """Three SKUs with 1,000 units each."""
+    skus = [(f"SKU-{n}", 9_900, "CNY") for n in range(3)]
+    async with db.transaction(pool) as conn:
+        _, made = await catalogue.add_product(conn, title={"en": "Kettle", "zh": "水壶"}, skus=skus)
+        units = dict.fromkeys(made, 1_000)
+        await inventory.put(conn, units=units, reason="stocked", reference="test")
+    return list(made)
+
+
+@pytest.fixture
+def plan(pool, sku_ids):
+    """Plan a sale of the first SKU that is open right now, unless told otherwise."""
+
+    async def plan(*, quota=100, limit=2, starts_in_s=-1, lasts_s=600, hold_s=900, skus=1):
+        now = datetime.now(UTC)
+        return await plan_sale(
+            pool,
+            name="test",
+            starts_at=now + timedelta(seconds=starts_in_s),
+            ends_at=now + timedelta(seconds=starts_in_s + lasts_s),
+            items=[PlannedItem(sku, quota, 5_000, limit) for sku in sku_ids[:skus]],
+            hold_s=hold_s,
+        )
+
+    return plan
+
+
+@pytest.fixture
+async def sale(pool, redis, plan) -> sales.Sale:
+    """An open sale: 100 units of the first SKU, two a member."""
+    return await arm_sale(pool, redis, sale_id=(await plan()).id)
+
+
+@pytest.fixture
+async def gate(redis_url):
+    wire = Wire(redis_url)
+    wire.start()
+    async with asyncio.timeout(5):
+        await wire.connected()
+    yield Gate(wire, key_id=1, backlog_max=100_000)
+    await wire.aclose()
+
+
+@pytest.fixture
+async def directory(pool, redis, gate) -> Directory:
+    return Directory(pool, redis, gate)
+
+
+@pytest.fixture
+async def writer(pool, redis, keyring) -> OrderWriter:
+    return OrderWriter(pool, redis, keyring)
+
+
+@pytest.fixture
+async def fence(pool, redis) -> Fence:
+    return Fence(pool, redis)
