@@ -29,6 +29,8 @@ SERVERS_S_MAX = 120
 READY_S_MAX = 60
 PROBE_S_MAX = 5
 DEMO_SALE_S_MAX = 60
+PORT_LOOK_S = 0.2
+PORT_LOOKS_MAX = 40
 OK = 200
 
 
@@ -54,12 +56,12 @@ def command() -> None:
                 print(words, file=sys.stderr)
             raise
         finally:
+            embedded.withdraw(found.home_path)
             say("stopping")
 
 
 def bring_up(found: Settings, supervisor: embedded.Supervisor) -> None:
-    if not embedded.is_free(found.port, host=found.host):
-        raise embedded.CouldNotStart(f"port {found.port} is taken: set {PREFIX}PORT to another one")
+    await_port(found, supervisor)
     postgres = start_servers(found, supervisor)
     settings = context.settings("database_url", "redis_url")
     environment = handed_down(settings)
@@ -73,6 +75,16 @@ def bring_up(found: Settings, supervisor: embedded.Supervisor) -> None:
     token = admin_token(environment)
     say(f"ready on {settings.shop_url}")
     say(f"console sign-in: {settings.shop_url}/console with token {token}")
+
+
+def await_port(found: Settings, supervisor: embedded.Supervisor) -> None:
+    """The API of a dev that was killed may still be on its way out; nobody else is waited for."""
+    looks = PORT_LOOKS_MAX if embedded.ended_badly(found.home_path) else 1
+    for _ in range(looks):
+        if embedded.is_free(found.port, host=found.host):
+            return
+        supervisor.pause(PORT_LOOK_S)
+    raise embedded.CouldNotStart(f"port {found.port} is taken: set {PREFIX}PORT to another one")
 
 
 def start_servers(found: Settings, supervisor: embedded.Supervisor) -> embedded.Postgres | None:

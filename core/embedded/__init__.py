@@ -11,12 +11,14 @@ from .home import (
     NoPort,
     Services,
     announce,
+    ended_badly,
     free_port,
     is_free,
     keys,
     owned,
     remembered_port,
     running,
+    withdraw,
 )
 from .postgres import Postgres
 from .redis import Redis
@@ -36,10 +38,12 @@ __all__ = [
     "Stopped",
     "Supervisor",
     "announce",
+    "ended_badly",
     "free_port",
     "is_free",
     "keys",
     "owned",
     "remembered_port",
     "running",
+    "withdraw",
 ]

@@ -100,6 +100,16 @@ def announce(
     return services
 
 
+def withdraw(home: Path) -> None:
+    """Take the announcement back: this dev ends as it should."""
+    (home / SERVICES).unlink(missing_ok=True)
+
+
+def ended_badly(home: Path) -> bool:
+    """Whether the last `sluice dev` here was killed, so that parts of it may still be ending."""
+    return (home / SERVICES).exists() and running(home) is None
+
+
 def keys(home: Path) -> Keys:
     """The secrets of this folder, each made once and never changed."""
     folder = home / "keys"

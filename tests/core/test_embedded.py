@@ -393,6 +393,19 @@ def test_a_home_is_made_for_its_owner_alone(tmp_path):
     assert (tmp_path / "new" / "home").stat().st_mode & 0o777 == 0o700
 
 
+def test_an_announcement_counts_while_its_process_lives(home):
+    told = embedded.announce(home, database_url="d", redis_url="r", sandbox_url="", shop_url="")
+    assert embedded.running(home) == told
+    assert not embedded.ended_badly(home)
+    book = home / "services.json"
+    assert book.stat().st_mode & 0o777 == 0o600
+    book.write_text(book.read_text().replace(str(told.start_ticks), "1"))
+    assert embedded.running(home) is None
+    assert embedded.ended_badly(home)
+    embedded.withdraw(home)
+    assert not embedded.ended_badly(home)
+
+
 def test_keys_are_made_once_and_kept_private(home):
     keys = embedded.keys(home)
     assert embedded.keys(home) == keys
