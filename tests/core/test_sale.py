@@ -277,7 +277,7 @@ async def test_a_damaged_claim_is_buried_and_delays_nobody(
     pool, redis, keyring, sale, buy, writer, sku_ids
 ):
     accepted = await buy(sale, 1)
-    await redis.xadd(f"sluice:{{1}}:claims", {"c": f"1,1,9,{sku_ids[0]},1,1,00000000,damaged"})
+    await redis.xadd("sluice:{1}:claims", {"c": f"1,1,9,{sku_ids[0]},1,1,00000000,damaged"})
     await redis.hincrby("sluice:{1}:left", str(sku_ids[0]), -1)
     assert await books(pool, redis, sale) == (98, 2, 0, 0)
     await drain(writer)
