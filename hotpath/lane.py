@@ -9,8 +9,9 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 CHUNK_FRAME_BYTES_MAX = 16
@@ -53,6 +54,7 @@ class Lane(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._parted = False
         self._overhead = 0
+        self._running: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -67,7 +69,15 @@ class Lane(HttpToolsProtocol):
         self._due = None
         if self._timer is not None:
             self._timer.cancel()
+        # uvicorn tells only the newest request, though of a pipeline it is the oldest that runs.
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def data_received(self, data: bytes) -> None:
         if self._parted:
