@@ -205,7 +205,7 @@ PYTHON = [
         "# 1\n# 2\n# 3\n# 4\nx = 1",
         "# 1\n# 2\n# 3\nx = 1  # 4\n# 5",
     ),
-    Breach(python.long_comments, "a banner", "# ===== Orders =====", "# a == b"),
+    Breach(python.long_comments, "a banner", "# --- Orders ---", "# a == b"),
     Breach(
         python.unexplained_skips,
         "skip",

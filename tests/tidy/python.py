@@ -174,7 +174,7 @@ def long_comments(source: str) -> list[str]:
         last = line
         if run == COMMENT_LINES_MAX + 1:
             found.append(f"{line}: a comment of more than {COMMENT_LINES_MAX} lines")
-        if re.fullmatch(r"#\s*([-=*#~_])\1{3,}.*", token.string):
+        if re.fullmatch(r"#\s*([-=*#~_])\1{2,}.*", token.string):
             found.append(f"{line}: a banner")
     return found
 

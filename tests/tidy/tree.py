@@ -5,6 +5,7 @@ import pkgutil
 import subprocess
 from collections.abc import Mapping
 from enum import StrEnum
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -26,10 +27,10 @@ DOMAINS = sorted(
 
 @cache
 def repository() -> tuple[Path, ...]:
-    """Every file that is tracked or about to be; without git, every file that is not hidden."""
+    """Every file that is tracked or about to be; without git, every file that is not ignored."""
     if not (ROOT / ".git").exists():
-        found = (path for path in ROOT.rglob("*") if "/." not in f"/{path.relative_to(ROOT)}")
-        return tuple(path for path in sorted(found) if path.is_file())
+        found = (path for path in sorted(ROOT.rglob("*")) if path.is_file())
+        return tuple(path for path in found if not _is_ignored(where(path)))
     listed = subprocess.run(
         ["git", "-c", "safe.directory=*", "ls-files", "-z", "-co", "--exclude-standard"],
         cwd=ROOT,
@@ -39,6 +40,12 @@ def repository() -> tuple[Path, ...]:
     )
     names = sorted({name for name in listed.stdout.split("\0") if name})
     return tuple(path for name in names if (path := ROOT / name).is_file())
+
+
+def _is_ignored(name: str) -> bool:
+    patterns = (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+    parts = (name, *Path(name).parts)
+    return any(fnmatch(part, pattern.rstrip("/")) for pattern in patterns for part in parts)
 
 
 def files(*folders: str, suffix: str) -> list[Path]:
