@@ -8,7 +8,7 @@ from core.flows import plan_sale, run_sale
 from core.kit import db
 from core.settings import Settings
 
-NAME = "Demo sale"
+NAME = "Demo sale · 演示抢购"
 LASTS = timedelta(days=7)
 QUOTA = 10_000_000
 MEMBER_LIMIT = 5

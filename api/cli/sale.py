@@ -92,9 +92,22 @@ def listing(as_json: bool) -> None:
 @command.command("plan")
 @click.option("--name", required=True, help="What the operators call it.")
 @click.option("--starts-at", type=Moment(), required=True, help="UTC where it names no zone.")
-@click.option("--ends-at", type=Moment(), required=True)
-@click.option("--item", "items", type=Item(), multiple=True, required=True, help="Repeat it.")
-@click.option("--hold-s", type=click.IntRange(1, 604_800), default=plan_sale.HOLD_S)
+@click.option("--ends-at", type=Moment(), required=True, help="When it closes by itself.")
+@click.option(
+    "--item",
+    "items",
+    type=Item(),
+    multiple=True,
+    required=True,
+    help="May be given several times; PRICE in minor units.",
+)
+@click.option(
+    "--hold-s",
+    type=click.IntRange(1, 604_800),
+    default=plan_sale.HOLD_S,
+    show_default=True,
+    help="How long an unpaid order keeps its units.",
+)
 def plan(
     name: str,
     starts_at: datetime,

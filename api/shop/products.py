@@ -15,6 +15,7 @@ class Sku(msgspec.Struct, frozen=True):
     """`price` is in minor units of `currency`."""
 
     sku_id: str
+    code: str
     price: int
     currency: str
 
@@ -49,7 +50,7 @@ async def listing(
             Product(
                 product_id=str(product.id),
                 title=product.title.get(language) or next(iter(product.title.values()), ""),
-                skus=[Sku(str(s.id), s.price_minor, s.currency) for s in skus[product.id]],
+                skus=[Sku(str(s.id), s.code, s.price_minor, s.currency) for s in skus[product.id]],
             )
             for product in products
         ],
