@@ -120,7 +120,7 @@ class NoSuchSale(Refusal):
 
 
 class NoSuchSku(Refusal):
-    """The sale has no such SKU."""
+    """There is no such SKU."""
 
     kind = Kind.NOT_FOUND
 
@@ -162,7 +162,7 @@ class Busy(Refusal):
 
 
 class Unavailable(Refusal):
-    """The counter cannot be reached right now. Nothing was bought; ask again."""
+    """A part of the shop cannot be reached right now. Ask again."""
 
     kind = Kind.UNAVAILABLE
 
