@@ -1,6 +1,6 @@
 """The port to a payment provider. One class per provider fits it."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -18,6 +18,7 @@ class ProviderRefused(Exception):
     """The provider understood and said no. Asking again will not help; a person has to look."""
 
 
+@runtime_checkable
 class Provider(Protocol):
     """Both verbs may be repeated: the payment's id makes them one effect.
 
