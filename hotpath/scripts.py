@@ -23,15 +23,15 @@ class Script(msgspec.Struct, frozen=True):
     sha1: str
 
 
-def _load(verb: str) -> Script:
+def load(verb: str) -> Script:
     source = resources.files("hotpath").joinpath(f"lua/{verb}.lua").read_text(encoding="utf-8")
     # Redis names a script by its SHA-1; nothing is kept secret by it.
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-CLAIM = _load("claim")
-RELEASE = _load("release")
-BOOKS = _load("books")
+CLAIM = load("claim")
+RELEASE = load("release")
+BOOKS = load("books")
 
 
 class BucketKeys:
@@ -90,11 +90,14 @@ async def release(
 ) -> Released:
     """Give an order's units back. Safe to repeat after any failure."""
     arguments = (stamp, order_id, sku_id, member_id, quantity)
-    return Released(await _run(redis, RELEASE, keys.for_release(), arguments))
+    return Released(await run(redis, RELEASE, keys.for_release(), arguments))
 
 
 class Books(msgspec.Struct, frozen=True):
-    """One atomic look at a bucket. `stamp` and `state` are empty where Redis has no such sale."""
+    """One atomic look at a bucket. `stamp` and `state` are empty where Redis has no such sale.
+
+    `last` is the stream's highest id ever; all above `deleted` is still there.
+    """
 
     stamp: str
     state: str
@@ -110,7 +113,7 @@ class DamagedBooks(Exception):
 
 
 async def books(redis: Redis, keys: BucketKeys) -> Books:
-    stamp, state, now_ms, last, deleted, left, back = await _run(redis, BOOKS, keys.for_books(), ())
+    stamp, state, now_ms, last, deleted, left, back = await run(redis, BOOKS, keys.for_books(), ())
     return Books(
         _text(stamp),
         _text(state),
@@ -135,18 +138,16 @@ async def claim_now(
     Every claim gets a verdict; a connection that breaks in between makes all of them unknown.
     """
     arguments = claim_arguments(facts, wanted, key_id=key_id, backlog_max=backlog_max)
-    # One held connection: redis-py never reconnects it in silence between the look and the claim.
-    async with redis.client() as held:
-        try:
-            server = await held.info("server")
-        except RedisError:
-            return [claims.UNAVAILABLE] * len(wanted)
-        if server["run_id"] != facts.run_id:
-            return [claims.UNAVAILABLE] * len(wanted)
-        try:
-            answers = await _run(held, CLAIM, BucketKeys(facts.number).for_claim(), arguments)
-        except RedisError as error:
-            return [_read_exception(error)] * len(wanted)
+    nothing, sent = [claims.UNAVAILABLE] * len(wanted), False
+    try:
+        # One held connection: redis-py never reconnects it in silence between look and claim.
+        async with redis.client() as held:
+            if (await held.info("server"))["run_id"] != facts.run_id:
+                return nothing
+            sent = True
+            answers = await run(held, CLAIM, BucketKeys(facts.number).for_claim(), arguments)
+    except RedisError as error:
+        return [_read_exception(error)] * len(wanted) if sent else nothing
     return [
         claims.read_answer(_text(answer).encode(), claim, facts, key_id=key_id)
         for answer, claim in zip(answers, wanted, strict=True)
@@ -175,7 +176,7 @@ def _read_exception(error: RedisError) -> Verdict:
     return claims.read_error(error.status_code or reply)
 
 
-async def _run(
+async def run(
     redis: Redis, script: Script, keys: Sequence[str], arguments: Sequence[str | int]
 ) -> Any:  # noqa: ANN401 - each script returns its own shape
     try:
