@@ -138,6 +138,11 @@ class Child:
             log.write(f"sluice: {what}\n")
         self.tell(f"{self.name}: {what}")
 
+    def tell_of_leftovers(self, pids: list[int]) -> None:
+        if pids:
+            listed = ", ".join(map(str, pids))
+            self.tell(f"{self.name}: ending what an earlier start left in its folder: {listed}")
+
     def failure(self, what: str) -> CouldNotStart:
         tail = self.last_words().strip().splitlines()[-12:]
         return CouldNotStart(

@@ -104,6 +104,7 @@ class Postgres(Child):
     def end_leftovers(self) -> None:
         """End what still runs on our folder, politely when its postmaster is alive."""
         left = process.standing_in(self.data, names=NAMES)
+        self.tell_of_leftovers(left)
         main = [pid for pid in left if self._pid_file()[:1] == [str(pid)]]
         process.end(main, by=signal.SIGINT, within_s=10)
         left = process.standing_in(self.data, names=NAMES)

@@ -98,6 +98,7 @@ class Redis(Child):
 
     def end_leftovers(self) -> None:
         left = process.standing_in(self.folder, names=NAMES)
+        self.tell_of_leftovers(left)
         left = process.end(left, by=signal.SIGTERM, within_s=10)
         if left := process.end(left, by=signal.SIGKILL, within_s=5):
             raise CouldNotStart(f"process {left[0]} still works in {self.folder}: end it first")
