@@ -1,0 +1,685 @@
+"""Money and orders: whatever comes, in whatever order, whoever dies, it comes out even."""
+
+import asyncio
+import itertools
+import random
+from collections import Counter
+from uuid import uuid4
+
+import asyncpg
+import msgspec
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from core import orders, payments, sales
+from core.flows import give_back, refund, settle_late
+from core.flows.audit_sale import audit_sale
+from core.flows.cancel_order import cancel_order
+from core.flows.expire_holds import expire_holds
+from core.flows.place_order import place_order
+from core.flows.rebuild_sale import rebuild_sale
+from core.flows.run_sale import arm_sale, close_sale
+from core.flows.settle_payment import settle_payment
+from core.flows.settle_sale import settle_sale
+from core.flows.start_payment import start_payment
+from core.kit import db, outbox
+from core.kit.outbox import TryLater
+from core.kit.states import IllegalMove
+from hotpath.claims import Claim
+
+PRICE = 5_000
+SECRET = b"s" * 32
+
+
+class Till:
+    """A provider that keeps its books in memory. `away` makes it not answer."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.came: dict[str, int] = {}
+        self.went: dict[str, int] = {}
+
+    async def checkout(self, payment):
+        if self.away:
+            raise payments.ChannelUnavailable(retry_after_s=2)
+        return payments.Checkout(f"c-{payment.id}", f"https://till.example/pay/{payment.id}")
+
+    async def refund(self, payment):
+        if self.away:
+            raise payments.ChannelUnavailable(retry_after_s=2)
+        assert payment.id in self.came
+        self.went.setdefault(payment.id, payment.captured_minor)
+
+
+class Shop(msgspec.Struct):
+    """A sale, its members and its till, with the relay and the writer played by hand."""
+
+    pool: db.Pool
+    redis: Redis
+    gate: object
+    directory: object
+    keyring: object
+    writer: object
+    sku_id: int
+    till: Till
+
+    async def order(self, sale, member, *, quantity=1, key="k") -> str:
+        await self.directory.refresh()
+        claim = Claim(sale.id, member, key, self.sku_id, quantity)
+        accepted = await place_order(
+            self.pool, self.gate, self.directory, self.keyring, claim=claim
+        )
+        return accepted.order_id
+
+    async def written(self, sale, member, **facts) -> str:
+        order_id = await self.order(sale, member, **facts)
+        await self.write()
+        return order_id
+
+    async def write(self) -> None:
+        self.writer._look_at = 0.0
+        while await self.writer.step():
+            pass
+
+    async def start(self, order_id, member) -> payments.Payment:
+        return await start_payment(
+            self.pool,
+            self.redis,
+            self.till,
+            self.keyring,
+            payment_id=payments.PaymentId(str(uuid4())),
+            order_id=order_id,
+            member_id=member,
+            channel="sandbox",
+        )
+
+    async def tell(self, payment, kind="payment.captured", **facts) -> None:
+        """The provider says so; money that it says has come is in the till."""
+        event = msgspec.structs.replace(event_of(payment, kind), **facts)
+        if kind == "payment.captured":
+            self.till.came[payment.id] = event.amount_minor
+        await settle_payment(self.pool, event)
+
+    async def cancel(self, order_id, member) -> None:
+        await cancel_order(self.pool, self.redis, self.keyring, order_id=order_id, member_id=member)
+
+    async def cancelled(self, sale, member, **facts) -> tuple[str, payments.Payment]:
+        order_id = await self.written(sale, member, **facts)
+        payment = await self.start(order_id, member)
+        await self.cancel(order_id, member)
+        return order_id, payment
+
+    async def deliver(self, *, pool=None, redis=None) -> int:
+        """Handle every message once; what may not be handled yet stays. Returns how many do."""
+        pool, redis = pool or self.pool, redis or self.redis
+        handlers = {
+            give_back.TOPIC: lambda payload: give_back.give_back(pool, redis, payload),
+            settle_late.TOPIC: lambda payload: settle_late.settle_late(
+                pool, redis, self.keyring, payload, backlog_max=1_000
+            ),
+            refund.TOPIC: lambda payload: refund.refund(pool, self.till, payload),
+        }
+        later = 0
+        for topic, handle in handlers.items():
+            for message in await self.messages(topic):
+                try:
+                    await handle(message.payload)
+                except TryLater:
+                    later += 1
+                else:
+                    async with db.transaction(self.pool) as conn:
+                        await outbox.done(conn, [message.id])
+        return later
+
+    async def messages(self, topic) -> list[outbox.Message]:
+        async with db.transaction(self.pool) as conn:
+            return await outbox.take(conn, topic, batch_max=10_000, lease_s=0)
+
+    async def settle_down(self) -> None:
+        """Deliver and write until nothing moves any more."""
+        for _ in range(50):
+            waiting = await self.deliver()
+            await self.write()
+            async with db.reading(self.pool) as conn:
+                if (await outbox.count(conn))[0] == 0 and not waiting:
+                    return
+        raise AssertionError("the outbox never gets empty")
+
+    async def look(self, order_id) -> orders.Order:
+        async with db.reading(self.pool) as conn:
+            return await orders.find(conn, order_id=order_id)
+
+    async def pay(self, payment_id) -> payments.Payment:
+        async with db.reading(self.pool) as conn:
+            return await payments.find(conn, payment_id=payment_id)
+
+    async def check(self, sale) -> None:
+        """The books of units and of money are even, order by order and line by line."""
+        assert (await audit_sale(self.pool, self.redis, sale_id=sale.id)).drift == 0
+        rows = await self.pool.fetch(
+            "SELECT id::text, order_id::text, state, captured_minor FROM payments.payments"
+        )
+        kept = Counter()
+        for payment_id, order_id, state, captured in rows:
+            assert self.till.came.get(payment_id) == captured
+            assert (payment_id in self.till.went) == (state == "refunded")
+            assert self.till.went.get(payment_id) in (None, captured)
+            assert state != "refunding"
+            if state == "captured":
+                kept[order_id] += captured
+        for order_id, state, amount in await self.pool.fetch(
+            "SELECT id::text, state, amount_minor FROM orders.orders"
+        ):
+            assert kept[order_id] == (amount if state == "paid" else 0), (order_id, state)
+
+
+def event_of(payment, kind="payment.captured") -> payments.Event:
+    return payments.Event(
+        channel="sandbox",
+        id=f"evt-{uuid4()}",
+        kind=kind,
+        payment_id=payment.id,
+        provider_ref=f"c-{payment.id}",
+        amount_minor=payment.amount_minor,
+        currency=payment.currency,
+    )
+
+
+@pytest.fixture
+async def shop(pool, redis, gate, directory, keyring, writer, sku_ids) -> Shop:
+    return Shop(pool, redis, gate, directory, keyring, writer, sku_ids[0], Till())
+
+
+async def test_a_member_pays_and_the_order_is_paid(shop, sale):
+    order_id = await shop.written(sale, 7, quantity=2)
+    payment = await shop.start(order_id, 7)
+    assert (payment.state, payment.amount_minor, payment.currency) == ("started", 2 * PRICE, "CNY")
+    assert payment.pay_url == f"https://till.example/pay/{payment.id}"
+    await shop.tell(payment)
+    assert (await shop.look(order_id)).state == "paid"
+    assert (await shop.pay(payment.id)).state == "captured"
+    await shop.check(sale)
+
+
+async def test_starting_again_answers_with_the_open_payment(shop, sale):
+    order_id = await shop.written(sale, 7)
+    started = await asyncio.gather(*(shop.start(order_id, 7) for _ in range(8)))
+    assert len({payment.id for payment in started}) == 1
+
+
+async def test_an_order_that_is_not_written_yet_is_paid_later(shop, sale):
+    order_id = await shop.order(sale, 7)
+    with pytest.raises(orders.NotYetWritten) as refusal:
+        await shop.start(order_id, 7)
+    assert refusal.value.facts == {"retry_after_s": 1}
+    await shop.write()
+    assert (await shop.start(order_id, 7)).state == "started"
+
+
+async def test_only_the_owner_pays_and_only_while_the_order_waits(shop, sale):
+    order_id = await shop.written(sale, 7)
+    for foreign in (order_id, str(uuid4()), "17", "\0"):
+        with pytest.raises(orders.NoSuchOrder):
+            await shop.start(foreign, 8)
+    await shop.cancel(order_id, 7)
+    with pytest.raises(payments.NotPayable) as refusal:
+        await shop.start(order_id, 7)
+    assert refusal.value.facts == {"state": "cancelled"}
+
+
+async def test_a_provider_that_is_away_costs_nothing_but_another_try(shop, sale):
+    order_id = await shop.written(sale, 7)
+    shop.till.away = True
+    with pytest.raises(payments.ChannelUnavailable):
+        await shop.start(order_id, 7)
+    (payment_id,) = await shop.pool.fetchrow("SELECT id::text FROM payments.payments")
+    shop.till.away = False
+    assert (await shop.start(order_id, 7)).id == payment_id
+
+
+async def test_one_message_counts_once_however_often_it_comes(shop, sale):
+    order_id = await shop.written(sale, 7)
+    payment = await shop.start(order_id, 7)
+    event = event_of(payment)
+    shop.till.came[payment.id] = event.amount_minor
+    await asyncio.gather(*(settle_payment(shop.pool, event) for _ in range(10)))
+    await shop.tell(payment)  # the same capture under another event id
+    assert await shop.pool.fetchval("SELECT count(*) FROM payments.events") == 2
+    assert (await shop.look(order_id)).state == "paid"
+    await shop.check(sale)
+
+
+@pytest.mark.parametrize(
+    "kinds", list(itertools.permutations(["payment.captured", "payment.declined"]))
+)
+async def test_money_that_came_counts_wherever_the_decline_stands(shop, sale, kinds):
+    order_id = await shop.written(sale, 7)
+    payment = await shop.start(order_id, 7)
+    for kind in kinds:
+        await shop.tell(payment, kind)
+    assert (await shop.look(order_id)).state == "paid"
+    await shop.check(sale)
+
+
+async def test_a_kind_of_message_that_we_do_not_know_changes_nothing(shop, sale):
+    payment = await shop.start(await shop.written(sale, 7), 7)
+    await shop.tell(payment, "payment.pondered")
+    assert (await shop.pay(payment.id)).state == "started"
+
+
+async def test_money_for_nothing_we_know_is_not_swallowed(shop, sale):
+    payment = await shop.start(await shop.written(sale, 7), 7)
+    for facts in ({"payment_id": str(uuid4())}, {"channel": "another"}):
+        with pytest.raises(payments.NoSuchPayment):
+            await settle_payment(shop.pool, msgspec.structs.replace(event_of(payment), **facts))
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"amount_minor": PRICE - 1}, "amount"),
+        ({"amount_minor": PRICE + 1}, "amount"),
+        ({"amount_minor": 0}, "amount"),
+        ({"currency": "USD"}, "currency"),
+    ],
+)
+async def test_another_amount_than_was_asked_goes_back(shop, sale, facts, reason):
+    order_id = await shop.written(sale, 7)
+    payment = await shop.start(order_id, 7)
+    await shop.tell(payment, **facts)
+    assert (await shop.look(order_id)).state == "pending_payment"
+    await shop.settle_down()
+    payment = await shop.pay(payment.id)
+    assert (payment.state, payment.reason) == ("refunded", reason)
+    again = await shop.start(order_id, 7)
+    assert again.id != payment.id
+    await shop.tell(again)
+    assert (await shop.look(order_id)).state == "paid"
+    await shop.check(sale)
+
+
+async def test_of_two_payments_for_one_order_one_goes_back(shop, sale):
+    order_id = await shop.written(sale, 7)
+    first = await shop.start(order_id, 7)
+    await shop.tell(first, "payment.declined")
+    second = await shop.start(order_id, 7)
+    assert second.id != first.id
+    await asyncio.gather(shop.tell(first), shop.tell(second))
+    await shop.settle_down()
+    found = sorted([await shop.pay(first.id), await shop.pay(second.id)], key=lambda p: p.state)
+    assert [(p.state, p.reason) for p in found] == [
+        ("captured", None),
+        ("refunded", "already-paid"),
+    ]
+    await shop.check(sale)
+
+
+async def test_a_refund_waits_until_the_provider_is_back(shop, sale):
+    payment = await shop.start(await shop.written(sale, 7), 7)
+    await shop.tell(payment, amount_minor=1)
+    shop.till.away = True
+    assert await shop.deliver() == 1
+    assert (await shop.pay(payment.id)).state == "refunding"
+    shop.till.away = False
+    assert await shop.deliver() == 0
+    assert (await shop.pay(payment.id)).state == "refunded"
+
+
+async def test_late_money_buys_a_new_order_that_names_the_first(shop, sale):
+    first_id, payment = await shop.cancelled(sale, 7, quantity=2)
+    await shop.tell(payment)
+    assert (await shop.look(first_id)).state == "cancelled"
+    await shop.settle_down()
+    payment = await shop.pay(payment.id)
+    second = await shop.look(payment.order_id)
+    assert (second.state, second.follows, second.quantity) == ("paid", first_id, 2)
+    assert (payment.state, payment.first_order_id) == ("captured", first_id)
+    first = await shop.look(first_id)
+    assert (first.state, first.reason) == ("cancelled", "member")
+    await shop.check(sale)
+
+
+async def test_late_money_waits_for_the_units_of_its_own_order(shop, plan):
+    """Else it would be told sold-out for the very unit that is about to come back."""
+    sale = await arm_sale(shop.pool, shop.redis, sale_id=(await plan(quota=1, limit=1)).id)
+    _, payment = await shop.cancelled(sale, 7)
+    await shop.tell(payment)
+    (late,) = await shop.messages(settle_late.TOPIC)
+    with pytest.raises(TryLater):
+        await settle_late.settle_late(
+            shop.pool, shop.redis, shop.keyring, late.payload, backlog_max=100
+        )
+    await shop.settle_down()
+    assert (await shop.pay(payment.id)).state == "captured"
+    await shop.check(sale)
+
+
+async def bought_by_another(shop, sale):
+    await shop.deliver()
+    await shop.written(sale, 8)
+
+
+async def bought_by_the_same_member(shop, sale):
+    await shop.deliver()
+    await shop.written(sale, 7, key="another")
+
+
+async def closed(shop, sale):
+    await close_sale(shop.pool, shop.redis, sale_id=sale.id)
+
+
+async def settled(shop, sale):
+    await closed(shop, sale)
+    await shop.deliver()
+    await settle_sale(shop.pool, shop.redis, sale_id=sale.id)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "quota", "reason"),
+    [
+        (bought_by_another, 1, "sold-out"),
+        (bought_by_the_same_member, 2, "member-limit"),
+        (closed, 2, "sale-not-open"),
+        (settled, 2, "sale-not-open"),
+    ],
+)
+async def test_late_money_that_buys_nothing_goes_back_with_the_reason(
+    shop, plan, meanwhile, quota, reason
+):
+    sale = await arm_sale(shop.pool, shop.redis, sale_id=(await plan(quota=quota, limit=1)).id)
+    first_id, payment = await shop.cancelled(sale, 7)
+    await meanwhile(shop, sale)
+    await shop.tell(payment)
+    await shop.settle_down()
+    payment = await shop.pay(payment.id)
+    assert (payment.state, payment.reason) == ("refunded", reason)
+    assert payment.order_id == first_id
+    assert (await shop.look(first_id)).state == "cancelled"
+    await shop.check(sale)
+
+
+async def test_two_late_payments_for_one_order_place_it_anew_once(shop, sale):
+    order_id = await shop.written(sale, 7)
+    first = await shop.start(order_id, 7)
+    await shop.tell(first, "payment.declined")
+    second = await shop.start(order_id, 7)
+    await shop.cancel(order_id, 7)
+    await asyncio.gather(shop.tell(first), shop.tell(second))
+    await shop.settle_down()
+    states = {(await shop.pay(p.id)).state for p in (first, second)}
+    assert states == {"captured", "refunded"}
+    assert await shop.pool.fetchval("SELECT count(*) FROM orders.orders") == 2
+    await shop.check(sale)
+
+
+async def test_late_money_goes_back_when_the_new_order_went_its_own_way(shop, sale):
+    _, payment = await shop.cancelled(sale, 7)
+    await shop.tell(payment)
+    await shop.deliver()
+    await shop.deliver()
+    await shop.write()
+    new_id = await shop.pool.fetchval(
+        "SELECT id::text FROM orders.orders WHERE state = 'pending_payment'"
+    )
+    own = await shop.start(new_id, 7)
+    await shop.tell(own)
+    await shop.settle_down()
+    payment = await shop.pay(payment.id)
+    assert (payment.state, payment.reason) == ("refunded", "already-paid")
+    assert (await shop.look(new_id)).state == "paid"
+    await shop.check(sale)
+
+
+async def test_no_claim_goes_to_a_redis_that_is_not_admitted(shop, sale):
+    _, payment = await shop.cancelled(sale, 7)
+    await shop.deliver()
+    await shop.tell(payment)
+    run_id = await shop.pool.fetchval("UPDATE sales.buckets SET run_id = 'x' RETURNING run_id")
+    assert run_id == "x"
+    assert await shop.deliver() == 1
+    await shop.pool.execute("UPDATE sales.buckets SET run_id = NULL")
+    assert await shop.deliver() == 1
+    await shop.write()
+    assert await shop.pool.fetchval("SELECT count(*) FROM orders.orders") == 1
+
+
+async def test_late_money_survives_the_loss_of_redis_between_claim_and_writing(shop, sale):
+    first_id, payment = await shop.cancelled(sale, 7)
+    await shop.tell(payment)
+    await shop.deliver()
+    assert await shop.deliver() == 1
+    await shop.redis.flushall()
+    await shop.pool.execute("UPDATE sales.buckets SET run_id = NULL, fence_reason = 'lost'")
+    await rebuild_sale(shop.pool, shop.redis, sale_id=sale.id)
+    await shop.settle_down()
+    payment = await shop.pay(payment.id)
+    second = await shop.look(payment.order_id)
+    assert (second.state, second.follows) == ("paid", first_id)
+    await shop.check(sale)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_pay_races_expiry_and_cancel_and_the_money_nets(shop, plan, seed):
+    """A hundred orders a seed; payments, their repeats, cancels and the expirer all at once."""
+    draw = random.Random(seed)
+    count = 100
+    sale = await arm_sale(
+        shop.pool, shop.redis, sale_id=(await plan(quota=count, limit=1, hold_s=1)).id
+    )
+    ids = {member: await shop.order(sale, member) for member in range(1, count + 1)}
+    await shop.write()
+    started = {member: await shop.start(order_id, member) for member, order_id in ids.items()}
+    await shop.pool.execute(
+        "UPDATE orders.orders SET expires_at = CASE WHEN random() < 0.7 THEN now() ELSE expires_at"
+        " + interval '1 hour' END"
+    )
+
+    async def soon(action):
+        await asyncio.sleep(draw.random() * 0.1)
+        try:
+            await action
+        except (IllegalMove, sales.SoldOut):
+            return
+
+    actions = [soon(expire_holds(shop.pool, batch_max=3)) for _ in range(20)]
+    for member, payment in started.items():
+        event = event_of(payment)
+        shop.till.came[payment.id] = event.amount_minor
+        actions += [soon(settle_payment(shop.pool, event)) for _ in range(draw.choice((1, 2)))]
+        if draw.random() < 0.3:
+            actions.append(soon(shop.tell(payment, "payment.declined")))
+        if draw.random() < 0.5:
+            actions.append(soon(shop.cancel(ids[member], member)))
+    draw.shuffle(actions)
+    await asyncio.gather(*actions)
+    # Others are after the units that come back, so that some late money finds none.
+    greedy = [soon(shop.order(sale, 1_000 + n)) for n in range(20)]
+    await asyncio.gather(shop.deliver(), *greedy)
+    await shop.settle_down()
+    states = Counter(
+        p["state"] for p in await shop.pool.fetch("SELECT state FROM payments.payments")
+    )
+    assert states.keys() == {"captured", "refunded"}, "each outcome is there to be tested"
+    assert states.total() == count
+    await shop.check(sale)
+
+
+class Killed(Exception):
+    """What the process does not live to see."""
+
+
+# Whoever is killed inside a transaction finds its connection closed on the way out.
+DEATHS = (Killed, asyncpg.InterfaceError)
+
+
+class Doom:
+    """Dies at the n-th step; a step is the instant before or after a command."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def step(self) -> None:
+        if self.left:
+            self.left -= 1
+            if not self.left:
+                raise Killed
+
+
+DOOM = Doom()
+
+
+class MortalConnection(asyncpg.Connection):
+    async def execute(self, *args, **facts):
+        return await self._live(super().execute(*args, **facts))
+
+    async def fetch(self, *args, **facts):
+        return await self._live(super().fetch(*args, **facts))
+
+    async def fetchrow(self, *args, **facts):
+        return await self._live(super().fetchrow(*args, **facts))
+
+    async def fetchval(self, *args, **facts):
+        return await self._live(super().fetchval(*args, **facts))
+
+    async def _live(self, command):
+        try:
+            DOOM.step()
+        except Killed:
+            command.close()
+            self.terminate()
+            raise
+        answer = await command
+        try:
+            DOOM.step()
+        except Killed:
+            self.terminate()
+            raise
+        return answer
+
+
+class MortalRedis(Redis):
+    async def execute_command(self, *args, **facts):
+        DOOM.step()
+        answer = await super().execute_command(*args, **facts)
+        DOOM.step()
+        return answer
+
+
+@pytest.fixture
+async def mortal(database_url, redis_url):
+    async with (
+        asyncpg.create_pool(
+            database_url,
+            min_size=1,
+            max_size=4,
+            init=db.speak_json,
+            connection_class=MortalConnection,
+        ) as pool,
+        MortalRedis.from_url(redis_url, retry=Retry(NoBackoff(), 0)) as redis,
+    ):
+        yield {"pool": pool, "redis": redis}
+        DOOM.left = 0
+
+
+async def die_at(step, shop, mortal) -> bool:
+    """Relay until done, dying once; true if it came to that."""
+    DOOM.left = step
+    died = False
+    for _ in range(6):
+        try:
+            await shop.deliver(**mortal)
+        except DEATHS:
+            died = True
+        await shop.write()
+    DOOM.left = 0
+    return died
+
+
+@pytest.mark.parametrize("outcome", ["captured", "refunded"])
+async def test_late_money_comes_out_even_wherever_the_relay_is_killed(shop, plan, mortal, outcome):
+    planned = await plan(quota=200, limit=1)
+    sale = await arm_sale(shop.pool, shop.redis, sale_id=planned.id)
+    for step in itertools.count(1):
+        first_id, payment = await shop.cancelled(sale, step)
+        await shop.deliver()
+        if outcome == "refunded":
+            await shop.written(sale, step, key="another")
+        await shop.tell(payment)
+        died = await die_at(step, shop, mortal)
+        await shop.settle_down()
+        payment = await shop.pay(payment.id)
+        assert payment.state == outcome
+        placed = await shop.pool.fetch(
+            "SELECT state, follows::text FROM orders.orders WHERE member_id = $1 AND id <> $2",
+            step,
+            first_id,
+        )
+        followed = first_id if outcome == "captured" else None
+        assert [tuple(row) for row in placed] == [
+            ("paid" if followed else "pending_payment", followed)
+        ]
+        if not died:
+            break
+    assert step > 20, "there is more to die of than this"
+    await shop.check(sale)
+
+
+async def test_a_message_is_settled_whole_or_not_at_all_wherever_it_is_killed(shop, sale, mortal):
+    for step in itertools.count(1):
+        order_id = await shop.written(sale, step)
+        payment = await shop.start(order_id, step)
+        event = event_of(payment)
+        shop.till.came[payment.id] = event.amount_minor
+        DOOM.left = step
+        try:
+            await settle_payment(mortal["pool"], event)
+        except DEATHS:
+            states = (await shop.look(order_id)).state, (await shop.pay(payment.id)).state
+            assert states in {("pending_payment", "started"), ("paid", "captured")}
+        else:
+            break
+        finally:
+            DOOM.left = 0
+        await settle_payment(shop.pool, event)
+        assert (await shop.look(order_id)).state == "paid"
+    assert step > 10
+    await shop.check(sale)
+
+
+def test_a_signed_message_with_any_bit_flipped_is_refused():
+    """A hundred messages, every bit of body and header, except where the header says the same."""
+    draw = random.Random(18)
+    for _ in range(100):
+        body = draw.randbytes(draw.randrange(1, 60))
+        now_s = draw.randrange(1_500_000_000, 1_900_000_000)
+        header = payments.sign(SECRET, body, now_s=now_s)
+        payments.check_signature(SECRET, header, body, now_s=now_s)
+        for bit in range(8 * len(body)):
+            with pytest.raises(payments.Forged):
+                payments.check_signature(SECRET, header, flipped(body, bit), now_s=now_s)
+        raw = header.encode()
+        for bit in range(8 * len(raw)):
+            said = flipped(raw, bit).decode("latin-1")
+            with pytest.raises(payments.Forged):
+                payments.check_signature(SECRET, said, body, now_s=now_s)
+
+
+def flipped(raw, bit) -> bytes:
+    changed = bytearray(raw)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("age_s", "fresh"), [(-301, False), (-300, True), (300, True), (301, False)]
+)
+def test_a_signature_is_good_for_five_minutes(age_s, fresh):
+    now_s = 1_700_000_000
+    header = payments.sign(SECRET, b"{}", now_s=now_s - age_s)
+    if fresh:
+        payments.check_signature(SECRET, header, b"{}", now_s=now_s)
+    else:
+        with pytest.raises(payments.Forged):
+            payments.check_signature(SECRET, header, b"{}", now_s=now_s)
