@@ -311,6 +311,10 @@ def test_the_launcher_needs_nothing_but_the_standard_library():
     assert breaches(python.foreign_imports, [ROOT / "sluice"]) == []
 
 
+def test_a_rule_of_ruff_is_not_switched_off_without_a_reason():
+    assert breaches(text.unexplained_exclusions, [ROOT / "pyproject.toml"]) == []
+
+
 def test_setup_is_short():
     assert len((ROOT / "setup.py").read_text(encoding="utf-8").splitlines()) < 80
 

@@ -432,6 +432,12 @@ TEXT = [
         f"https://mirror.example/pypi{SLASH}simple",
         "a/simple b",
     ),
+    Breach(
+        text.unexplained_exclusions,
+        "",
+        '[tool.ruff.lint]\nselect = ["ALL"]\nignore = [\n    "S101",\n]\n[tool.x]\ny = "Z"',
+        '[tool.ruff.lint]\nselect = ["ALL"]\nignore = [\n    "S101",  # a reason\n]',
+    ),
     Breach(text.vague_names, "", "core/utils/money.py", "core/kit/money.py"),
     Breach(text.vague_names, "a module", "api/helpers.py", "api/based.py"),
     Breach(

@@ -29,6 +29,18 @@ def registry_indexes(text: str) -> list[str]:
     return _lines(REGISTRY, text)
 
 
+def unexplained_exclusions(pyproject: str) -> list[str]:
+    """Rules of ruff that are switched off without a reason beside them."""
+    sections = re.split(r"^(?=\[)", pyproject, flags=re.MULTILINE)
+    return [
+        f"1: {line.strip()}"
+        for section in sections
+        if section.startswith("[tool.ruff.lint")
+        for line in section.splitlines()
+        if re.search(r'"[A-Z]+\d*"', line) and "select" not in line and "#" not in line
+    ]
+
+
 def vague_names(path: str) -> list[str]:
     """Folders and modules whose name says nothing."""
     return [f"1: {part}" for part in Path(path).parts if part.partition(".")[0] in VAGUE]
