@@ -7,6 +7,7 @@ wheels'. Data lives in memory where there is room, so that the promised fsyncs c
 import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -23,8 +24,14 @@ from core import embedded
 from core.kit import db
 
 TEMPLATE = "template_sluice"
+PREFIX = "sluice-test-"
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_MIN = 2_000_000_000
+
+
+def pytest_configure() -> None:
+    """End on SIGTERM as on Ctrl-C, by way of every fixture's end."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +41,9 @@ def anyio_backend():
 
 @pytest.fixture(scope="session")
 def servers_folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="sluice-test-", dir=_roomy_memory()))
+    memory = _roomy_memory()
+    _sweep(Path(memory or tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=memory))
     yield folder
     shutil.rmtree(folder)
 
@@ -46,7 +55,8 @@ def postgres(servers_folder: Path) -> Iterator[embedded.Postgres]:
         servers_folder / "postgres",
         port=embedded.free_port(),
         binaries=os.environ.get("TEST_POSTGRES"),
-        settings={"max_wal_size": "256MB"},
+        # Shared memory as files in the data folder, so that even kill -9 leaves nothing else.
+        settings={"max_wal_size": "256MB", "dynamic_shared_memory_type": "mmap"},
     )
     server.start()
     try:
@@ -137,3 +147,10 @@ def _roomy_memory() -> str | None:
     if not os.access(MEMORY, os.W_OK) or shutil.disk_usage(MEMORY).free < MEMORY_BYTES_MIN:
         return None
     return str(MEMORY)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what the tests of a killed process left behind."""
+    for left in folder.glob(f"{PREFIX}[0-9]*-*"):
+        if not Path("/proc", left.name.split("-")[2]).exists():
+            shutil.rmtree(left, ignore_errors=True)
