@@ -4,8 +4,10 @@ The checkers are in tests/tidy, and `test_the_check_itself_finds_a_breach` shows
 What may break a rule is named in ESCAPES with the reason; an escape that nothing needs fails too.
 """
 
+import contextlib
 import inspect
 import re
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -44,6 +46,7 @@ ESCAPES: Mapping[Check, list[Escape]] = {
     ],
     sql.speaks_sql: [
         Escape("core/embedded/postgres.py", "gives a server that listens nowhere its password"),
+        Escape("api/sandbox/store.py", "plays a service that keeps its own books, in SQLite"),
     ],
     python.reads_clock: [
         Escape("core/embedded/", "starts and stops programs: an edge of its own"),
@@ -136,6 +139,17 @@ async def nullable_columns(conn: asyncpg.Connection, statement: str) -> set[str]
         re.findall(r"\b\w+\.\w+", statement),
     )
     return {row["attname"] for row in rows}
+
+
+def test_every_statement_of_the_sandbox_prepares(tmp_path):
+    path = ROOT / "api" / "sandbox" / "store.py"
+    (schema, *others) = sql.statements(path.read_text(encoding="utf-8"))
+    assert schema.name == "SCHEMA"
+    assert others
+    with contextlib.closing(sqlite3.connect(tmp_path / "books")) as books:
+        books.executescript(schema.text)
+        for statement in others:
+            books.execute(f"EXPLAIN {statement.text}", [None] * statement.text.count("?"))
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -248,6 +262,11 @@ def test_a_domain_is_entered_by_its_face(domain):
     assert breaches(python.goes_behind_a_face, paths, inside=inside) == []
 
 
+def test_what_a_domain_hands_out_is_frozen():
+    models = [path for path in files("core", suffix=".py") if path.name == "model.py"]
+    assert breaches(python.thawed_structs, models) == []
+
+
 def test_a_refusal_has_a_kind_and_a_title_in_one_line_of_sentences():
     known = {refusal.__name__ for refusal in tree.refusals()}
     assert breaches(python.vague_refusals, outside(), known=known) == []
@@ -277,6 +296,10 @@ def test_comments_are_three_lines_at_most():
 
 def test_a_skipped_test_says_why():
     assert breaches(python.unexplained_skips, files("tests", suffix=".py")) == []
+
+
+def test_nothing_is_mocked():
+    assert breaches(python.mocks, files("tests", suffix=".py")) == []
 
 
 def test_folders_and_modules_are_named_for_what_they_hold():
@@ -313,6 +336,10 @@ def test_the_launcher_needs_nothing_but_the_standard_library():
 
 def test_a_rule_of_ruff_is_not_switched_off_without_a_reason():
     assert breaches(text.unexplained_exclusions, [ROOT / "pyproject.toml"]) == []
+
+
+def test_every_package_is_locked_to_its_hash():
+    assert breaches(text.unhashed_requirements, [ROOT / "requirements.lock"]) == []
 
 
 def test_setup_is_short():

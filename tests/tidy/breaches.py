@@ -193,6 +193,18 @@ PYTHON = [
         {"known": {"SoldOut"}},
     ),
     Breach(
+        python.thawed_structs,
+        "",
+        "class Order(msgspec.Struct): ...",
+        "class Order(msgspec.Struct, frozen=True, gc=False): ...",
+    ),
+    Breach(
+        python.mocks,
+        "",
+        "from unittest import mock",
+        "import unittest\nfrom tests.core import mocking",
+    ),
+    Breach(
         python.unchecked_moves,
         "",
         "async def pay(conn, order):\n    await store.move(conn, order.id)",
@@ -437,6 +449,13 @@ TEXT = [
         "",
         '[tool.ruff.lint]\nselect = ["ALL"]\nignore = [\n    "S101",\n]\n[tool.x]\ny = "Z"',
         '[tool.ruff.lint]\nselect = ["ALL"]\nignore = [\n    "S101",  # a reason\n]',
+    ),
+    Breach(
+        text.unhashed_requirements,
+        "",
+        "httpx==0.28\n    # via sluice\nidna>=3 \\\n    --hash=sha256:1",
+        "# by uv\nanyio==4.16.0 ; sys_platform == 'x' \\\n    --hash=sha256:0\n    # via sluice",
+        findings=2,
     ),
     Breach(text.vague_names, "", "core/utils/money.py", "core/kit/money.py"),
     Breach(text.vague_names, "a module", "api/helpers.py", "api/based.py"),

@@ -152,6 +152,17 @@ def vague_refusals(source: str, *, known: Collection[str] = ("Refusal",)) -> lis
     return found
 
 
+def thawed_structs(source: str) -> list[str]:
+    """Structs that somebody could change."""
+    return [
+        f"{node.lineno}: {node.name} is not frozen"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef)
+        if any(ast.unparse(base).rpartition(".")[2] == "Struct" for base in node.bases)
+        if not any(w.arg == "frozen" and ast.unparse(w.value) == "True" for w in node.keywords)
+    ]
+
+
 def unchecked_moves(source: str, *, movers: Collection[str]) -> list[str]:
     """Functions that call one of the store's movers and never ask `check_move`."""
     found = []
@@ -196,6 +207,14 @@ def unexplained_skips(source: str) -> list[str]:
         if call is None or not _gives_a_reason(call, positional="if" not in name):
             found.append(f"{node.lineno}: {name} without a reason")
     return found
+
+
+def mocks(source: str) -> list[str]:
+    return [
+        f"{line}: imports {module}"
+        for line, module in _imported_modules(ast.parse(source))
+        if f"{module}.".startswith(("unittest.mock.", "mock.", "pytest_mock."))
+    ]
 
 
 def foreign_imports(source: str) -> list[str]:

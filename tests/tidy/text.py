@@ -41,6 +41,16 @@ def unexplained_exclusions(pyproject: str) -> list[str]:
     ]
 
 
+def unhashed_requirements(lock: str) -> list[str]:
+    """Packages of a lock without a hash, or without an exact version."""
+    entries = re.findall(r"^([^\s#][^\n]*(?:\n[ ]+[^\n]*)*)", lock, re.MULTILINE)
+    return [
+        f"1: {entry.split()[0]}"
+        for entry in entries
+        if not re.match(r"[\w.-]+==\S+", entry) or "--hash=sha256:" not in entry
+    ]
+
+
 def vague_names(path: str) -> list[str]:
     """Folders and modules whose name says nothing."""
     return [f"1: {part}" for part in Path(path).parts if part.partition(".")[0] in VAGUE]

@@ -64,7 +64,8 @@ def where(path: Path) -> str:
 
 def is_store(path: Path) -> bool:
     """A module that may speak SQL: a domain's store, or one of kit's."""
-    return path.name == "store.py" or path.parent == ROOT / "core" / "kit"
+    core = ROOT / "core"
+    return path.parent == core / "kit" or (path.name == "store.py" and core in path.parents)
 
 
 def stores() -> list[Path]:
