@@ -187,6 +187,19 @@ async def test_a_claim_that_waits_past_its_deadline_is_never_sent(mortal, sale):
         assert sale.left(mortal.url) == 1_000_000 - 1024
 
 
+async def test_a_claim_whose_deadline_passed_while_the_loop_was_blocked_is_never_sent(
+    redis_url, sale
+):
+    async with gate_to(redis_url, deadline_s=0.1) as gate:
+        gate.know(sale.open(redis_url))
+        answers = Answers(gate)
+        answers.claim(claim_of(1))
+        time.sleep(0.2)  # noqa: ASYNC251 - on purpose
+        await answers.all()
+        assert answers.kinds() == {Kind.UNAVAILABLE: 1}
+        assert (gate.counters.expired, gate.counters.batches) == (1, 0)
+
+
 async def test_the_queue_is_bounded_over_all(mortal, sale):
     async with gate_to(mortal.url, queue_max=100) as gate:
         gate.know(sale.open(mortal.url))
