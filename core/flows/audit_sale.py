@@ -82,6 +82,11 @@ def settled_tally(books: sales.BucketBooks) -> Tally:
 
 async def tally(pool: db.Pool, redis: Redis, books: sales.BucketBooks) -> Tally | None:
     """None when the writer trimmed away what this look needed: look again."""
+    if books.bucket.fence_reason is not None:
+        raise CannotAudit(
+            f"The sale is fenced ({books.bucket.fence_reason})."
+            f" Run `sluice rebuild {books.bucket.sale_id}`."
+        )
     keys = BucketKeys(books.bucket.number)
     seen = await scripts.books(redis, keys)
     if seen.stamp != books.bucket.stamp:
