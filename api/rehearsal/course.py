@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
+from time import monotonic
 from typing import Protocol
 
 import msgspec
@@ -137,13 +138,13 @@ def draw(plan: Plan, sku_ids: list[int], *, token_secret: str) -> list[Buyer]:
 
 
 async def opening(observer: Client, shadow: sales.Sale) -> float:
-    """When it opens by the shop's clock, in the event loop's time."""
+    """When it opens by the shop's clock, by `time.monotonic`."""
     told = await gathering.ask_sale(observer, shadow.id)
     if told is None:
         raise WrongShop(f"it does not know sale {shadow.id}: does it use the same database?")
     server_time = datetime.fromisoformat(told.server_time)
     wait_s = (shadow.starts_at - server_time).total_seconds()
-    return asyncio.get_running_loop().time() + wait_s
+    return monotonic() + wait_s
 
 
 @asynccontextmanager
@@ -181,7 +182,7 @@ async def watch(
 
 async def keep_showing(screen: Screen, score: Score, opens_at: float) -> None:
     while True:
-        screen.show(score, asyncio.get_running_loop().time() - opens_at)
+        screen.show(score, monotonic() - opens_at)
         await asyncio.sleep(SHOW_S)
 
 
@@ -205,9 +206,8 @@ async def rush(
 
 async def drained(pool: db.Pool, redis: Redis, sale_id: sales.SaleId) -> float | None:
     """Wait until nothing is in flight; None when that takes too long."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    while (now := loop.time()) < began + DRAIN_S_MAX:
+    began = monotonic()
+    while (now := monotonic()) < began + DRAIN_S_MAX:
         look = await gathering.look_at_books(pool, redis, sale_id=sale_id, at_s=0)
         if not look.problem and look.in_flight == 0:
             return now - began
@@ -219,9 +219,8 @@ async def close_and_settle(pool: db.Pool, redis: Redis, sale_id: sales.SaleId) -
     """Close it and wait until the conductor has settled it."""
     with suppress(sales.Unavailable):  # the conductor tells Redis later
         await close_sale(pool, redis, sale_id=sale_id)
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + SETTLE_S_MAX
-    while loop.time() < deadline:
+    deadline = monotonic() + SETTLE_S_MAX
+    while monotonic() < deadline:
         async with db.reading(pool) as conn:
             if await sales.is_settled(conn, sale_id=sale_id):
                 return True
@@ -246,7 +245,7 @@ async def gather(
         client, accepted, sale_id=sale_id, at_once=at_once
     )
     evidence.rows = await gathering.read_rows(pool, sale_id=sale_id)
-    at_s = asyncio.get_running_loop().time() - opens_at
+    at_s = monotonic() - opens_at
     evidence.looks.append(await gathering.look_at_books(pool, redis, sale_id=sale_id, at_s=at_s))
 
 

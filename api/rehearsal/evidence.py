@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from time import monotonic
 from typing import Any
 
 import msgspec
@@ -104,9 +105,8 @@ async def keep_auditing(
     evidence: Evidence, pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId, opens_at: float
 ) -> None:
     """For ever; cancel it."""
-    loop = asyncio.get_running_loop()
     while True:
-        at_s = loop.time() - opens_at
+        at_s = monotonic() - opens_at
         evidence.looks.append(await look_at_books(pool, redis, sale_id=sale_id, at_s=at_s))
         await asyncio.sleep(AUDIT_S)
 
@@ -115,12 +115,11 @@ async def keep_asking_what_is_left(
     evidence: Evidence, score: Score, client: Client, *, sale_id: sales.SaleId, opens_at: float
 ) -> None:
     """For ever; cancel it. An answer that does not come is no sample."""
-    loop = asyncio.get_running_loop()
     while True:
         sale = await ask_sale(client, sale_id)
         if sale is not None:
             score.left = sum(item.left for item in sale.items)
-            evidence.lefts.append(Left(loop.time() - opens_at, score.left))
+            evidence.lefts.append(Left(monotonic() - opens_at, score.left))
         await asyncio.sleep(LEFT_S)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from time import monotonic
 
 import msgspec
 
@@ -33,7 +34,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Rush:
-    """`opens_at` and `ends_at` are in the event loop's time; nobody begins after `ends_at`."""
+    """`opens_at` and `ends_at` are by `time.monotonic`; nobody begins after `ends_at`."""
 
     def __init__(
         self, client: Client, score: Score, *, sale_id: int, opens_at: float, ends_at: float
@@ -65,7 +66,7 @@ class Rush:
 
     async def _one_after_another(self, waiting: Iterator[Buyer]) -> None:
         for buyer in waiting:
-            now = asyncio.get_running_loop().time()
+            now = monotonic()
             if now >= self._ends_at:
                 return
             self._score.came += 1
@@ -85,7 +86,7 @@ class Rush:
         """Ask with one key until there is an answer that stands."""
         for number in range(ATTEMPTS_MAX):
             answer, sent_at = await self._ask(buyer, key)
-            ended_at = asyncio.get_running_loop().time()
+            ended_at = monotonic()
             accepted = self._read_202(answer, buyer, key, ended_at)
             told = ACCEPTED if accepted else what_it_says(answer)
             self._score.note(
@@ -175,6 +176,6 @@ def retry_after_s(answer: Answer) -> float:
 
 
 async def until(moment: float) -> None:
-    left = moment - asyncio.get_running_loop().time()
+    left = moment - monotonic()
     if left > 0:
         await asyncio.sleep(left)
