@@ -133,14 +133,11 @@ class Life:
             async with contextlib.AsyncExitStack() as stack:
                 self.server.folder.mkdir()
                 # Asked for once: it stands on the disk, and who reads a held disk waits for ever.
-                url = self.server.url
+                self.url = self.server.url
                 self.disk.sync()
                 await asyncio.to_thread(self.server.start)
-                self.redis = await stack.enter_async_context(
-                    Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=5)
-                )
                 for _ in range(self.rng.randint(1, GATES_MAX)):
-                    wire = Wire(url, scripts=[scripts.CLAIM.source])
+                    wire = Wire(self.url, scripts=[scripts.CLAIM.source])
                     wire.start()
                     stack.push_async_callback(wire.aclose)
                     self.gates.append(Gate(wire, key_id=1, backlog_max=BACKLOG_MAX))
@@ -160,23 +157,25 @@ class Life:
     async def open_sale(self, stack: contextlib.AsyncExitStack) -> None:
         now = datetime.now(UTC)
         keys = scripts.BucketKeys(self.bucket)
-        await loading.begin(
-            self.redis,
-            keys,
-            stamp=self.stamp,
-            opens_at_ms=int((now - HOUR).timestamp() * 1000),
-            closes_at_ms=int((now + HOUR).timestamp() * 1000),
-            old_stamp="",
-            cursor="0-0",
-        )
         limits = dict.fromkeys(self.quotas, MEMBER_LIMIT)
-        await loading.fill(self.redis, keys, keys.left, self.quotas, stamp=self.stamp)
-        await loading.fill(self.redis, keys, keys.limits, limits, stamp=self.stamp)
-        await loading.set_state(self.redis, keys, stamp=self.stamp, state="open")
+        async with self.client() as redis:
+            await loading.begin(
+                redis,
+                keys,
+                stamp=self.stamp,
+                opens_at_ms=int((now - HOUR).timestamp() * 1000),
+                closes_at_ms=int((now + HOUR).timestamp() * 1000),
+                old_stamp="",
+                cursor="0-0",
+            )
+            await loading.fill(redis, keys, keys.left, self.quotas, stamp=self.stamp)
+            await loading.fill(redis, keys, keys.limits, limits, stamp=self.stamp)
+            await loading.set_state(redis, keys, stamp=self.stamp, state="open")
 
     async def trust(self) -> None:
         """Tell the gates which process to trust: the one that stands there."""
-        run_id = (await self.redis.info("server"))["run_id"]
+        async with self.client() as redis:
+            run_id = (await redis.info("server"))["run_id"]
         facts = BucketFacts(self.bucket, 1, self.stamp, run_id)
         for gate in self.gates:
             gate.know({self.sale_id: SaleFacts([facts])})
@@ -189,7 +188,8 @@ class Life:
         try:
             await self.reach(before + after)
             if "rewrite" in way:
-                await self.redis.bgrewriteaof()
+                async with self.client() as redis:
+                    await redis.bgrewriteaof()
             if "held" in way:
                 await asyncio.to_thread(self.disk.hold_at, self.rng.randint(1, 60))
                 await asyncio.to_thread(self.disk.wait_held, WAIT_S)
@@ -206,7 +206,6 @@ class Life:
         await asyncio.to_thread(self.server.process.wait, WAIT_S)
         begun = time.monotonic()
         await asyncio.to_thread(self.server.start)
-        await self.redis.connection_pool.disconnect()
         lost = await self.lost()
         if not lost:
             await self.claim_once()
@@ -281,8 +280,10 @@ class Life:
 
     async def stream(self) -> dict[str, tuple[int, str, int, int]]:
         """By position: member, key, SKU, quantity. Every record is whole, or this raises."""
+        async with self.client() as redis:
+            entries = await redis.xrange(scripts.BucketKeys(self.bucket).claims)
         found = {}
-        for position, fields in await self.redis.xrange(scripts.BucketKeys(self.bucket).claims):
+        for position, fields in entries:
             record = claims.decode_record(fields[b"c"])
             found[position.decode()] = (
                 record.member_id,
@@ -306,13 +307,19 @@ class Life:
             sold[sku] += quantity
             held[f"{sku}:{member}"] += quantity
         keys = scripts.BucketKeys(self.bucket)
-        left = _numbers(await self.redis.hgetall(keys.left))
+        async with self.client() as redis:
+            left = _numbers(await redis.hgetall(keys.left))
+            members = _numbers(await redis.hgetall(keys.members))
+            answers = await redis.hgetall(keys.answers)
         assert left == {str(sku): quota - sold[sku] for sku, quota in self.quotas.items()}
-        assert _numbers(await self.redis.hgetall(keys.members)) == held
-        answers = await self.redis.hgetall(keys.answers)
+        assert members == held
         assert {
             field.decode(): answer.split(b",", 1)[0].decode() for field, answer in answers.items()
         } == {f"{member}:{key}": position for (member, key), position in by_buyer.items()}
+
+    def client(self) -> Redis:
+        """A client that repeats nothing by itself."""
+        return Redis.from_url(self.url, retry=Retry(NoBackoff(), 0), socket_timeout=5)
 
 
 class WholeLife(Life):
@@ -349,6 +356,7 @@ class WholeLife(Life):
     async def open_sale(self, stack: contextlib.AsyncExitStack) -> None:
         url = await stack.enter_async_context(self.database())
         self.pool = await stack.enter_async_context(db.create_pool(url, size_max=10))
+        self.redis = await stack.enter_async_context(self.client())
         now = datetime.now(UTC)
         product = NewProduct(
             {"en": "A thing"}, [(f"THING-{n}", 1_000, "EUR") for n in range(len(QUOTAS))]

@@ -59,7 +59,6 @@ static int file_count;
 static ino_t inode_of[DESCRIPTORS_MAX];
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 
-static int (*real_open)(const char *, int, ...);
 static int (*real_openat)(int, const char *, int, ...);
 static FILE *(*real_fopen)(const char *, const char *);
 static ssize_t (*real_write)(int, const void *, size_t);
@@ -82,10 +81,9 @@ static void fail(const char *what) {
     abort();
 }
 
-__attribute__((constructor)) static void start(void) {
-    char path[PATH_MAX + 16];
-    struct stat seen;
-    real_open = dlsym(RTLD_NEXT, "open64");
+/* Other libraries open files in their constructors, before ours has run. */
+static void find_real(void) {
+    if (real_fdatasync) return;
     real_openat = dlsym(RTLD_NEXT, "openat64");
     real_fopen = dlsym(RTLD_NEXT, "fopen64");
     real_write = dlsym(RTLD_NEXT, "write");
@@ -99,6 +97,16 @@ __attribute__((constructor)) static void start(void) {
     real_rmdir = dlsym(RTLD_NEXT, "rmdir");
     real_fsync = dlsym(RTLD_NEXT, "fsync");
     real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
+}
+
+static int real_open(const char *path, int flags) {
+    return real_openat(AT_FDCWD, path, flags | O_LARGEFILE | O_CLOEXEC, 0600);
+}
+
+__attribute__((constructor)) static void start(void) {
+    char path[PATH_MAX + 16];
+    struct stat seen;
+    find_real();
     const char *watched = getenv("SHADOW_FOLDER"), *beside = getenv("SHADOW_HOME");
     if (!watched || !beside) return;
     if (!realpath(watched, folder) || !realpath(beside, home)) fail("shadow: its folders");
@@ -106,13 +114,13 @@ __attribute__((constructor)) static void start(void) {
     if (stat(home, &seen)) fail("shadow: SHADOW_HOME");
     device = seen.st_dev;
     snprintf(path, sizeof path, "%s/control", home);
-    int descriptor = real_open(path, O_RDWR | O_CLOEXEC);
+    int descriptor = real_open(path, O_RDWR);
     if (descriptor < 0) fail("shadow: control");
     control = mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
     if (control == MAP_FAILED) fail("shadow: control");
     close(descriptor);
     snprintf(path, sizeof path, "%s/journal", home);
-    journal = real_open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    journal = real_open(path, O_WRONLY | O_APPEND | O_CREAT);
     if (journal < 0) fail("shadow: journal");
     pthread_atfork(lock, unlock, unlock);
 }
@@ -200,6 +208,7 @@ static int changes(const char *name, const char *path, int flags) {
 
 static int open_any(int at, const char *path, int flags, mode_t mode) {
     char room[PATH_MAX];
+    find_real();
     const char *name = at == AT_FDCWD || path[0] == '/' ? below(path, room) : NULL;
     if (!name) {
         int other = real_openat(at, path, flags, mode);
@@ -255,6 +264,7 @@ int creat(const char *path, mode_t mode) {
 
 FILE *fopen(const char *path, const char *how) {
     char room[PATH_MAX];
+    find_real();
     const char *name = below(path, room);
     if (!name) return real_fopen(path, how);
     int flags = how[0] == 'r' ? 0 : how[0] == 'w' ? O_CREAT | O_TRUNC : O_CREAT;
@@ -284,6 +294,7 @@ static void wrote(int descriptor, struct file *file, ssize_t length) {
 }
 
 ssize_t write(int descriptor, const void *bytes, size_t length) {
+    find_real();
     if (!MAYBE_OURS(descriptor)) return real_write(descriptor, bytes, length);
     lock();
     struct file *file = ours(descriptor);
@@ -295,6 +306,7 @@ ssize_t write(int descriptor, const void *bytes, size_t length) {
 }
 
 ssize_t writev(int descriptor, const struct iovec *pieces, int piece_count) {
+    find_real();
     if (!MAYBE_OURS(descriptor)) return real_writev(descriptor, pieces, piece_count);
     lock();
     struct file *file = ours(descriptor);
@@ -306,6 +318,7 @@ ssize_t writev(int descriptor, const struct iovec *pieces, int piece_count) {
 }
 
 ssize_t pwrite64(int descriptor, const void *bytes, size_t length, off64_t offset) {
+    find_real();
     lock();
     struct file *file = ours(descriptor);
     if (file) count();
@@ -320,6 +333,7 @@ ssize_t pwrite(int descriptor, const void *bytes, size_t length, off_t offset) {
 }
 
 int ftruncate64(int descriptor, off64_t size) {
+    find_real();
     lock();
     struct file *file = ours(descriptor);
     if (file) count();
@@ -334,6 +348,7 @@ int ftruncate(int descriptor, off_t size) { return ftruncate64(descriptor, size)
 int truncate64(const char *path, off64_t size) {
     char room[PATH_MAX];
     struct stat seen;
+    find_real();
     if (!below(path, room)) return real_truncate(path, size);
     lock();
     count();
@@ -347,6 +362,7 @@ int truncate(const char *path, off_t size) { return truncate64(path, size); }
 
 int rename(const char *old, const char *new) {
     char old_room[PATH_MAX], new_room[PATH_MAX];
+    find_real();
     const char *from = below(old, old_room), *to = below(new, new_room);
     if (!from && !to) return real_rename(old, new);
     if (!from || !to) fail("shadow: a rename across the edge of the folder");
@@ -360,6 +376,7 @@ int rename(const char *old, const char *new) {
 
 #define ON_PATH(call, word)                      \
     char room[PATH_MAX];                         \
+    find_real();                                 \
     const char *name = below(path, room);        \
     if (!name) return call;                      \
     lock();                                      \
@@ -379,8 +396,8 @@ static void copy(int descriptor, struct file *file) {
     struct stat seen;
     snprintf(path, sizeof path, "%s/kept/%ju", home, (uintmax_t)file->inode);
     snprintf(proc, sizeof proc, "/proc/self/fd/%d", descriptor);
-    int source = real_open(proc, O_RDONLY | O_CLOEXEC);
-    int target = real_open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    int source = real_open(proc, O_RDONLY);
+    int target = real_open(path, O_WRONLY | O_CREAT);
     if (source < 0 || target < 0 || fstat(source, &seen)) fail("shadow: kept");
     if (offset > seen.st_size) offset = seen.st_size;
     for (ssize_t length; (length = pread(source, room, sizeof room, offset)) > 0; offset += length)
@@ -405,14 +422,15 @@ static const char *folder_of(int descriptor, char *room) {
     return room[folder_length] ? NULL : room + folder_length;
 }
 
-static int sync_any(int descriptor, int (*real)(int)) {
+static int sync_any(int descriptor, int (**real)(int)) {
+    find_real();
     char room[PATH_MAX];
     lock();
     const char *name = folder_of(descriptor, room);
     struct file *file = name ? NULL : ours(descriptor);
     if (!name && !file) {
         unlock();
-        return real(descriptor);
+        return (*real)(descriptor);
     }
     count();
     __atomic_add_fetch(&control->fsyncs, 1, __ATOMIC_SEQ_CST);
@@ -426,8 +444,8 @@ static int sync_any(int descriptor, int (*real)(int)) {
     return 0;
 }
 
-int fsync(int descriptor) { return sync_any(descriptor, real_fsync); }
-int fdatasync(int descriptor) { return sync_any(descriptor, real_fdatasync); }
+int fsync(int descriptor) { return sync_any(descriptor, &real_fsync); }
+int fdatasync(int descriptor) { return sync_any(descriptor, &real_fdatasync); }
 
 /* Starts the writing of bytes and promises nothing. */
 int sync_file_range(int descriptor, off64_t offset, off64_t length, unsigned int flags) {
