@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format bench faults lock clean
 
-VENV := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 help:    ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-8s %s\n",$$1,$$2}' Makefile
@@ -12,11 +12,11 @@ run:     ## Everything on this machine, with an open demo sale
 test:    ## Lint, types, and the suite against real Postgres and Redis
 	./sluice test
 lint: setup   ## Format, lint, types, import rules, without the suite
-	$(VENV)/ruff format --check . sluice && $(VENV)/ruff check . sluice && $(VENV)/mypy && $(VENV)/lint-imports && $(VENV)/cython-lint hotpath
+	ruff format --check . sluice && ruff check . sluice && mypy && lint-imports && cython-lint hotpath
 format: setup ## Format, and mend what can be mended
-	$(VENV)/ruff format . sluice && $(VENV)/ruff check --fix . sluice
+	ruff format . sluice && ruff check --fix . sluice
 bench: setup  ## Measure; writes benchmarks/results/
-	$(VENV)/python -m benchmarks
+	python -m benchmarks
 faults:  ## Power cuts, kills and clock jumps against real servers
 	./sluice test tests/faults
 lock: setup   ## Resolve requirements.lock anew, for Python 3.11 to 3.13

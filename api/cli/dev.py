@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from importlib import import_module
@@ -31,6 +31,7 @@ PROBE_S_MAX = 5
 DEMO_SALE_S_MAX = 60
 PORT_LOOK_S = 0.2
 PORT_LOOKS_MAX = 40
+SIGN_IN_TTL_S = 24 * 60 * 60
 OK = 200
 
 
@@ -72,7 +73,7 @@ def bring_up(found: Settings, supervisor: embedded.Supervisor) -> None:
         programs.append(verb("sandbox", settings, environment))
     supervisor.start(*programs, within_s=READY_S_MAX)
     open_demo_sale(settings)
-    token = admin_token(environment)
+    token = admin_token(settings)
     say(f"ready on {settings.shop_url}")
     say(f"console sign-in: {settings.shop_url}/console with token {token}")
 
@@ -184,20 +185,11 @@ def open_demo_sale(settings: Settings) -> None:
     asyncio.run(within_its_time())
 
 
-def admin_token(environment: Mapping[str, str]) -> str:
-    done = subprocess.run(  # noqa: S603  our own program
-        argv("token", "--admin"),
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=READY_S_MAX,
-    )
-    if done.returncode:
-        raise embedded.CouldNotStart(
-            "`sluice token --admin` failed", last_lines=done.stderr.strip()
-        )
-    return done.stdout.strip()
+def admin_token(settings: Settings) -> str:
+    from api import auth, wiring
+
+    secret, now_s = wiring.token_secret(settings), int(time.time())
+    return auth.issue(secret, subject="admin", role="admin", now_s=now_s, ttl_s=SIGN_IN_TTL_S)
 
 
 def say(what: str) -> None:

