@@ -58,11 +58,18 @@ class Courier:
     async def run(self) -> None:
         while True:
             self._news.clear()
-            batch = store.due(self._conn, now_s=time.time(), batch_max=BATCH_MAX)
-            if batch:
-                await asyncio.gather(*map(self._deliver, batch))
-            else:
-                await self._idle()
+            try:
+                await self._round()
+            except sqlite3.Error:
+                # A full disk or a lock held too long: what was not noted is delivered again.
+                await asyncio.sleep(IDLE_S)
+
+    async def _round(self) -> None:
+        batch = store.due(self._conn, now_s=time.time(), batch_max=BATCH_MAX)
+        if batch:
+            await asyncio.gather(*map(self._deliver, batch))
+        else:
+            await self._idle()
 
     async def _idle(self) -> None:
         due_at_s = store.next_due(self._conn)
