@@ -53,6 +53,7 @@ QUOTAS = (1_000_000,) * 7 + (50,)  # one SKU sells out on the way
 GATES_MAX = 3
 BUYERS_MAX = 120
 AGAIN_BATCH = 500
+STUMBLES = 0.3
 
 WAYS = ("at once", "held", "in a rewrite", "held in a rewrite")
 WAIT_S = 30.0
@@ -204,6 +205,8 @@ class Life:
             await asyncio.gather(*buyers)
         acknowledged = len(self.ledger.accepted) - before
         await asyncio.to_thread(self.server.process.wait, WAIT_S)
+        if self.rng.random() < STUMBLES:
+            await self.stumble()
         begun = time.monotonic()
         await asyncio.to_thread(self.server.start)
         lost = await self.lost()
@@ -211,6 +214,15 @@ class Life:
             await self.claim_once()
         took = time.monotonic() - begun
         return Cut(self.seed, way, acknowledged, lost, forgotten, took)
+
+    async def stumble(self) -> None:
+        """The power fails again while Redis starts."""
+        await asyncio.to_thread(self.server.spawn)
+        await asyncio.to_thread(self.disk.hold_at, self.rng.randint(1, 6))
+        await asyncio.sleep(self.rng.uniform(0, 0.1))
+        os.killpg(self.server.pid, signal.SIGKILL)
+        await asyncio.to_thread(self.disk.cut, self.rng.getrandbits(32), self.tail)
+        await asyncio.to_thread(self.server.process.wait, WAIT_S)
 
     async def buy(self, gate: Gate) -> None:
         """One buyer after another over one gate, until it is of no use any more."""
@@ -399,9 +411,9 @@ class WholeLife(Life):
 
     async def drained(self) -> None:
         """Wait until every claim is written down. No drift on the way, none at the end."""
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(WAIT_S), self.client() as redis:
             while True:
-                found = await audit_sale(self.pool, self.redis, sale_id=self.sale_id)
+                found = await audit_sale(self.pool, redis, sale_id=self.sale_id)
                 assert found.drift == 0, found
                 if found.backlog == 0:
                     return
