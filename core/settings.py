@@ -32,6 +32,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     "Signs what the sandbox provider and the shop tell each other."
     public_url: str = ""
     "How the outside reaches this shop; empty means http://HOST:PORT."
+    pure_python: bool = False
+    "Run the readable twins of the compiled kernels; `hotpath` looks at the environment itself."
     pool_size_max: Annotated[int, msgspec.Meta(ge=2, le=200)] = 10
     claim_queue_max: Annotated[int, msgspec.Meta(ge=16, le=1_000_000)] = 20_000
     claim_backlog_max: Annotated[int, msgspec.Meta(ge=100, le=50_000_000)] = 1_000_000

@@ -35,7 +35,7 @@ SIGN_IN_TTL_S = 24 * 60 * 60
 OK = 200
 
 
-@click.command()
+@click.command("dev")
 def command() -> None:
     """Start servers, API, workers and sandbox; migrate, seed once, and open a demo sale.
 

@@ -10,7 +10,7 @@ from core.settings import Settings, UnreadableSettings
 GRACE_S = 3
 
 
-@click.command()
+@click.command("sandbox")
 def command() -> None:
     """Run the sandbox payment provider where SLUICE_SANDBOX_URL points."""
     settings = context.settings("sandbox_url", "sandbox_secret")
