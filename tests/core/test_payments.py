@@ -376,6 +376,12 @@ async def settled(shop, sale):
     await settle_sale(shop.pool, shop.redis, sale_id=sale.id)
 
 
+async def retired(shop, sale):
+    """Redis has never heard of it."""
+    await settled(shop, sale)
+    await shop.redis.flushall()
+
+
 @pytest.mark.parametrize(
     ("meanwhile", "quota", "reason"),
     [
@@ -383,6 +389,7 @@ async def settled(shop, sale):
         (bought_by_the_same_member, 2, "member-limit"),
         (closed, 2, "sale-not-open"),
         (settled, 2, "sale-not-open"),
+        (retired, 2, "sale-not-open"),
     ],
 )
 async def test_late_money_that_buys_nothing_goes_back_with_the_reason(
@@ -397,6 +404,26 @@ async def test_late_money_that_buys_nothing_goes_back_with_the_reason(
     assert (payment.state, payment.reason) == ("refunded", reason)
     assert payment.order_id == first_id
     assert (await shop.look(first_id)).state == "cancelled"
+    await shop.check(sale)
+
+
+async def test_a_late_payment_that_two_relays_handle_at_once_is_settled_once(shop, sale):
+    for member in range(1, 11):
+        _, payment = await shop.cancelled(sale, member)
+        await shop.tell(payment)
+        await shop.deliver()
+        await shop.write()
+        due = payments.Due(payment.id)
+        await asyncio.gather(
+            *(
+                settle_late.settle_late(
+                    shop.pool, shop.redis, shop.keyring, msgspec.to_builtins(due), backlog_max=100
+                )
+                for _ in range(3)
+            )
+        )
+        assert (await shop.pay(payment.id)).state == "captured"
+    await shop.settle_down()
     await shop.check(sale)
 
 
