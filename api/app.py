@@ -12,12 +12,14 @@ import structlog
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.types import ASGIApp
 
 from api import auth, health, logs, metrics, openapi, problems, wiring
 from api.admin import sales as admin_sales
 from api.requests import BODY_BYTES_MAX, StrictRequest
 from api.shop import demo, orders, page, payments, products, sales
 from api.shop.events import Watch
+from api.till import open_till, with_till
 from core.flows.directory import Directory
 from core.kit.db import create_pool
 from core.settings import Settings, load
@@ -41,6 +43,7 @@ PROVIDED = (
     "keyring",
     "provider",
     "watch",
+    "till",
 )
 
 
@@ -83,6 +86,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
     return app
 
 
+def create_served() -> ASGIApp:
+    """Make what `sluice serve` runs: the application, and the till that its lane looks for."""
+    return with_till(create_app())
+
+
 @contextlib.asynccontextmanager
 async def _run(app: Litestar) -> AsyncIterator[None]:
     """Hold the clients, the gate and what keeps it informed for as long as the server runs."""
@@ -105,6 +113,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
         )
         directory = Directory(pool, redis, gate)
         watch = Watch(directory)
+        till = open_till(gate, keyring, directory, secret=wiring.token_secret(settings))
         app.state.update(
             {
                 "pool": pool,
@@ -115,11 +124,17 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
                 "keyring": keyring,
                 "provider": provider,
                 "watch": watch,
+                "till": till,
             }
         )
         await _know_the_sales(wire, directory)
         stack.enter_context(_before_stopping(watch.stop))
-        for role in (directory.run, watch.run):
+
+        async def count() -> None:
+            metrics.add_figures(till.figures)
+
+        stack.push_async_callback(count)
+        for role in (directory.run, watch.run, count):
             task = asyncio.create_task(_keep(role))
             stack.push_async_callback(_end, task)
         yield

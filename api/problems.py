@@ -142,7 +142,33 @@ def refuses(*refusals: type[Refusal], plain: tuple[int, ...] = ()) -> dict[int, 
     }
 
 
-def answer_refusal(request: AnyRequest, refusal: Refusal) -> Response[Any]:
+class Told(msgspec.Struct, frozen=True):
+    """A problem before it has a language."""
+
+    status: int
+    name: str
+    english: str
+    detail: str
+    facts: dict[str, object]
+    headers: dict[str, str]
+
+    def body(self, language: texts.Language) -> dict[str, object]:
+        told = texts.ZH.get(self.name, self.english) if language == "zh" else self.english
+        # A detail that says more than the title is not in the table, and stays as it is.
+        plain = " ".join(self.detail.split()) == self.english
+        body = {
+            "type": f"/problems/{self.name}",
+            "title": told,
+            "status": self.status,
+            "detail": told if plain else self.detail,
+        }
+        return {**body, **{name: fact for name, fact in self.facts.items() if name not in body}}
+
+    def every_header(self, language: texts.Language) -> dict[str, str]:
+        return {**self.headers, "Content-Language": language, "Vary": "Accept-Language"}
+
+
+def tell(refusal: Refusal) -> Told:
     """Say no, with the refusal's facts as further members."""
     kind = refusal.kind
     facts = dict(refusal.facts)
@@ -155,15 +181,12 @@ def answer_refusal(request: AnyRequest, refusal: Refusal) -> Response[Any]:
         headers["WWW-Authenticate"] = 'Bearer realm="sluice"'
     if kind is Kind.TOO_LARGE:
         headers["Connection"] = "close"
-    return _answer(
-        request,
-        STATUS[kind],
-        slug(type(refusal)),
-        title(type(refusal)),
-        str(refusal),
-        facts,
-        headers,
-    )
+    name = slug(type(refusal))
+    return Told(STATUS[kind], name, title(type(refusal)), str(refusal), facts, headers)
+
+
+def answer_refusal(request: AnyRequest, refusal: Refusal) -> Response[Any]:
+    return _answer(request, tell(refusal))
 
 
 def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response[Any]:
@@ -181,7 +204,7 @@ def answer_http_exception(request: AnyRequest, error: HTTPException) -> Response
     if status == HTTPStatus.REQUEST_TIMEOUT:
         headers["Connection"] = "close"
     name, text = PLAIN[status]
-    return _answer(request, status, name, text, text, {}, headers)
+    return _answer(request, Told(status, name, text, text, {}, headers))
 
 
 def answer_away(request: AnyRequest, error: Exception) -> Response[Any]:
@@ -194,7 +217,7 @@ def answer_bug(request: AnyRequest, error: Exception) -> Response[Any]:
     """Tell the log everything and the caller nothing."""
     log.error("unhandled exception", path=request.scope["path"], exc_info=error)
     name, text = PLAIN[500]
-    return _answer(request, 500, name, text, text, {}, {})
+    return _answer(request, Told(500, name, text, text, {}, {}))
 
 
 HANDLERS: ExceptionHandlersMap = {
@@ -205,29 +228,12 @@ HANDLERS: ExceptionHandlersMap = {
 }
 
 
-def _answer(
-    request: AnyRequest,
-    status: int,
-    name: str,
-    english: str,
-    detail: str,
-    facts: dict[str, object],
-    headers: dict[str, str],
-) -> Response[Any]:
+def _answer(request: AnyRequest, told: Told) -> Response[Any]:
     language = texts.language(request.headers.get("accept-language", ""))
-    told = texts.ZH.get(name, english) if language == "zh" else english
-    # A detail that says more than the title is not in the table, and stays as it is.
-    plain = " ".join(detail.split()) == english
-    body = {
-        "type": f"/problems/{name}",
-        "title": told,
-        "status": status,
-        "detail": told if plain else detail,
-    }
     return Response(
-        {**body, **{name: fact for name, fact in facts.items() if name not in body}},
-        status_code=status,
-        headers={**headers, "Content-Language": language, "Vary": "Accept-Language"},
+        told.body(language),
+        status_code=told.status,
+        headers=told.every_header(language),
         media_type=MEDIA_TYPE,
     )
 

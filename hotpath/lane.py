@@ -1,4 +1,8 @@
-"""The HTTP lane: uvicorn's httptools protocol, with the limits that uvicorn does not keep.
+"""The HTTP lane: uvicorn's httptools protocol, which answers claims by itself and keeps limits.
+
+What is surely a claim is decided here, without a task, a scope or a router: one at a time on a
+connection, in order. Everything else, and whatever needs the whole application, goes to uvicorn's
+own parser byte for byte. The till comes from ASGI's lifespan state; without one nothing is a claim.
 
 A request has to be whole, headers and body, within `request_timeout_s` of its first byte; a body
 earns another second with each `body_bytes_per_s`. Time in which we do not read does not count. A
@@ -9,12 +13,19 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+import msgspec
 from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from hotpath.answers import Answer
+from hotpath.claims import Claim, Verdict
+from hotpath.parse import Wanted, read
+from hotpath.till import Till
+
 CHUNK_FRAME_BYTES_MAX = 16
+HELD_BYTES_MAX = 16_384
 
 
 def _problem(status: HTTPStatus, slug: str, *, headers: str = "") -> bytes:
@@ -33,6 +44,16 @@ TOO_MANY = _problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", headers="retry-after
 
 class HeadersTooLong(Exception):
     """Leaves the parser from inside one of its callbacks."""
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """A claim that is being decided, and the request that it came in."""
+
+    till: Till
+    claim: Claim
+    request: bytes
+    accepted: bytes
+    started: float
 
 
 class Lane(HttpToolsProtocol):
@@ -55,6 +76,13 @@ class Lane(HttpToolsProtocol):
         self._parted = False
         self._overhead = 0
         self._running: RequestResponseCycle | None = None
+        self._till: Till | None = app_state.get("till")
+        self._asked: _Asked | None = None
+        self._deciding = False
+        self._leaving = False
+        self._idle = False
+        self._whole = True
+        self._held = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -82,13 +110,117 @@ class Lane(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._parted:
             return
-        if self._due is None:
-            self._start_clock()
-        # The seam: a claim that stands whole in `data`, with nothing unanswered before it, will be
-        # parsed and answered here, without a task. Whatever is not surely a claim goes on.
+        if self._held:
+            data = self._held + data
+        if self._till is None or not self._whole or self._is_parent_answering():
+            self._feed(data)
+        elif self._asked is not None or self.flow.write_paused:
+            self._hold(data)
+        else:
+            self._serve(self._till, data)
+
+    def _is_parent_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what cannot be answered yet; beyond a bound, leave the rest with the client."""
+        self._held = data
+        if len(data) > HELD_BYTES_MAX:
+            self.flow.pause_reading()
+
+    def _serve(self, till: Till, data: bytes) -> None:
+        """Answer claims until one has to wait, or what follows is not surely a claim."""
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        while data:
+            wanted = read(data)
+            if wanted is None:
+                self._hand_over(data)
+                return
+            if not wanted:
+                self._held = data
+                if self._due is None or self._idle:
+                    self._start_clock()
+                return
+            self._ask(till, data, wanted)
+            if self._asked is not None or self.flow.write_paused:
+                self._hold(self._held)
+                return
+            data = b"" if self._parted else self._held
+
+    def _ask(self, till: Till, data: bytes, wanted: Wanted) -> None:
+        sale_id, sku_id, quantity, key, token, accepted, end = wanted
+        self._due = None
+        self._held = data[end:]
+        started = till.clock()
+        member_id = till.member(token)
+        if member_id is None:
+            self._hand_over(data)
+        elif member_id == 0:
+            self._answer(till, till.unauthenticated(accepted), started)
+        else:
+            claim = Claim(sale_id, member_id, key, sku_id, quantity)
+            self._asked = _Asked(till, claim, data[:end], accepted, started)
+            self._deciding = True
+            till.claim(claim, self._told)
+            self._deciding = False
+
+    def _told(self, verdict: Verdict) -> None:
+        """Answer the claim that is being decided: at once, or in a later turn of the loop."""
+        asked, self._asked = self._asked, None
+        if asked is None or self.transport.is_closing():
+            return
+        try:
+            answer = asked.till.answer(asked.claim, verdict, asked.accepted)
+        except Exception:  # noqa: BLE001 - it breaks there as well, and is logged there
+            answer = None
+        if answer is None:
+            self._hand_over(asked.request + self._held)
+        else:
+            self._answer(asked.till, answer, asked.started)
+        if not self._deciding and self._held and not self._parted:
+            self._go_on(asked.till)
+
+    def _answer(self, till: Till, answer: Answer, started: float) -> None:
+        defaults = till.default_headers(self.server_state.default_headers)
+        self.transport.write(answer.text(defaults, last=self._leaving))
+        till.figures.add(answer, till.clock() - started)
+        self.server_state.total_requests += 1
+        if self._leaving:
+            self._parted = True
+            self.transport.close()
+        else:
+            self._start_clock(self.timeout_keep_alive, idle=True)
+
+    def _go_on(self, till: Till) -> None:
+        """Turn to what came in the meantime."""
+        if not self.flow.write_paused:
+            held, self._held = self._held, b""
+            self.flow.resume_reading()
+            self._serve(till, held)
+
+    def _hand_over(self, data: bytes) -> None:
+        """Have uvicorn read this, and the whole application answer it."""
         self._feed(data)
+        if self._leaving:
+            super().shutdown()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._till is not None and self._held and self._asked is None and not self._parted:
+            self._go_on(self._till)
+
+    def shutdown(self) -> None:
+        """Let a claim that is being decided have its answer first."""
+        if self._asked is None:
+            super().shutdown()
+        else:
+            self._leaving = True
 
     def _feed(self, data: bytes) -> None:
+        self._held = b""
+        if self._due is None or self._idle:
+            self._start_clock()
         # httptools keeps an unfinished header or trailer to itself, however long it grows. So all
         # that is no body counts, but for a request's first read, which is bounded by itself.
         self._overhead += len(data)
@@ -98,6 +230,7 @@ class Lane(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._overhead = 0
+        self._whole = False
         if self._due is None:
             self._start_clock()
         super().on_message_begin()
@@ -117,6 +250,8 @@ class Lane(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._due = None
+        # After an upgrade, what follows is no longer ours to read.
+        self._whole = not self.parser.should_upgrade()
         super().on_message_complete()
         if self.cycle is not None and self.cycle.response_complete:
             # Answered before it was whole: the last bytes stopped uvicorn's own idle timer.
@@ -154,7 +289,8 @@ class Lane(HttpToolsProtocol):
         self.transport.write_eof()
         self._start_clock(self.linger_s)
 
-    def _start_clock(self, timeout_s: float | None = None) -> None:
+    def _start_clock(self, timeout_s: float | None = None, *, idle: bool = False) -> None:
+        self._idle = idle
         self._due = self.loop.time() + (timeout_s or self.request_timeout_s)
         if self._timer is None or self._timer.when() > self._due:
             self._set_timer(self._due)
@@ -172,7 +308,9 @@ class Lane(HttpToolsProtocol):
         now = self.loop.time()
         if self._due > now:
             self._set_timer(self._due)
-        elif self.flow.read_paused:
+        elif self._idle and not self.flow.write_paused:
+            self.transport.close()
+        elif self.flow.read_paused and not self._idle:
             self._start_clock()
         else:
             self.transport.abort()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from hotpath.claims import Claim, Verdict
 from hotpath.ids import OrderIds
 
 RECEIPT_MAX = 400
@@ -54,6 +55,24 @@ class Keyring:
         ).encode("ascii")
         signature = hmac.digest(self._keys[receipt.key_id], payload, "sha256")
         return f"{_encode(payload)}.{_encode(signature)}"
+
+    def seal(self, claim: Claim, verdict: Verdict) -> tuple[str, str]:
+        """Return the order id and the signed receipt of an accepted claim."""
+        order_id = self.order_ids.make(
+            verdict.bucket, verdict.epoch, verdict.position, claim.member_id
+        )
+        receipt = Receipt(
+            key_id=verdict.key_id,
+            order_id=order_id,
+            sale_id=claim.sale_id,
+            bucket=verdict.bucket,
+            sku_id=claim.sku_id,
+            quantity=claim.quantity,
+            member_id=claim.member_id,
+            epoch=verdict.epoch,
+            position=verdict.position,
+        )
+        return order_id, self.sign(receipt)
 
     def verify(self, text: str) -> Receipt:
         """Read a receipt, or raise BadReceipt."""

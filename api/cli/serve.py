@@ -44,7 +44,7 @@ def refuse_slow_twins(settings: Settings) -> None:
 def run(settings: Settings) -> int:
     logs.configure()
     config = uvicorn.Config(
-        "api.app:create_app",
+        "api.app:create_served",
         factory=True,
         host=settings.host,
         port=settings.port,

@@ -8,7 +8,7 @@ from core.kit import db
 from core.kit.refusal import Refusal
 from hotpath.claims import Claim, Kind, Verdict
 from hotpath.gate import Gate
-from hotpath.receipts import Keyring, Receipt
+from hotpath.receipts import Keyring
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -28,30 +28,20 @@ async def place_order(
     verdict = await gate.ask(claim)
     if verdict.kind is Kind.ACCEPTED:
         return seal(keyring, claim, verdict)
-    if verdict.kind is Kind.NO_SUCH_SALE:
-        return await repeat_from_postgres(pool, directory, keyring, claim)
-    if verdict.kind is Kind.UNAVAILABLE and directory.is_settled(claim.sale_id):
+    if is_for_postgres(directory, claim, verdict):
         return await repeat_from_postgres(pool, directory, keyring, claim)
     raise refusal(directory, claim, verdict)
 
 
+def is_for_postgres(directory: Directory, claim: Claim, verdict: Verdict) -> bool:
+    """Whether Redis has no say in this, now or for ever."""
+    return verdict.kind is Kind.NO_SUCH_SALE or (
+        verdict.kind is Kind.UNAVAILABLE and directory.is_settled(claim.sale_id)
+    )
+
+
 def seal(keyring: Keyring, claim: Claim, verdict: Verdict) -> Accepted:
-    order_id = keyring.order_ids.make(
-        verdict.bucket, verdict.epoch, verdict.position, claim.member_id
-    )
-    receipt = keyring.sign(
-        Receipt(
-            key_id=verdict.key_id,
-            order_id=order_id,
-            sale_id=claim.sale_id,
-            bucket=verdict.bucket,
-            sku_id=claim.sku_id,
-            quantity=claim.quantity,
-            member_id=claim.member_id,
-            epoch=verdict.epoch,
-            position=verdict.position,
-        )
-    )
+    order_id, receipt = keyring.seal(claim, verdict)
     return Accepted(orders.OrderId(order_id), claim.sale_id, claim.sku_id, claim.quantity, receipt)
 
 

@@ -1,0 +1,66 @@
+"""What the lane needs to answer claims as this application would, and the way it gets it."""
+
+import time
+
+import msgspec
+from litestar import Litestar
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import auth, metrics, problems, texts
+from core.flows import place_order
+from core.flows.directory import Directory
+from core.kit.refusal import Refusal
+from hotpath import answers
+from hotpath.answers import Answer
+from hotpath.claims import Claim, Verdict
+from hotpath.gate import Gate
+from hotpath.receipts import Keyring
+from hotpath.till import Figures, Till
+from hotpath.tokens import Tokens
+
+
+def open_till(gate: Gate, keyring: Keyring, directory: Directory, *, secret: str) -> Till:
+    def refuse(claim: Claim, verdict: Verdict, language: texts.Language) -> Answer | None:
+        if place_order.is_for_postgres(directory, claim, verdict):
+            return None
+        return encode(place_order.refusal(directory, claim, verdict), language)
+
+    return Till(
+        gate,
+        keyring,
+        Tokens(secret.encode(), clock=time.time),
+        Figures(metrics.LATENCY_S),
+        clock=time.perf_counter,
+        language=texts.language,
+        refuse=refuse,
+        unauthenticated={
+            "en": encode(auth.Unauthenticated(), "en"),
+            "zh": encode(auth.Unauthenticated(), "zh"),
+        },
+    )
+
+
+def encode(refusal: Refusal, language: texts.Language) -> Answer:
+    """Encode a refusal as Litestar and uvicorn would, without the date."""
+    told = problems.tell(refusal)
+    return answers.encode(
+        told.status,
+        told.name,
+        told.every_header(language),
+        msgspec.json.encode(told.body(language)),
+        media_type=problems.MEDIA_TYPE,
+    )
+
+
+def with_till(app: Litestar) -> ASGIApp:
+    """Put the running application's till where ASGI lets a server's protocol look for it."""
+
+    async def served(scope: Scope, receive: Receive, send: Send) -> None:
+        async def started(message: Message) -> None:
+            if str(message["type"]) == "lifespan.startup.complete":
+                scope["state"]["till"] = app.state.till
+            await send(message)
+
+        await app(scope, receive, started if str(scope["type"]) == "lifespan" else send)
+
+    return served

@@ -1,0 +1,3 @@
+from hotpath._parse_py import Wanted
+
+def read(data: bytes) -> Wanted | tuple[()] | None: ...
