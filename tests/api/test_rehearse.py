@@ -284,10 +284,11 @@ async def test_a_shadow_has_the_same_terms_and_no_more_units_than_asked_for(pool
 
 
 async def test_half_an_answer_is_no_answer_and_chunks_are_put_together():
+    chunks = b"2\r\nwh\r\n3\r\nole\r\n0\r\n\r\n"
     answers = iter(
         [
             b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
-            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nwh\r\n3\r\nole\r\n0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n%b" % chunks,
             b"nonsense\r\n\r\n",
         ]
     )
