@@ -6,13 +6,11 @@ import signal
 import socket
 import time
 
-import httpx
 import rich_click as click
 import uvloop
 
 from api import wiring
 from api.cli import context
-from core import payments
 from core.jobs import cast
 from core.kit import db
 from core.settings import Settings
@@ -47,26 +45,16 @@ async def work(settings: Settings, names: tuple[str, ...]) -> None:
         async with (
             db.create_pool(settings.database_url, size_max=settings.pool_size_max) as pool,
             wiring.redis_client(settings) as redis,
-            httpx.AsyncClient() as http,
+            wiring.payment_provider(settings) as provider,
         ):
             everyone = cast.roles(
                 pool,
                 redis,
                 wiring.keyring(settings),
-                provider(settings, http),
+                provider,
                 backlog_max=settings.claim_backlog_max,
             )
             holder = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
             await cast.perform(pool, [r for r in everyone if r.name in names], holder=holder)
     except asyncio.CancelledError:
         return
-
-
-def provider(settings: Settings, http: httpx.AsyncClient) -> payments.Provider:
-    return payments.SandboxClient(
-        http,
-        url=settings.sandbox_url,
-        secret=settings.sandbox_secret.encode(),
-        shop_url=settings.shop_url,
-        clock=time.time,
-    )

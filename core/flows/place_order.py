@@ -10,6 +10,8 @@ from hotpath.claims import Claim, Kind, Verdict
 from hotpath.gate import Gate
 from hotpath.receipts import Keyring
 
+LIVE = (sales.State.ARMED, sales.State.OPEN, sales.State.PAUSED)
+
 
 class Accepted(msgspec.Struct, frozen=True):
     """The same for every repeat of the same key, for ever."""
@@ -56,6 +58,9 @@ async def repeat_from_postgres(
         order = await orders.find_by_key(
             conn, sale_id=sale.id, member_id=claim.member_id, key=claim.key
         )
+    if order is None and sale.state in LIVE:
+        # Just armed: this worker's gate has not heard of it yet.
+        raise sales.Unavailable
     if order is None:
         raise sales.SaleNotOpen(state=sale.state)
     if (order.sku_id, order.quantity) != (claim.sku_id, claim.quantity):

@@ -36,7 +36,10 @@ async def play(pool: db.Pool, role: Role, *, holder: str) -> None:
     clock = asyncio.get_running_loop().time
     backoff_s = role.rest_s
     renew_at = 0.0
-    while True:
+    me = asyncio.current_task()
+    assert me is not None
+    # Libraries swallow a cancellation that meets their own deadline, so it is looked for, too.
+    while not me.cancelling():
         try:
             if clock() >= renew_at:
                 if not await hold(pool, role, holder):
