@@ -16,6 +16,7 @@ from api import wiring
 from api.cli import context
 from api.cli.clients import sale_id, with_clients
 from api.rehearsal import machine, report
+from api.rehearsal.client import NoAddress
 from api.rehearsal.course import Plan, Rehearsed, WrongShop, rehearse
 from api.rehearsal.progress import Terminal
 from api.rehearsal.words import EN
@@ -119,6 +120,8 @@ def command(sale: str, i_know: bool, **chosen: Any) -> int:  # noqa: ANN401  cli
         rehearsed = with_clients(work, settings)
     except WrongShop as wrong:
         raise click.ClickException(f"{plan.url} is not the shop: {wrong}") from None
+    except NoAddress as error:
+        raise click.UsageError(str(error)) from None
     console.print(checks_table(rehearsed, plan))
     console.print(figures_table(rehearsed))
     print(f"evidence: {folder}")

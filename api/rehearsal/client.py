@@ -30,6 +30,10 @@ class Answer(msgspec.Struct, frozen=True):
     sent_at: float
 
 
+class NoAddress(Exception):
+    """No address that HTTP could be spoken to."""
+
+
 class NoAnswer(Exception):
     """No whole answer came, in time or at all. Whatever was asked for may have happened."""
 
@@ -44,7 +48,7 @@ class Client:
     def __init__(self, url: str, *, connections_max: int, timeout_s: float = TIMEOUT_S) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{url!r} is no http:// or https:// address")
+            raise NoAddress(f"{url!r} is no http:// or https:// address")
         self._host = parts.hostname
         self._tls = parts.scheme == "https"
         self._port = parts.port or (443 if self._tls else 80)

@@ -76,14 +76,15 @@ class WrongShop(Exception):
 async def rehearse(
     pool: db.Pool, redis: Redis, plan: Plan, screen: Screen, *, token_secret: str
 ) -> Rehearsed:
-    """Raises WrongShop and sales.NoSuchSale. Whatever happens, the shadow sale is closed."""
-    shadow, quotas = await raise_shadow(pool, redis, plan)
-    screen.say(f"sale {shadow.id} is the shadow of sale {plan.sale_id}; it opens in {LEAD_S:.0f} s")
-    crowd = draw(plan, list(quotas), token_secret=token_secret)
-    score, evidence = Score(), Evidence()
+    """Raises NoAddress, WrongShop and sales.NoSuchSale. In any case the shadow sale is closed."""
     client = Client(plan.url, connections_max=plan.connections_max)
+    observer = Client(plan.url, connections_max=1)
+    shadow, quotas = await raise_shadow(pool, redis, plan)
+    score, evidence = Score(), Evidence()
     try:
-        async with client, Client(plan.url, connections_max=1) as observer:
+        screen.say(f"sale {shadow.id} is sale {plan.sale_id}'s shadow; it opens in {LEAD_S:.0f} s")
+        crowd = draw(plan, list(quotas), token_secret=token_secret)
+        async with client, observer:
             opens_at = await opening(observer, shadow)
             watchers = watch(pool, redis, observer, screen, score, evidence, shadow.id, opens_at)
             async with watchers:
@@ -141,7 +142,9 @@ async def opening(observer: Client, shadow: sales.Sale) -> float:
     """When it opens by the shop's clock, by `time.monotonic`."""
     told = await gathering.ask_sale(observer, shadow.id)
     if told is None:
-        raise WrongShop(f"it does not know sale {shadow.id}: does it use the same database?")
+        raise WrongShop(
+            f"it does not answer, or does not know sale {shadow.id}: does it use the same database?"
+        )
     server_time = datetime.fromisoformat(told.server_time)
     wait_s = (shadow.starts_at - server_time).total_seconds()
     return monotonic() + wait_s
