@@ -16,6 +16,7 @@ BEGIN = load("begin")
 FILL = load("fill")
 STATE = load("state")
 DRAIN = load("drain")
+TRIM = load("trim")
 
 FIELDS_PER_CALL_MAX = 1_000
 
@@ -70,8 +71,8 @@ async def fill(
 
 
 async def set_state(redis: Redis, keys: BucketKeys, *, stamp: str, state: str) -> None:
-    """`state` is open, paused or closed. Raises EpochMoved."""
-    if await run(redis, STATE, (keys.sale,), (stamp, state)) != 1:
+    """`state` is open, paused or closed, and closed for good. Raises EpochMoved."""
+    if await run(redis, STATE, (keys.sale,), (stamp, state)) == 0:
         raise EpochMoved(stamp)
 
 
@@ -84,6 +85,12 @@ async def drain(
         Drained(position.decode("ascii"), record)
         for position, record in zip(flat[::2], flat[1::2], strict=True)
     ]
+
+
+async def trim(redis: Redis, keys: BucketKeys, *, stamp: str, before: str) -> None:
+    """Drop claims below a position that is written down. Raises EpochMoved."""
+    if await run(redis, TRIM, (keys.sale, keys.claims), (stamp, before)) == -1:
+        raise EpochMoved(stamp)
 
 
 async def entry(redis: Redis, keys: BucketKeys, position: str) -> bytes | None:
