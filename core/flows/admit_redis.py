@@ -12,9 +12,9 @@ from redis.asyncio import Redis
 
 from core import sales
 from core.flows.find_order import is_above
-from core.flows.load_bucket import process_of
+from core.flows.load_bucket import process_of, redis_state
 from core.kit import db
-from hotpath import scripts
+from hotpath import loading, scripts
 from hotpath.scripts import BucketKeys
 
 
@@ -41,10 +41,19 @@ async def admit_redis(pool: db.Pool, redis: Redis, *, number: int) -> Judgement:
                 return Judgement(Outcome.FENCED, bucket.fence_reason)
             judgement = await judge(conn, held, bucket)
             if judgement.outcome is Outcome.ADMITTED:
+                await tell_state(conn, held, bucket)
                 await sales.admit(conn, bucket, run_id=run_id)
             elif judgement.outcome is Outcome.FENCED:
                 await sales.fence(conn, number=number, reason=judgement.reason)
             return judgement
+
+
+async def tell_state(conn: db.Conn, redis: Redis, bucket: sales.Bucket) -> None:
+    """An old copy of the log may hold every claim, and yet not that the sale was closed since."""
+    sale = await sales.find(conn, sale_id=bucket.sale_id)
+    await loading.set_state(
+        redis, BucketKeys(bucket.number), stamp=bucket.stamp, state=redis_state(sale)
+    )
 
 
 async def judge(conn: db.Conn, redis: Redis, bucket: sales.Bucket) -> Judgement:

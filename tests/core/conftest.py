@@ -2,16 +2,21 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
 from core import catalogue, inventory, sales
 from core.flows.directory import Directory
+from core.flows.give_back import TOPIC, give_back
+from core.flows.place_order import Accepted, place_order
 from core.flows.plan_sale import PlannedItem, plan_sale
 from core.flows.run_sale import arm_sale
 from core.jobs.fence import Fence
 from core.jobs.order_writer import OrderWriter
+from core.jobs.outbox_relay import OutboxRelay
 from core.kit import db
+from hotpath.claims import Claim
 from hotpath.gate import Gate
 from hotpath.receipts import Keyring
 from hotpath.wire import Wire
@@ -80,3 +85,21 @@ async def writer(pool, redis, keyring) -> OrderWriter:
 @pytest.fixture
 async def fence(pool, redis) -> Fence:
     return Fence(pool, redis)
+
+
+@pytest.fixture
+def buy(pool, gate, directory, keyring, sku_ids):
+    """Claim units as a member, knowing what Postgres says right now."""
+
+    async def buy(sale, member, *, key="k", quantity=1, sku=0) -> Accepted:
+        await directory.refresh()
+        claim = Claim(sale.id, member, key, sku_ids[sku], quantity)
+        return await place_order(pool, gate, directory, keyring, claim=claim)
+
+    return buy
+
+
+@pytest.fixture
+def relay(pool, redis) -> OutboxRelay:
+    """A relay that gives units back."""
+    return OutboxRelay(pool, {TOPIC: partial(give_back, pool, redis)})

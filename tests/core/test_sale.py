@@ -9,47 +9,14 @@ from core.flows.audit_sale import audit_sale
 from core.flows.cancel_order import cancel_order
 from core.flows.expire_holds import expire_holds
 from core.flows.find_order import find_order
-from core.flows.give_back import TOPIC, give_back
-from core.flows.place_order import Accepted, place_order
+from core.flows.place_order import Accepted
 from core.flows.rebuild_sale import rebuild_sale
 from core.flows.retire_sale import retire_sale
 from core.flows.run_sale import arm_sale, close_sale, pause_sale, resume_sale
 from core.flows.settle_sale import settle_sale
-from core.jobs.outbox_relay import OutboxRelay
 from core.kit import db
 from core.kit.refusal import Refusal
-from hotpath.claims import Claim
-
-
-@pytest.fixture
-def buy(pool, gate, directory, keyring, sku_ids):
-    async def buy(sale, member, *, key="k", quantity=1, sku=0) -> Accepted:
-        await directory.refresh()
-        claim = Claim(sale.id, member, key, sku_ids[sku], quantity)
-        return await place_order(pool, gate, directory, keyring, claim=claim)
-
-    return buy
-
-
-@pytest.fixture
-def relay(pool, redis):
-    async def handle(payload):
-        await give_back(pool, redis, payload)
-
-    return OutboxRelay(pool, {TOPIC: handle})
-
-
-async def drain(writer):
-    writer._look_at = 0.0
-    while await writer.step():
-        pass
-
-
-async def books(pool, redis, sale):
-    audit = await audit_sale(pool, redis, sale_id=sale.id)
-    (item, *_) = audit.items
-    assert audit.drift == 0
-    return item.left, item.in_flight, item.sold, item.returned
+from tests.core.steps import books, drain
 
 
 async def test_a_claim_becomes_an_order_and_the_books_add_up_at_every_step(
