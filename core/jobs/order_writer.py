@@ -32,7 +32,7 @@ class OrderWriter:
         self._buckets: list[sales.Bucket] = []
         self._terms: dict[int, Terms] = {}
         self._cursors: dict[tuple[int, int], str] = {}
-        self._trims: dict[int, tuple[float, str]] = {}
+        self._trims: dict[str, tuple[float, str]] = {}
 
     async def step(self) -> bool:
         """One batch from every bucket that has one; true where a batch was full."""
@@ -42,7 +42,7 @@ class OrderWriter:
         for bucket in self._buckets:
             try:
                 more |= await self._drain(bucket)
-            except (AnotherWriter, ResponseError) as error:
+            except (AnotherWriter, loading.EpochMoved, ResponseError) as error:
                 # Another epoch, or another writer: what we believed is old.
                 log.info("writer_looks_again", bucket=bucket.number, reason=repr(error))
                 self._look_at = 0.0
@@ -56,6 +56,8 @@ class OrderWriter:
                 for bucket in self._buckets
                 for epoch, position in (await sales.cursors(conn, bucket=bucket.number)).items()
             }
+        stamps = {bucket.stamp for bucket in self._buckets}
+        self._trims = {stamp: mark for stamp, mark in self._trims.items() if stamp in stamps}
         for sale_id in {bucket.sale_id for bucket in self._buckets} - self._terms.keys():
             self._terms[sale_id] = await terms_of(self._pool, sale_id)
         self._look_at = self._clock() + LOOK_S
@@ -84,8 +86,8 @@ class OrderWriter:
 
     async def _trim(self, bucket: sales.Bucket, keys: BucketKeys, cursor: str) -> None:
         """Drop what was written down long ago: never above a committed cursor, never by length."""
-        marked_at, marked = self._trims.setdefault(bucket.number, (self._clock(), cursor))
+        marked_at, marked = self._trims.setdefault(bucket.stamp, (self._clock(), cursor))
         if self._clock() - marked_at < TRIM_LAG_S:
             return
-        await self._redis.xtrim(keys.claims, minid=marked, approximate=True)
-        self._trims[bucket.number] = (self._clock(), cursor)
+        await loading.trim(self._redis, keys, stamp=bucket.stamp, before=marked)
+        self._trims[bucket.stamp] = (self._clock(), cursor)

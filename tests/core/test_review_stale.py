@@ -5,10 +5,14 @@ import asyncio
 import pytest
 
 from core import sales
+from core.flows.rebuild_sale import rebuild_sale
 from core.flows.run_sale import close_sale, tell_redis
 from core.flows.settle_sale import settle_sale
+from core.jobs import order_writer
 from core.jobs.conductor import Conductor
+from core.jobs.order_writer import OrderWriter
 from core.kit import db
+from tests.core.steps import books, drain
 
 
 async def buckets_of(pool, sale):
@@ -46,3 +50,25 @@ async def test_a_redis_that_forgot_the_close_of_a_settled_sale_takes_no_claim(
     await fence.step()
     with pytest.raises(sales.SaleNotOpen):
         await buy(sale, 7)
+
+
+async def test_a_trim_of_an_ended_epoch_leaves_the_next_one_alone(
+    pool, redis, keyring, sale, buy, writer, monkeypatch
+):
+    """The next Redis may well have a clock that is behind."""
+    ahead = 2**41
+    await redis.xadd("sluice:{1}:claims", {"c": ""}, id=f"{ahead}-0")
+    await redis.xdel("sluice:{1}:claims", f"{ahead}-0")
+    await buy(sale, 1)
+    await drain(writer)
+    sleeper = writer
+    await rebuild_sale(pool, redis, sale_id=sale.id)
+
+    accepted = [await buy(sale, member) for member in range(2, 22)]
+    monkeypatch.setattr(order_writer, "BATCH_MAX", 1)
+    sleeper._clock = lambda: asyncio.get_running_loop().time() + 60
+    await sleeper.step()
+    assert await redis.xlen("sluice:{1}:claims") == len(accepted)
+    sleeper._clock = asyncio.get_running_loop().time
+    await drain(OrderWriter(pool, redis, keyring))
+    assert await books(pool, redis, sale) == (79, 0, 21, 0)
