@@ -15,6 +15,8 @@ Shape = TypeVar("Shape")
 
 COMMAND_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 5.0
+# A process that is frozen in the middle keeps its locks for no longer than this.
+IDLE_IN_TRANSACTION_S = 5.0
 MIGRATION_LOCK = 0x51_0C_E0
 
 
@@ -27,7 +29,11 @@ def create_pool(url: str, *, size_max: int) -> Pool:
         init=speak_json,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
-        server_settings={"application_name": "sluice", "timezone": "UTC"},
+        server_settings={
+            "application_name": "sluice",
+            "timezone": "UTC",
+            "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S * 1000:.0f}ms",
+        },
     )
 
 

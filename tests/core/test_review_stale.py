@@ -2,6 +2,7 @@
 
 import asyncio
 
+import asyncpg
 import pytest
 
 from core import sales
@@ -72,3 +73,33 @@ async def test_a_trim_of_an_ended_epoch_leaves_the_next_one_alone(
     sleeper._clock = asyncio.get_running_loop().time
     await drain(OrderWriter(pool, redis, keyring))
     assert await books(pool, redis, sale) == (79, 0, 21, 0)
+
+
+async def test_a_process_frozen_in_a_transaction_stops_the_others_for_seconds_only(
+    database_url, redis, sale, buy, writer, pool, monkeypatch
+):
+    monkeypatch.setattr(db, "IDLE_IN_TRANSACTION_S", 1.0)
+    async with db.create_pool(database_url, size_max=1) as other, other.acquire() as frozen:
+        await frozen.execute("BEGIN")
+        await sales.hold_bucket_shared(frozen, number=1)
+        await sales.advance(frozen, bucket=1, epoch=1, source="0-0", target="9-9")
+        await buy(sale, 7)
+        async with asyncio.timeout(5):
+            await drain(writer)
+        assert await books(pool, redis, sale) == (99, 0, 1, 0)
+
+
+async def sleep_in_a_transaction(pool) -> None:
+    async with db.transaction(pool) as conn:
+        await conn.fetchval("SELECT 1")
+        await asyncio.sleep(0.5)
+        await conn.fetchval("SELECT 1")
+
+
+async def test_a_woken_process_is_told_that_its_transaction_is_gone(database_url, monkeypatch):
+    monkeypatch.setattr(db, "IDLE_IN_TRANSACTION_S", 0.2)
+    async with db.create_pool(database_url, size_max=1) as pool:
+        with pytest.raises(asyncpg.InterfaceError):
+            await sleep_in_a_transaction(pool)
+        async with db.reading(pool) as conn:
+            assert await conn.fetchval("SELECT 1") == 1
