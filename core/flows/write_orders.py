@@ -5,6 +5,7 @@ the cursor elsewhere drops its batch, so a writer may be stopped, woken or doubl
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import msgspec
 from asyncpg import DataError, IntegrityConstraintViolationError
@@ -17,6 +18,10 @@ from hotpath.loading import Drained
 from hotpath.receipts import Keyring
 
 POISON = (DataError, IntegrityConstraintViolationError, sales.Unaccounted)
+
+Guess: TypeAlias = tuple[int | None, int | None, int]
+"Member, SKU and units."
+NO_GUESS: Guess = (None, None, 0)
 
 
 class AnotherWriter(Exception):
@@ -152,7 +157,11 @@ async def set_aside(
             return await reject(pool, bucket, order, entry, cursor, error)
         except POISON as second:
             error = second
-    return await bury(pool, bucket, terms, entry, cursor, error)
+    try:
+        return await bury(pool, bucket, entry, cursor, error, best_guess(entry.record, terms))
+    except POISON:
+        # The guess was worse than none: the books cannot hold it.
+        return await bury(pool, bucket, entry, cursor, error, NO_GUESS)
 
 
 async def reject(
@@ -174,12 +183,12 @@ async def reject(
 async def bury(
     pool: db.Pool,
     bucket: sales.Bucket,
-    terms: Terms,
     entry: Drained,
     cursor: str,
     error: Exception,
+    guess: Guess,
 ) -> str:
-    member_id, sku_id, quantity = best_guess(entry.record, terms)
+    member_id, sku_id, quantity = guess
     async with db.transaction(pool) as conn:
         await go_on(conn, bucket, cursor, entry.position)
         await sales.bury(
@@ -198,12 +207,12 @@ async def bury(
     return entry.position
 
 
-def best_guess(record: bytes, terms: Terms) -> tuple[int | None, int | None, int]:
+def best_guess(record: bytes, terms: Terms) -> Guess:
     """Whose and how much a damaged claim seems to be. Only for the books: a person decides."""
     fields = record.split(b",")
     figures = [int(field) for field in fields[2:5] if field.isdigit()]
     if len(figures) < 3 or figures[1] not in terms.items:  # noqa: PLR2004 - member, SKU, quantity
-        return None, None, 0
+        return NO_GUESS
     member_id, sku_id, quantity = figures
     allotted = terms.items[sku_id].quota
-    return (member_id, sku_id, quantity) if 0 < quantity <= allotted else (None, None, 0)
+    return (member_id, sku_id, quantity) if 0 < quantity <= allotted else NO_GUESS
