@@ -391,9 +391,7 @@ class WholeLife(Life):
             [bucket] = await sales.buckets(conn, sale_id=sale.id)
         self.sale_id, self.bucket, self.stamp = sale.id, bucket.number, bucket.stamp
         self.quotas = dict(zip(skus, QUOTAS, strict=True))
-        group = await stack.enter_async_context(asyncio.TaskGroup())
-        for task in self.tasks():
-            stack.callback(group.create_task(task).cancel)
+        stack.push_async_callback(_end, [asyncio.create_task(task) for task in self.tasks()])
 
     def tasks(self):
         for gate in self.gates:
@@ -440,6 +438,18 @@ class WholeLife(Life):
         written = await self.written()
         assert written.keys() <= self.ledger.accepted.keys() | self.ledger.unknown
         assert {buyer: written.get(buyer) for buyer in self.ledger.accepted} == self.ledger.accepted
+
+
+async def _end(tasks: list[asyncio.Task]) -> None:
+    """Cancel until they are gone: before Python 3.12, wait_for can swallow a cancellation."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.2)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
 
 
 def _numbers(found: dict[bytes, bytes]) -> dict[str, int]:
