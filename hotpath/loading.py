@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from hotpath.scripts import BucketKeys, load, run
 
@@ -79,8 +80,13 @@ async def set_state(redis: Redis, keys: BucketKeys, *, stamp: str, state: str) -
 async def drain(
     redis: Redis, keys: BucketKeys, *, stamp: str, after: str, batch_max: int
 ) -> list[Drained]:
-    """Accepted claims after a position, oldest first. Raises redis' ResponseError EPOCH."""
-    flat = await run(redis, DRAIN, (keys.sale, keys.claims), (stamp, after, batch_max))
+    """Accepted claims after a position, oldest first. Raises EpochMoved."""
+    try:
+        flat = await run(redis, DRAIN, (keys.sale, keys.claims), (stamp, after, batch_max))
+    except ResponseError as error:
+        if str(error).startswith("EPOCH"):
+            raise EpochMoved(stamp) from error
+        raise
     return [
         Drained(position.decode("ascii"), record)
         for position, record in zip(flat[::2], flat[1::2], strict=True)

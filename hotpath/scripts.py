@@ -109,11 +109,18 @@ class Books(msgspec.Struct, frozen=True):
 
 
 class DamagedBooks(Exception):
-    """A count in Redis is not a number that we wrote."""
+    """What Redis keeps of a bucket is not what we wrote."""
 
 
 async def books(redis: Redis, keys: BucketKeys) -> Books:
-    stamp, state, now_ms, last, deleted, left, back = await run(redis, BOOKS, keys.for_books(), ())
+    """Raises DamagedBooks."""
+    try:
+        found = await run(redis, BOOKS, keys.for_books(), ())
+    except ResponseError as error:
+        if str(error).startswith("WRONGTYPE"):
+            raise DamagedBooks(str(error)) from error
+        raise
+    stamp, state, now_ms, last, deleted, left, back = found
     return Books(
         _text(stamp),
         _text(state),
@@ -123,6 +130,23 @@ async def books(redis: Redis, keys: BucketKeys) -> Books:
         _counts(left),
         _counts(back),
     )
+
+
+async def left(redis: Redis, keys: BucketKeys) -> dict[int, int]:
+    """Units still for sale, by SKU. Raises DamagedBooks."""
+    found: Any = await redis.hgetall(keys.left)
+    return _counts([part for pair in found.items() for part in pair])
+
+
+async def process_of(redis: Redis) -> str:
+    """Return the run id of the Redis process that a client reaches."""
+    return (await redis.info("server"))["run_id"]
+
+
+async def stamp(redis: Redis, keys: BucketKeys) -> str:
+    """Return the stamp that Redis bears for this bucket; empty where it has none."""
+    found: Any = await redis.hget(keys.sale, "stamp")
+    return _text(found or b"")
 
 
 async def claim_now(
@@ -142,7 +166,7 @@ async def claim_now(
     try:
         # One held connection: redis-py never reconnects it in silence between look and claim.
         async with redis.client() as held:
-            if (await held.info("server"))["run_id"] != facts.run_id:
+            if await process_of(held) != facts.run_id:
                 return nothing
             sent = True
             answers = await run(held, CLAIM, BucketKeys(facts.number).for_claim(), arguments)
@@ -194,5 +218,5 @@ def _counts(flat: Sequence[bytes | str]) -> dict[int, int]:
     try:
         numbers = [int(_text(value)) for value in flat]
     except ValueError:
-        raise DamagedBooks from None
+        raise DamagedBooks("a count is no number") from None
     return dict(zip(numbers[::2], numbers[1::2], strict=True))

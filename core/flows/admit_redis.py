@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from core import sales
 from core.flows.find_order import is_above
-from core.flows.load_bucket import process_of, redis_state
+from core.flows.load_bucket import redis_state
 from core.kit import db
 from hotpath import loading, scripts
 from hotpath.scripts import BucketKeys
@@ -32,7 +32,7 @@ class Judgement(msgspec.Struct, frozen=True):
 async def admit_redis(pool: db.Pool, redis: Redis, *, number: int) -> Judgement:
     """Judge the process that `redis` reaches. WAITING means: ask again once more is drained."""
     async with redis.client() as held:
-        run_id = await process_of(held)
+        run_id = await scripts.process_of(held)
         async with db.transaction(pool) as conn:
             bucket = await sales.hold_bucket_alone(conn, number=number)
             if bucket.run_id == run_id:
@@ -57,7 +57,10 @@ async def tell_state(conn: db.Conn, redis: Redis, bucket: sales.Bucket) -> None:
 
 
 async def judge(conn: db.Conn, redis: Redis, bucket: sales.Bucket) -> Judgement:
-    seen = await scripts.books(redis, BucketKeys(bucket.number))
+    try:
+        seen = await scripts.books(redis, BucketKeys(bucket.number))
+    except scripts.DamagedBooks as damage:
+        return Judgement(Outcome.FENCED, f"Redis' books are damaged: {damage}")
     cursor = (await sales.cursors(conn, bucket=bucket.number))[bucket.epoch]
     if wrong := what_is_wrong(bucket, cursor, seen):
         return Judgement(Outcome.FENCED, wrong)

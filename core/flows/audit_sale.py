@@ -67,11 +67,15 @@ async def audit_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> S
             books = await sales.books(conn, sale_id=sale_id)
         if sale.settled_at is not None or not books:
             return add_up(sale, items, books, [settled_tally(b) for b in books])
-        tallies = [await tally(pool, redis, bucket) for bucket in books]
+        terms = terms_of(sale, items)
+        tallies = [await tally(pool, redis, bucket, terms) for bucket in books]
         known = [each for each in tallies if each is not None]
         if len(known) == len(books):
             return add_up(sale, items, books, known)
-    raise CannotAudit("The stream is trimmed faster than it can be read. Try again.")
+    raise CannotAudit(
+        "Claims above the cursor are gone from the stream. If this stays,"
+        f" run `sluice rebuild {sale_id}`."
+    )
 
 
 def settled_tally(books: sales.BucketBooks) -> Tally:
@@ -80,7 +84,9 @@ def settled_tally(books: sales.BucketBooks) -> Tally:
     return Tally(left=Counter(), in_flight=dead, backlog=0)
 
 
-async def tally(pool: db.Pool, redis: Redis, books: sales.BucketBooks) -> Tally | None:
+async def tally(
+    pool: db.Pool, redis: Redis, books: sales.BucketBooks, terms: Terms
+) -> Tally | None:
     """None when the writer trimmed away what this look needed: look again."""
     if books.bucket.fence_reason is not None:
         raise CannotAudit(
@@ -88,7 +94,12 @@ async def tally(pool: db.Pool, redis: Redis, books: sales.BucketBooks) -> Tally 
             f" Run `sluice rebuild {books.bucket.sale_id}`."
         )
     keys = BucketKeys(books.bucket.number)
-    seen = await scripts.books(redis, keys)
+    try:
+        seen = await scripts.books(redis, keys)
+    except scripts.DamagedBooks as damage:
+        raise CannotAudit(
+            f"Redis' books are damaged ({damage}). Run `sluice rebuild {books.bucket.sale_id}`."
+        ) from damage
     if seen.stamp != books.bucket.stamp:
         async with db.reading(pool) as conn:
             now = await sales.bucket(conn, number=books.bucket.number)
@@ -100,7 +111,12 @@ async def tally(pool: db.Pool, redis: Redis, books: sales.BucketBooks) -> Tally 
         )
     if is_above(seen.deleted, books.cursor):
         return None
-    undrained, backlog = await count_undrained(pool, redis, books, keys, last=seen.last)
+    try:
+        undrained, backlog = await count_undrained(redis, books, keys, terms, last=seen.last)
+    except loading.EpochMoved:
+        return None
+    if backlog and is_above((await scripts.books(redis, keys)).deleted, books.cursor):
+        return None
     return Tally(
         left=Counter(seen.left), in_flight=in_flight(books, undrained, seen.back), backlog=backlog
     )
@@ -118,10 +134,9 @@ def in_flight(
 
 
 async def count_undrained(
-    pool: db.Pool, redis: Redis, books: sales.BucketBooks, keys: BucketKeys, *, last: str
+    redis: Redis, books: sales.BucketBooks, keys: BucketKeys, terms: Terms, *, last: str
 ) -> tuple[Counter[int], int]:
     """Units per SKU in the claims above the cursor, and how many claims they are."""
-    terms = await terms_of(pool, books.bucket.sale_id)
     units: Counter[int] = Counter()
     claims = 0
     after = books.cursor

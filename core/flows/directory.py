@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from core import sales
 from core.flows.find_order import is_above
 from core.kit import db
+from hotpath import scripts
 from hotpath.claims import BucketFacts, SaleFacts
 from hotpath.gate import Gate
 from hotpath.scripts import BucketKeys
@@ -102,8 +103,12 @@ class Directory:
             return {}
         left: dict[int, int] = {}
         for bucket in self._buckets[sale_id]:
-            for sku, units in (await self._redis.hgetall(BucketKeys(bucket.number).left)).items():
-                left[int(sku)] = left.get(int(sku), 0) + int(units)
+            try:
+                found = await scripts.left(self._redis, BucketKeys(bucket.number))
+            except scripts.DamagedBooks:
+                found = {}
+            for sku_id, units in found.items():
+                left[sku_id] = left.get(sku_id, 0) + units
         return left
 
     def sale(self, sale_id: int) -> SaleView | None:

@@ -8,7 +8,6 @@ import msgspec
 from redis.asyncio import Redis
 
 from core import inventory, orders, sales
-from core.flows.load_bucket import process_of
 from core.kit import db, outbox
 from hotpath import scripts
 from hotpath.scripts import BucketKeys
@@ -83,7 +82,7 @@ async def give_back(pool: db.Pool, redis: Redis, payload: object) -> None:
     if bucket.stamp != release.stamp:
         return
     async with redis.client() as held:
-        if bucket.run_id is None or await process_of(held) != bucket.run_id:
+        if bucket.run_id is None or await scripts.process_of(held) != bucket.run_id:
             raise outbox.TryLater("no Redis process is admitted to this bucket")
         # Whatever it answers, there is nothing left to do: given back now or before, or the
         # epoch or the sale has ended, and then the units are counted without Redis.

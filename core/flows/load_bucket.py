@@ -32,7 +32,7 @@ async def load_bucket(
 
     `progress` is called with the number of orders loaded so far.
     """
-    run_id = await process_of(redis)
+    run_id = await scripts.process_of(redis)
     cursors = await sales.cursors(conn, bucket=held.number)
     bucket = await above_redis(conn, redis, held)
     sale = await sales.find(conn, sale_id=bucket.sale_id)
@@ -49,7 +49,7 @@ async def load_bucket(
     await fill_shelves(conn, redis, keys, bucket)
     await fill_answers(conn, redis, keys, bucket, progress)
     await loading.set_state(redis, keys, stamp=bucket.stamp, state=redis_state(sale))
-    if await process_of(redis) != run_id:
+    if await scripts.process_of(redis) != run_id:
         raise sales.Unavailable("Redis restarted while it was being loaded. Try again.")
     await sales.admit(conn, bucket, run_id=run_id)
     return bucket
@@ -57,7 +57,7 @@ async def load_bucket(
 
 async def above_redis(conn: Conn, redis: Redis, held: sales.Bucket) -> sales.Bucket:
     """A loading's epoch is above everything that Redis has ever seen under these keys."""
-    found = (await scripts.books(redis, BucketKeys(held.number))).stamp.partition(".")[0]
+    found = (await scripts.stamp(redis, BucketKeys(held.number))).partition(".")[0]
     seen = int(found) if found.isdigit() else 0
     never_loaded = held.run_id is None and held.fence_reason is None and held.epoch == 1
     if never_loaded and seen == 0:
@@ -101,10 +101,6 @@ def answer_of(bucket: sales.Bucket, order: orders.Written) -> str:
 def redis_state(sale: sales.Sale) -> str:
     """The window decides when an armed sale opens, so Redis calls it open already."""
     return {"armed": "open", "open": "open", "paused": "paused"}.get(sale.state, "closed")
-
-
-async def process_of(redis: Redis) -> str:
-    return (await redis.info("server"))["run_id"]
 
 
 def milliseconds(moment: datetime) -> int:

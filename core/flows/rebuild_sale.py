@@ -11,10 +11,9 @@ import msgspec
 from redis.asyncio import Redis
 
 from core import sales
-from core.flows.find_order import is_above
 from core.flows.load_bucket import load_bucket
 from core.kit import db
-from hotpath import loading, scripts
+from hotpath import loading
 from hotpath.scripts import BucketKeys
 
 DRAIN_S = 30.0
@@ -79,12 +78,11 @@ async def drain_what_is_ours(
         await sales.fence(conn, number=bucket.number, reason="being rebuilt")
     try:
         await loading.set_state(redis, keys, stamp=bucket.stamp, state="paused")
-    except loading.EpochMoved:
-        return
-    try:
         async with asyncio.timeout(drain_s):
             while await undrained(pool, redis, bucket, keys):  # noqa: ASYNC110 - another process drains
                 await asyncio.sleep(0.1)
+    except loading.EpochMoved:
+        return
     except TimeoutError:
         raise sales.NotReady(
             "Accepted orders are still in the stream and nobody writes them down."
@@ -93,7 +91,7 @@ async def drain_what_is_ours(
 
 
 async def undrained(pool: db.Pool, redis: Redis, bucket: sales.Bucket, keys: BucketKeys) -> bool:
-    seen = await scripts.books(redis, keys)
+    """Tell whether claims wait to be written. What is gone from the stream will never be."""
     async with db.reading(pool) as conn:
-        cursors = await sales.cursors(conn, bucket=bucket.number)
-    return is_above(seen.last, cursors[bucket.epoch])
+        cursor = (await sales.cursors(conn, bucket=bucket.number))[bucket.epoch]
+    return bool(await loading.drain(redis, keys, stamp=bucket.stamp, after=cursor, batch_max=1))

@@ -3,7 +3,6 @@
 from redis.asyncio import Redis
 
 from core import inventory, sales
-from core.flows.load_bucket import process_of
 from core.kit import db
 from hotpath import scripts
 from hotpath.scripts import BucketKeys
@@ -25,7 +24,7 @@ async def settle_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> 
 
 
 async def is_drained(conn: db.Conn, redis: Redis, bucket: sales.Bucket) -> bool:
-    if bucket.run_id is None or await process_of(redis) != bucket.run_id:
+    if bucket.run_id is None or await scripts.process_of(redis) != bucket.run_id:
         return False
     seen = await scripts.books(redis, BucketKeys(bucket.number))
     cursors = await sales.cursors(conn, bucket=bucket.number)

@@ -36,10 +36,7 @@ class Terms(msgspec.Struct, frozen=True):
     items: dict[int, sales.Item]
 
 
-async def terms_of(pool: db.Pool, sale_id: sales.SaleId) -> Terms:
-    async with db.reading(pool) as conn:
-        sale = await sales.find(conn, sale_id=sale_id)
-        items = await sales.items(conn, sale_id=sale_id)
+def terms_of(sale: sales.Sale, items: Sequence[sales.Item]) -> Terms:
     return Terms(sale.id, sale.hold_s, {item.sku_id: item for item in items})
 
 

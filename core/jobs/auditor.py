@@ -6,6 +6,7 @@ from redis.exceptions import RedisError
 
 from core import sales
 from core.flows.audit_sale import audit_sale
+from core.jobs.role import for_each
 from core.kit import db
 from core.kit.refusal import Refusal
 
@@ -22,11 +23,9 @@ class Auditor:
     async def step(self) -> bool:
         async with db.reading(self._pool) as conn:
             watched = await sales.watched(conn)
-        for sale in watched:
-            await self._audit(sale.id)
-        return False
+        return await for_each([sale.id for sale in watched], self._audit)
 
-    async def _audit(self, sale_id: sales.SaleId) -> None:
+    async def _audit(self, sale_id: sales.SaleId) -> bool:
         drift, backlog, problem = 0, 0, None
         try:
             found = await audit_sale(self._pool, self._redis, sale_id=sale_id)
@@ -40,3 +39,4 @@ class Auditor:
             await sales.record_audit(
                 conn, sale_id=sale_id, drift=drift, backlog=backlog, problem=problem
             )
+        return False

@@ -1,11 +1,14 @@
 """Opens and closes sales at their times, tells Redis their state, settles closed ones."""
 
+from functools import partial
+
 import structlog
 from redis.asyncio import Redis
 
 from core import sales
 from core.flows.run_sale import close_sale, tell_redis
 from core.flows.settle_sale import settle_sale
+from core.jobs.role import for_each
 from core.kit import db
 from core.kit.refusal import Refusal
 from hotpath.loading import EpochMoved
@@ -26,21 +29,20 @@ class Conductor:
                 log.info("sale_opened", sale_id=sale_id)
             due = await sales.due_to_close(conn)
             watched = await sales.watched(conn)
-        for sale in due:
-            await self._close(sale)
-        for sale in watched:
-            if sale.settled_at is None:
-                await self._follow_up(sale)
-        return False
+        unsettled = [sale for sale in watched if sale.settled_at is None]
+        deeds = [partial(self._close, sale) for sale in due]
+        deeds += [partial(self._follow_up, sale) for sale in unsettled]
+        return await for_each(deeds, lambda deed: deed())
 
-    async def _close(self, sale: sales.Sale) -> None:
+    async def _close(self, sale: sales.Sale) -> bool:
         try:
             await close_sale(self._pool, self._redis, sale_id=sale.id)
             log.info("sale_closed", sale_id=sale.id)
         except Refusal as refusal:
             log.warning("sale_closes_later", sale_id=sale.id, reason=str(refusal))
+        return False
 
-    async def _follow_up(self, sale: sales.Sale) -> None:
+    async def _follow_up(self, sale: sales.Sale) -> bool:
         """Whatever was decided in Postgres while Redis was away is told to it again."""
         async with db.reading(self._pool) as conn:
             buckets = await sales.buckets(conn, sale_id=sale.id)
@@ -48,8 +50,9 @@ class Conductor:
             await tell_redis(self._redis, sale, [b for b in buckets if b.run_id is not None])
         except EpochMoved as moved:
             log.warning("redis_bears_another_epoch", sale_id=sale.id, stamp=str(moved))
-            return
+            return False
         if sale.state == sales.State.CLOSED and await settle_sale(
             self._pool, self._redis, sale_id=sale.id
         ):
             log.info("sale_settled", sale_id=sale.id)
+        return False

@@ -7,8 +7,9 @@ from redis.asyncio import Redis
 
 from core import sales
 from core.flows.admit_redis import Outcome, admit_redis
-from core.flows.load_bucket import process_of
+from core.jobs.role import for_each
 from core.kit import db, promises
+from hotpath import scripts
 
 REST_S = 0.25
 # API workers that lost a process first get to say how far it had acknowledged.
@@ -26,7 +27,7 @@ class Fence:
         self._since = 0.0
 
     async def step(self) -> bool:
-        run_id = await process_of(self._redis)
+        run_id = await scripts.process_of(self._redis)
         async with db.reading(self._pool) as conn:
             live = await sales.live_buckets(conn)
         strange = [b for b in live if b.run_id != run_id and b.fence_reason is None]
@@ -36,16 +37,18 @@ class Fence:
             self._newcomer, self._since = run_id, self._clock()
         if self._clock() - self._since < WITNESS_S or await self._is_unfit():
             return False
-        for bucket in strange:
-            judgement = await admit_redis(self._pool, self._redis, number=bucket.number)
-            note = log.error if judgement.outcome is Outcome.FENCED else log.info
-            note(
-                "redis_judged",
-                sale_id=bucket.sale_id,
-                bucket=bucket.number,
-                outcome=judgement.outcome.value,
-                reason=judgement.reason,
-            )
+        return await for_each(strange, self._judge)
+
+    async def _judge(self, bucket: sales.Bucket) -> bool:
+        judgement = await admit_redis(self._pool, self._redis, number=bucket.number)
+        note = log.error if judgement.outcome is Outcome.FENCED else log.info
+        note(
+            "redis_judged",
+            sale_id=bucket.sale_id,
+            bucket=bucket.number,
+            outcome=judgement.outcome.value,
+            reason=judgement.reason,
+        )
         return False
 
     async def _is_unfit(self) -> bool:

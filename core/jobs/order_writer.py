@@ -8,6 +8,7 @@ from redis.exceptions import ResponseError
 
 from core import sales
 from core.flows.write_orders import AnotherWriter, Terms, terms_of, write_orders
+from core.jobs.role import for_each
 from core.kit import db
 from hotpath import loading
 from hotpath.receipts import Keyring
@@ -38,15 +39,7 @@ class OrderWriter:
         """One batch from every bucket that has one; true where a batch was full."""
         if self._clock() >= self._look_at:
             await self._look_around()
-        more = False
-        for bucket in self._buckets:
-            try:
-                more |= await self._drain(bucket)
-            except (AnotherWriter, loading.EpochMoved, ResponseError) as error:
-                # Another epoch, or another writer: what we believed is old.
-                log.info("writer_looks_again", bucket=bucket.number, reason=repr(error))
-                self._look_at = 0.0
-        return more
+        return await for_each(self._buckets, self._drain)
 
     async def _look_around(self) -> None:
         async with db.snapshot(self._pool) as conn:
@@ -56,13 +49,23 @@ class OrderWriter:
                 for bucket in self._buckets
                 for epoch, position in (await sales.cursors(conn, bucket=bucket.number)).items()
             }
+            for sale_id in {bucket.sale_id for bucket in self._buckets} - self._terms.keys():
+                sale = await sales.find(conn, sale_id=sale_id)
+                self._terms[sale_id] = terms_of(sale, await sales.items(conn, sale_id=sale_id))
         stamps = {bucket.stamp for bucket in self._buckets}
         self._trims = {stamp: mark for stamp, mark in self._trims.items() if stamp in stamps}
-        for sale_id in {bucket.sale_id for bucket in self._buckets} - self._terms.keys():
-            self._terms[sale_id] = await terms_of(self._pool, sale_id)
         self._look_at = self._clock() + LOOK_S
 
     async def _drain(self, bucket: sales.Bucket) -> bool:
+        try:
+            return await self._write(bucket)
+        except (AnotherWriter, loading.EpochMoved, ResponseError) as error:
+            # Another epoch, or another writer: what we believed is old.
+            log.info("writer_looks_again", bucket=bucket.number, reason=repr(error))
+            self._look_at = 0.0
+            return False
+
+    async def _write(self, bucket: sales.Bucket) -> bool:
         where = (bucket.number, bucket.epoch)
         keys = BucketKeys(bucket.number)
         entries = await loading.drain(

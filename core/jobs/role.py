@@ -5,8 +5,8 @@ guard themselves; the lease only saves work.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple, TypeVar
 
 import structlog
 
@@ -21,6 +21,7 @@ STEP_MAX_S = 60.0
 log = structlog.get_logger()
 
 Step = Callable[[], Awaitable[bool]]
+Thing = TypeVar("Thing")
 
 
 class Role(NamedTuple):
@@ -56,6 +57,22 @@ async def play(pool: db.Pool, role: Role, *, holder: str) -> None:
             renew_at = 0.0
             await asyncio.sleep(backoff_s)
             backoff_s = min(max(backoff_s, 0.05) * 2, BACKOFF_MAX_S)
+
+
+async def for_each(things: Iterable[Thing], act: Callable[[Thing], Awaitable[bool]]) -> bool:
+    """Act on each, though another fails, and raise what failed at the end.
+
+    True where one of them had more to do.
+    """
+    more, failures = False, []
+    for thing in things:
+        try:
+            more |= await act(thing)
+        except Exception as failure:  # noqa: BLE001 - raised below, with all others
+            failures.append(failure)
+    if failures:
+        raise ExceptionGroup("some of a step failed", failures)
+    return more
 
 
 async def hold(pool: db.Pool, role: Role, holder: str) -> bool:

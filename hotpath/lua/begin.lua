@@ -18,27 +18,13 @@ local function epoch(stamp)
     return tonumber(stamp:match('^(%d+)%.') or 0)
 end
 
-local function is_above(position, other)
-    local ms, seq = position:match('^(%d+)-(%d+)$')
-    local other_ms, other_seq = other:match('^(%d+)-(%d+)$')
-    if ms ~= other_ms then
-        return tonumber(ms) > tonumber(other_ms)
-    end
-    return tonumber(seq) > tonumber(other_seq)
-end
-
 local standing = redis.call('HGET', KEYS[1], 'stamp') or ''
 if epoch(standing) >= epoch(ARGV[1]) then
     return 0
 end
 -- What was accepted and not written down yet must never be thrown away.
-if standing == ARGV[4] and redis.call('EXISTS', KEYS[6]) == 1 then
-    local info = redis.call('XINFO', 'STREAM', KEYS[6])
-    for i = 1, #info, 2 do
-        if info[i] == 'last-generated-id' and is_above(info[i + 1], ARGV[5]) then
-            return -1
-        end
-    end
+if standing == ARGV[4] and #redis.call('XRANGE', KEYS[6], '(' .. ARGV[5], '+', 'COUNT', 1) > 0 then
+    return -1
 end
 redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
 redis.call('HSET', KEYS[1], 'stamp', ARGV[1], 'state', 'loading', 'opens_at_ms', ARGV[2], 'closes_at_ms', ARGV[3])
