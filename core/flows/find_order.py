@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from core import orders, sales
 from core.kit import db
-from hotpath import loading
+from hotpath import loading, scripts
 from hotpath.claims import DamagedRecord, decode_record
 from hotpath.ids import OrderParts, parts
 from hotpath.receipts import Keyring
@@ -33,7 +33,10 @@ class OrderView(msgspec.Struct, frozen=True, kw_only=True):
 async def find_order(
     pool: db.Pool, redis: Redis, keyring: Keyring, *, order_id: str, member_id: int
 ) -> OrderView:
-    """Raises orders.NoSuchOrder, also for another member's order, and sales.SaleFenced."""
+    """Raises orders.NoSuchOrder, also for another member's order.
+
+    Raises sales.SaleFenced and sales.Unavailable while nobody can tell what Redis has kept.
+    """
     named = parts(order_id)
     if named is None or not keyring.order_ids.owned_by(order_id, member_id):
         raise orders.NoSuchOrder(order_id=order_id)
@@ -46,22 +49,52 @@ async def trace_order(
     found = await written(pool, order_id, member_id)
     if found is not None:
         return found
-    async with db.reading(pool) as conn:
+    async with db.snapshot(pool) as conn:
         try:
             bucket = await sales.bucket(conn, number=sales.BucketNumber(named.bucket))
         except sales.NoSuchSale:
             raise orders.NoSuchOrder(order_id=order_id) from None
         cursors = await sales.cursors(conn, bucket=bucket.number)
+        letter = await sales.dead_letter_at(
+            conn, bucket=bucket.number, epoch=named.epoch, position=named.position
+        )
+    if letter is not None:
+        return buried(order_id, bucket, letter)
+    ended_at = cursors.get(named.epoch)
+    if ended_at is not None and is_above(named.position, ended_at):
+        found = await above_the_cursor(redis, order_id, named, bucket, member_id)
+    else:
+        found = None
+    # Between our two looks the writer may have written it down.
+    found = found or await written(pool, order_id, member_id)
+    if found is None:
+        raise orders.NoSuchOrder(order_id=order_id)
+    return found
+
+
+async def above_the_cursor(
+    redis: Redis, order_id: orders.OrderId, named: OrderParts, bucket: sales.Bucket, member_id: int
+) -> OrderView | None:
+    """Nobody has written it down: it waits in the stream, was lost with its epoch, or never was."""
     if named.epoch < bucket.epoch:
-        return lost_with_its_epoch(order_id, named, bucket, cursors)
-    accepted = await still_in_stream(redis, order_id, named, bucket, member_id)
-    # Between our two looks the writer may have written it down and trimmed the stream.
-    found = accepted or await written(pool, order_id, member_id)
-    if found is not None:
-        return found
-    if bucket.fence_reason:
-        raise sales.SaleFenced(retry_after_s=5)
-    raise orders.NoSuchOrder(order_id=order_id)
+        return OrderView(
+            order_id=order_id,
+            sale_id=bucket.sale_id,
+            state=orders.State.REJECTED,
+            reason="epoch-lost",
+        )
+    async with redis.client() as held:
+        keys = BucketKeys(bucket.number)
+        raw = await loading.entry(held, keys, named.position)
+        if raw is not None:
+            return still_in_stream(raw, order_id, named, bucket, member_id)
+        if bucket.fence_reason is not None:
+            raise sales.SaleFenced(retry_after_s=5)
+        if await scripts.process_of(held) != bucket.run_id or (
+            await scripts.stamp(held, keys) != bucket.stamp
+        ):
+            raise sales.Unavailable
+    return None
 
 
 async def written(pool: db.Pool, order_id: orders.OrderId, member_id: int) -> OrderView | None:
@@ -73,38 +106,25 @@ async def written(pool: db.Pool, order_id: orders.OrderId, member_id: int) -> Or
     return view(order) if order.member_id == member_id else None
 
 
-async def still_in_stream(
-    redis: Redis,
-    order_id: orders.OrderId,
-    named: OrderParts,
-    bucket: sales.Bucket,
-    member_id: int,
+def still_in_stream(
+    raw: bytes, order_id: orders.OrderId, named: OrderParts, bucket: sales.Bucket, member_id: int
 ) -> OrderView | None:
-    raw = await loading.entry(redis, BucketKeys(bucket.number), named.position)
+    accepted = OrderView(order_id=order_id, sale_id=bucket.sale_id, state="accepted")
     try:
-        record = decode_record(raw or b"")
+        record = decode_record(raw)
     except DamagedRecord:
-        return None
+        return accepted
     if (record.member_id, record.epoch) != (member_id, named.epoch):
         return None
-    return OrderView(
-        order_id=order_id,
-        sale_id=bucket.sale_id,
-        sku_id=record.sku_id,
-        quantity=record.quantity,
-        state="accepted",
-    )
+    return msgspec.structs.replace(accepted, sku_id=record.sku_id, quantity=record.quantity)
 
 
-def lost_with_its_epoch(
-    order_id: orders.OrderId, named: OrderParts, bucket: sales.Bucket, cursors: dict[int, str]
-) -> OrderView:
-    """Above the position where its epoch ended, an accepted order went with Redis' disk."""
-    ended_at = cursors.get(named.epoch)
-    if ended_at is None or not is_above(named.position, ended_at):
-        raise orders.NoSuchOrder(order_id=order_id)
+def buried(order_id: orders.OrderId, bucket: sales.Bucket, letter: sales.DeadLetter) -> OrderView:
+    """Its id proves that a claim was accepted there; what it said, a person has to decide."""
+    if letter.decision is None:
+        return OrderView(order_id=order_id, sale_id=bucket.sale_id, state="accepted")
     return OrderView(
-        order_id=order_id, sale_id=bucket.sale_id, state=orders.State.REJECTED, reason="epoch-lost"
+        order_id=order_id, sale_id=bucket.sale_id, state=orders.State.REJECTED, reason="damaged"
     )
 
 

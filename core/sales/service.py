@@ -245,6 +245,13 @@ async def dead_letters(conn: Conn, *, page_max: int) -> list[DeadLetter]:
     return await store.dead_letters(conn, page_max)
 
 
+async def dead_letter_at(
+    conn: Conn, *, bucket: int, epoch: int, position: str
+) -> DeadLetter | None:
+    """The claim that was set aside at one position of an epoch, decided or not."""
+    return await store.dead_letter_at(conn, bucket, epoch, position)
+
+
 async def decide(conn: Conn, *, letter_id: int, decision: str) -> DeadLetter:
     letter = await store.decide(conn, letter_id, decision)
     if letter is None:

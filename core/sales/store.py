@@ -376,6 +376,17 @@ async def dead_letters(conn: Conn, page_max: int) -> list[DeadLetter]:
     return many(DeadLetter, await conn.fetch(DEAD_LETTERS, page_max))
 
 
+DEAD_LETTER_AT = """ -- -> DeadLetter
+    SELECT id, bucket, epoch, position, record, reason, sku_id, member_id, quantity, found_at,
+           decision
+      FROM sales.dead_letters WHERE bucket = $1 AND epoch = $2 AND position = $3
+"""
+
+
+async def dead_letter_at(conn: Conn, bucket: int, epoch: int, position: str) -> DeadLetter | None:
+    return one(DeadLetter, await conn.fetchrow(DEAD_LETTER_AT, bucket, epoch, position))
+
+
 DECIDE = """ -- -> DeadLetter
     UPDATE sales.dead_letters SET decided_at = now(), decision = $2
      WHERE id = $1 AND decided_at IS NULL
