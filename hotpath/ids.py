@@ -5,10 +5,11 @@ anyone. Below the version and the variant lie 122 free bits, from the top: 42 ms
 30 its sequence, 22 bucket, 8 epoch, 20 tag.
 """
 
-import hmac
 import re
 
 import msgspec
+
+from hotpath.signing import Signer
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
@@ -21,11 +22,12 @@ class OrderParts(msgspec.Struct, frozen=True):
 
 class OrderIds:
     def __init__(self, key: bytes) -> None:
-        self._key = key
+        self._signer = Signer(key)
 
     def make(self, bucket: int, epoch: int, position: str, member: int) -> str:
         """Return the canonical text: lower case, with dashes."""
-        ms, seq = (int(part) for part in position.split("-"))
+        before, _, after = position.partition("-")
+        ms, seq = int(before), int(after)
         assert ms < 1 << 42, "the position's milliseconds fit 42 bits until the year 2109"
         assert seq < 1 << 30
         assert bucket < 1 << 22
@@ -44,7 +46,7 @@ class OrderIds:
 
     def _tag(self, bucket: int, epoch: int, position: str, member: int) -> int:
         message = f"{bucket},{epoch},{position},{member}".encode("ascii")
-        return int.from_bytes(hmac.digest(self._key, message, "sha256")[:3], "big") >> 4
+        return int.from_bytes(self._signer.sign(message)[:3], "big") >> 4
 
 
 def parts(order_id: str) -> OrderParts | None:

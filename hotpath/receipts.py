@@ -5,13 +5,14 @@ The text is `<payload>.<signature>` in base64url without padding; the payload is
 """
 
 import hmac
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 
 import msgspec
 
 from hotpath.claims import Claim, Verdict
 from hotpath.ids import OrderIds
+from hotpath.signing import Signer, base64url
 
 RECEIPT_MAX = 400
 
@@ -42,7 +43,7 @@ class Keyring:
     def __init__(self, keys: Mapping[int, bytes]) -> None:
         assert keys
         assert all(number > 0 and len(secret) >= 16 for number, secret in keys.items())  # noqa: PLR2004
-        self._keys = dict(keys)
+        self._signers = {number: Signer(secret) for number, secret in keys.items()}
         self.newest = max(keys)
         self.order_ids = OrderIds(hmac.digest(keys[min(keys)], b"order-id", "sha256"))
 
@@ -53,8 +54,8 @@ class Keyring:
             f"{receipt.sku_id},{receipt.quantity},{receipt.member_id},{receipt.epoch},"
             f"{receipt.position}"
         ).encode("ascii")
-        signature = hmac.digest(self._keys[receipt.key_id], payload, "sha256")
-        return f"{_encode(payload)}.{_encode(signature)}"
+        signature = self._signers[receipt.key_id].sign(payload)
+        return (base64url(payload) + b"." + base64url(signature)).decode("ascii")
 
     def seal(self, claim: Claim, verdict: Verdict) -> tuple[str, str]:
         """Return the order id and the signed receipt of an accepted claim."""
@@ -103,7 +104,3 @@ def _read(payload: str) -> Receipt:
         int(epoch),
         position,
     )
-
-
-def _encode(raw: bytes) -> str:
-    return urlsafe_b64encode(raw).decode("ascii").rstrip("=")

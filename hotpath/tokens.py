@@ -2,13 +2,14 @@
 
 import hmac
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from typing import TypeAlias
 
 from hotpath.claims import ID_MAX
+from hotpath.signing import Signer, base64url
 
-HEADER = urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=") + b"."
+HEADER = base64url(b'{"alg":"HS256","typ":"JWT"}') + b"."
 KNOWN_MAX = 32_768
 
 # Member, issued at and expires at, both in seconds since 1970.
@@ -28,7 +29,7 @@ class Tokens:
     def __init__(
         self, secret: bytes, *, clock: Callable[[], float], known_max: int = KNOWN_MAX
     ) -> None:
-        self._secret = secret
+        self._signer = Signer(secret)
         self._clock = clock
         self._known_max = known_max
         self._known: dict[bytes, Facts] = {}
@@ -54,7 +55,7 @@ class Tokens:
         if not token.startswith(HEADER):
             return None
         signed, _, signature = token.rpartition(b".")
-        right = _encode(hmac.digest(self._secret, signed, "sha256"))
+        right = base64url(self._signer.sign(signed))
         if not hmac.compare_digest(signature, right):
             # The padded spelling is as good as the plain one, and we do not know it.
             return None if b"=" in token else FORGED
@@ -63,10 +64,6 @@ class Tokens:
             return None
         text = urlsafe_b64decode(payload + b"=" * (-len(payload) % 4))
         found = _MEMBER.fullmatch(text)
-        if found is None or _encode(text) != payload or int(found[1]) > ID_MAX:
+        if found is None or base64url(text) != payload or int(found[1]) > ID_MAX:
             return None
         return int(found[1]), int(found[2]), int(found[3])
-
-
-def _encode(raw: bytes) -> bytes:
-    return urlsafe_b64encode(raw).rstrip(b"=")

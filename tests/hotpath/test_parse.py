@@ -154,7 +154,7 @@ def test_whatever_is_read_httptools_and_json_read_alike(data):
 
 
 @pytest.mark.skipif(parse.IMPLEMENTATION != "cython", reason="not compiled")
-@settings(max_examples=20_000, deadline=None)
+@settings(max_examples=5_000, deadline=None)
 @given(mutants(), st.integers(0, 2 * len(PLAIN)))
 def test_the_compiled_parser_agrees_with_its_twin(data, end):
     assert parse.read(data) == _parse_py.read(data)
