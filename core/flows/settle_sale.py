@@ -13,6 +13,8 @@ async def settle_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> 
     async with redis.client() as held_redis, db.transaction(pool) as conn:
         sale = await sales.find(conn, sale_id=sale_id)
         buckets = await sales.buckets(conn, sale_id=sale_id)
+        if any(bucket.run_id is None for bucket in buckets):
+            return False
         for bucket in buckets:
             held = await sales.hold_bucket_alone(conn, number=bucket.number)
             if not await is_drained(conn, held_redis, held):

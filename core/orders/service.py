@@ -38,10 +38,10 @@ async def move(conn: Conn, order: Order, target: State, *, reason: str | None = 
         )
 
 
-async def expire(conn: Conn, *, batch_max: int) -> list[Expired]:
-    """Cancel pending orders whose hold is over, oldest first."""
+async def expire(conn: Conn, *, spared: Sequence[int], batch_max: int) -> list[Expired]:
+    """Cancel pending orders whose hold is over, oldest first, but none of the `spared` buckets."""
     check_move(MOVES, State.PENDING_PAYMENT, State.CANCELLED)
-    return await store.expire(conn, batch_max)
+    return await store.expire(conn, batch_max, spared)
 
 
 async def follow(conn: Conn, *, order_id: OrderId, follows: OrderId) -> bool:

@@ -68,7 +68,7 @@ async def move(conn: Conn, order_id: OrderId, source: str, target: str, reason: 
 EXPIRE = """ -- -> Expired
     WITH late AS (
         SELECT id FROM orders.orders
-         WHERE state = 'pending_payment' AND expires_at <= now()
+         WHERE state = 'pending_payment' AND expires_at <= now() AND bucket <> ALL($2::int[])
          ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ), ended AS (
         UPDATE orders.orders o SET state = 'cancelled', reason = 'expired'
@@ -80,8 +80,8 @@ EXPIRE = """ -- -> Expired
 """
 
 
-async def expire(conn: Conn, batch_max: int) -> list[Expired]:
-    return many(Expired, await conn.fetch(EXPIRE, batch_max))
+async def expire(conn: Conn, batch_max: int, spared: Sequence[int]) -> list[Expired]:
+    return many(Expired, await conn.fetch(EXPIRE, batch_max, spared))
 
 
 FOLLOW = """

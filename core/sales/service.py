@@ -132,6 +132,11 @@ async def hold_bucket_alone(conn: Conn, *, number: int) -> Bucket:
     return found
 
 
+async def buckets_being_rebuilt(conn: Conn) -> list[BucketNumber]:
+    """Fenced buckets that somebody holds alone; those that nobody does, this holds shared."""
+    return await store.being_rebuilt(conn)
+
+
 async def book(conn: Conn, entries: Iterable[Entry]) -> None:
     """Add to the books, one row per allotment. The caller holds the buckets' rows shared.
 

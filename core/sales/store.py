@@ -188,6 +188,20 @@ async def hold_alone(conn: Conn, number: int) -> Bucket | None:
     return one(Bucket, await conn.fetchrow(HOLD_ALONE, number))
 
 
+# A rebuild fences its bucket first, then holds it alone for as long as the loading takes.
+BEING_REBUILT = """
+    WITH free AS (
+        SELECT number FROM sales.buckets WHERE fence_reason IS NOT NULL FOR SHARE SKIP LOCKED
+    )
+    SELECT number FROM sales.buckets WHERE fence_reason IS NOT NULL
+    EXCEPT SELECT number FROM free
+"""
+
+
+async def being_rebuilt(conn: Conn) -> list[BucketNumber]:
+    return [row["number"] for row in await conn.fetch(BEING_REBUILT)]
+
+
 IS_SETTLED = "SELECT settled_at IS NOT NULL FROM sales.sales WHERE id = $1"
 
 
