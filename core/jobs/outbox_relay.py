@@ -7,6 +7,7 @@ from typing import NamedTuple
 import structlog
 from asyncpg import InterfaceError, PostgresConnectionError
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.kit import db, outbox
@@ -18,12 +19,14 @@ LEASE_S = 15.0
 HANDLE_MAX_S = 10.0
 REST_S = 0.05
 
-# A server that is away is no fault of the message.
+# A server that is away, or full, is no fault of the message.
 AWAY = (
     OSError,
     TimeoutError,
     RedisConnectionError,
     RedisTimeoutError,
+    OutOfMemoryError,
+    ReadOnlyError,
     PostgresConnectionError,
     InterfaceError,
 )

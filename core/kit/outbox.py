@@ -58,9 +58,11 @@ async def done(conn: Conn, ids: Sequence[int]) -> None:
     await conn.execute(DONE, ids)
 
 
+# Waiting is no failing: it raises `attempts` no further than its own pauses need.
 LATER = """
     UPDATE kit.outbox
        SET error = $2,
+           attempts = CASE WHEN $4::int IS NULL THEN least(attempts, 5) ELSE attempts END,
            due_at = now() + make_interval(secs => least($3::float8, 0.2 * 2 ^ least(attempts, 20))),
            parked_at = CASE WHEN attempts >= $4::int THEN now() END
      WHERE id = ANY($1::bigint[])
@@ -86,6 +88,18 @@ IS_WAITING = """
 async def is_waiting(conn: Conn, topic: str, payload: object) -> bool:
     """Tell whether a message still waits whose payload contains this one. Reads the whole topic."""
     return await conn.fetchval(IS_WAITING, topic, payload) or False
+
+
+SUMS = """
+    SELECT payload ->> $3 AS of_what, sum((payload ->> $4)::bigint)::bigint AS amount
+      FROM kit.outbox WHERE topic = $1 AND payload @> $2 GROUP BY 1
+"""
+
+
+async def sums(conn: Conn, topic: str, payload: object, *, by: str, amount: str) -> dict[str, int]:
+    """Add up one field of every message, parked ones too, whose payload contains this one."""
+    rows = await conn.fetch(SUMS, topic, payload, by, amount)
+    return {row["of_what"]: row["amount"] for row in rows}
 
 
 COUNT = """
