@@ -3,7 +3,7 @@
 from redis.asyncio import Redis
 
 from core import sales
-from core.flows.audit_sale import audit_sale
+from core.flows.audit_sale import SaleAudit, audit_sale
 from core.kit import db
 from hotpath.scripts import BucketKeys
 
@@ -13,21 +13,31 @@ AGE_MIN_S = 3_600
 async def retire_sale(
     pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId, age_min_s: int = AGE_MIN_S
 ) -> sales.Sale:
-    """Raises NotReady unless it is settled, old enough, and its audit shows no drift."""
+    """Raises NotReady unless it is settled, old enough, and its audit shows no drift.
+
+    Once more for a retired sale finishes what a crash may have left.
+    """
     audit = await audit_sale(pool, redis, sale_id=sale_id)
     async with db.transaction(pool) as conn:
         sale = await sales.find(conn, sale_id=sale_id)
-        if sale.settled_at is None:
-            raise sales.NotReady("The sale is not closed and settled yet.", state=sale.state)
-        if audit.drift:
-            raise sales.NotReady("The audit shows drift. Run `sluice audit`.", drift=audit.drift)
-        if not await sales.settled_before(conn, sale_id=sale_id, age_s=age_min_s):
-            raise sales.NotReady(
-                "The sale was settled too recently for late repeats.", age_min_s=age_min_s
-            )
-        await sales.move(conn, sale, sales.State.RETIRED)
+        if sale.state != sales.State.RETIRED:
+            await refuse_too_early(conn, sale, audit, age_min_s)
+            await sales.move(conn, sale, sales.State.RETIRED)
         buckets = await sales.buckets(conn, sale_id=sale_id)
     for bucket in buckets:
         await redis.unlink(*BucketKeys(bucket.number).all())
     async with db.reading(pool) as conn:
         return await sales.find(conn, sale_id=sale_id)
+
+
+async def refuse_too_early(
+    conn: db.Conn, sale: sales.Sale, audit: SaleAudit, age_min_s: int
+) -> None:
+    if sale.settled_at is None:
+        raise sales.NotReady("The sale is not closed and settled yet.", state=sale.state)
+    if audit.drift:
+        raise sales.NotReady("The audit shows drift. Run `sluice audit`.", drift=audit.drift)
+    if not await sales.settled_before(conn, sale_id=sale.id, age_s=age_min_s):
+        raise sales.NotReady(
+            "The sale was settled too recently for late repeats.", age_min_s=age_min_s
+        )
