@@ -68,7 +68,10 @@ async def above_redis(conn: Conn, redis: Redis, held: sales.Bucket) -> sales.Buc
 async def fill_shelves(conn: Conn, redis: Redis, keys: BucketKeys, bucket: sales.Bucket) -> None:
     items = await sales.items(conn, sale_id=bucket.sale_id)
     limits = {str(item.sku_id): item.member_limit for item in items}
-    left = {str(a.sku_id): a.quota - a.sold - a.dead for a in await sales.allotted(conn, bucket)}
+    left = {
+        str(a.sku_id): a.quota - a.sold - a.dead - a.returned
+        for a in await sales.allotted(conn, bucket)
+    }
     await loading.fill(redis, keys, keys.limits, limits, stamp=bucket.stamp)
     await loading.fill(redis, keys, keys.left, left, stamp=bucket.stamp)
 

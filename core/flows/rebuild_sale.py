@@ -35,7 +35,7 @@ async def rebuild_sale(
     progress: Callable[[int], None] = lambda _: None,
     drain_s: float = DRAIN_S,
 ) -> list[Rebuilt]:
-    """Raises NotReady for a sale that is not armed, is settled, or whose stream will not drain."""
+    """Raises NotReady for a sale that is not armed, is retired, or whose stream will not drain."""
     async with db.reading(pool) as conn:
         sale = await sales.find(conn, sale_id=sale_id)
         buckets = await sales.buckets(conn, sale_id=sale_id)
