@@ -33,6 +33,7 @@ async def book_release(
 
     `was_sold` is false for claims that never became live orders, which `sold` never counted.
     """
+    to_stock: list[orders.Expired] = []
     for number in sorted({order.bucket for order in ended}):
         mine = [order for order in ended if order.bucket == number]
         bucket, settled = await sales.hold_bucket_shared(conn, number=number)
@@ -50,19 +51,16 @@ async def book_release(
                 for order in mine
             ],
         )
-        if settled:
-            await back_to_stock(conn, bucket, mine)
-        else:
+        if not settled:
             await outbox.add(conn, TOPIC, [release_of(bucket, order) for order in mine])
+        elif not (await sales.find(conn, sale_id=bucket.sale_id)).shadow:
+            to_stock += mine
+    await back_to_stock(conn, to_stock)
 
 
-async def back_to_stock(
-    conn: db.Conn, bucket: sales.Bucket, ended: Sequence[orders.Expired]
-) -> None:
-    sale = await sales.find(conn, sale_id=bucket.sale_id)
-    if sale.shadow:
-        return
-    for order in ended:
+async def back_to_stock(conn: db.Conn, ended: Sequence[orders.Expired]) -> None:
+    """Stock is locked last and in the order of its SKUs, so that nobody waits in a ring."""
+    for order in sorted(ended, key=lambda order: order.sku_id):
         await inventory.put(
             conn, units={order.sku_id: order.quantity}, reason="cancelled", reference=order.id
         )

@@ -20,11 +20,16 @@ async def put(conn: Conn, units: Mapping[int, int], reason: str, reference: str)
     await conn.execute(PUT, list(units), list(units.values()), reason, reference)
 
 
-# The guard sits in the WHERE clause, so two takers can never both have the last unit.
+# The guard sits in the WHERE clause, so two takers can never both have the last unit. Rows are
+# locked in one order, as putting does, so that nobody waits in a ring.
 TAKE = """
-    WITH moved AS (
+    WITH held AS (
+        SELECT sku_id FROM inventory.stock WHERE sku_id = ANY($1::bigint[])
+         ORDER BY sku_id FOR UPDATE
+    ), moved AS (
         UPDATE inventory.stock SET on_hand = on_hand - wanted.quantity
           FROM unnest($1::bigint[], $2::bigint[]) AS wanted (sku_id, quantity)
+          JOIN held USING (sku_id)
          WHERE stock.sku_id = wanted.sku_id AND on_hand >= wanted.quantity
      RETURNING stock.sku_id, wanted.quantity
     )
