@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 
 from core import sales
 from core.flows.find_order import is_above
+from core.flows.give_back import TOPIC
 from core.flows.load_bucket import redis_state
-from core.kit import db
+from core.kit import db, outbox
 from hotpath import loading, scripts
 from hotpath.scripts import BucketKeys
 
@@ -68,7 +69,7 @@ async def judge(conn: db.Conn, redis: Redis, bucket: sales.Bucket) -> Judgement:
         return Judgement(Outcome.WAITING, "not drained yet")
     if await sales.is_settled(conn, sale_id=bucket.sale_id):
         return Judgement(Outcome.ADMITTED)
-    return weigh(await sales.allotted(conn, bucket), seen)
+    return weigh(await sales.allotted(conn, bucket), seen, await on_their_way(conn, bucket))
 
 
 def what_is_wrong(bucket: sales.Bucket, cursor: str, seen: scripts.Books) -> str | None:
@@ -86,13 +87,28 @@ def what_is_wrong(bucket: sales.Bucket, cursor: str, seen: scripts.Books) -> str
     return None
 
 
-def weigh(allotted: list[sales.Allotment], seen: scripts.Books) -> Judgement:
+async def on_their_way(conn: db.Conn, bucket: sales.Bucket) -> dict[int, int]:
+    """Units that a message of this epoch has yet to give back, by SKU."""
+    of_ours = {"bucket": bucket.number, "stamp": bucket.stamp}
+    found = await outbox.sums(conn, TOPIC, of_ours, by="sku_id", amount="quantity")
+    return {int(sku_id): units for sku_id, units in found.items()}
+
+
+def weigh(
+    allotted: list[sales.Allotment], seen: scripts.Books, coming: dict[int, int]
+) -> Judgement:
     """Conservation, per SKU and exact: nothing is claimed or drained while we look."""
     for a in allotted:
         left = seen.left.get(a.sku_id)
-        due = a.quota - a.sold - (a.released - seen.back.get(a.sku_id, 0)) - a.dead
+        not_back = a.released - seen.back.get(a.sku_id, 0)
+        due = a.quota - a.sold - not_back - a.dead
         if left != due:
             return Judgement(
                 Outcome.FENCED, f"SKU {a.sku_id}: {left} units left in Redis, {due} by Postgres"
+            )
+        # A message goes only once its units are back, or the sale is closed.
+        if not_back > coming.get(a.sku_id, 0) and seen.state != "closed":
+            return Judgement(
+                Outcome.FENCED, f"SKU {a.sku_id}: units were given back and Redis forgot them"
             )
     return Judgement(Outcome.ADMITTED)
