@@ -4,6 +4,7 @@ It tells the gate which Redis process each bucket trusts, and the storefront wha
 """
 
 import asyncio
+from collections.abc import Iterable
 from datetime import datetime
 
 import msgspec
@@ -18,6 +19,8 @@ from core.kit import db
 from hotpath import scripts
 from hotpath.claims import BucketFacts, SaleFacts
 from hotpath.gate import Gate
+from hotpath.risk import Risk
+from hotpath.routing import bucket_of
 from hotpath.scripts import BucketKeys
 
 REFRESH_S = 0.25
@@ -55,8 +58,9 @@ class Directory:
         self._pool = pool
         self._redis = redis
         self._gate = gate
+        self._refreshing = asyncio.Lock()
         self._sales: dict[int, sales.Sale] = {}
-        self._items: dict[int, list[sales.Item]] = {}
+        self._items: dict[int, dict[int, sales.Item]] = {}
         self._buckets: dict[int, list[sales.Bucket]] = {}
         self._left: dict[int, dict[int, int]] = {}
 
@@ -72,12 +76,18 @@ class Directory:
             await asyncio.sleep(REFRESH_S)
 
     async def refresh(self) -> None:
+        """One at a time: an older look must never overwrite a newer one."""
+        async with self._refreshing:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
         async with db.snapshot(self._pool) as conn:
             watched = await sales.watched(conn)
             buckets = await sales.live_buckets(conn)
             for sale in watched:
                 if sale.id not in self._items:
-                    self._items[sale.id] = await sales.items(conn, sale_id=sale.id)
+                    items = await sales.items(conn, sale_id=sale.id)
+                    self._items[sale.id] = {item.sku_id: item for item in items}
         self._sales = {sale.id: sale for sale in watched}
         self._items = {sale_id: self._items[sale_id] for sale_id in self._sales}
         self._buckets = {sale_id: [] for sale_id in self._sales}
@@ -85,8 +95,7 @@ class Directory:
             self._buckets.setdefault(bucket.sale_id, []).append(bucket)
         self._gate.know({sale_id: facts(found) for sale_id, found in self._buckets.items()})
         await self._bear_witness(buckets)
-        for sale_id in self._sales:
-            self._left[sale_id] = await self._count_left(sale_id)
+        self._left = {sale_id: await self._count_left(sale_id) for sale_id in self._sales}
 
     async def _bear_witness(self, buckets: list[sales.Bucket]) -> None:
         """When a bucket's process is gone, say how far it had acknowledged: the fence compares."""
@@ -116,7 +125,9 @@ class Directory:
         sale = self._sales.get(sale_id)
         if sale is None:
             return None
-        return view(sale, self._items[sale_id], self._left.get(sale_id, {}), self._state(sale))
+        return view(
+            sale, self._items[sale_id].values(), self._left.get(sale_id, {}), self._state(sale)
+        )
 
     def listing(self) -> list[SaleView]:
         """Newest first, without rehearsals."""
@@ -130,9 +141,19 @@ class Directory:
     def is_fenced(self, sale_id: int) -> bool:
         return any(bucket.fence_reason for bucket in self._buckets.get(sale_id, ()))
 
+    def bucket(self, sale_id: int, member_id: int) -> sales.Bucket | None:
+        """The member's bucket of a watched sale, as the gate routes."""
+        buckets = self._buckets.get(sale_id)
+        return buckets[bucket_of(member_id, len(buckets))] if buckets else None
+
+    def is_remembered(self, table: Risk, sale_id: int) -> bool:
+        """Whether the table knows each claim of a sale that was ever let through."""
+        sale = self._sales.get(sale_id)
+        return sale is not None and table.remembers(sale.starts_at.timestamp())
+
     def limit(self, sale_id: int, sku_id: int) -> int | None:
-        items = self._items.get(sale_id, ())
-        return next((item.member_limit for item in items if item.sku_id == sku_id), None)
+        item = self._items.get(sale_id, {}).get(sku_id)
+        return None if item is None else item.member_limit
 
     def why_not_open(self, sale_id: int) -> dict[str, str]:
         sale = self._sales.get(sale_id)
@@ -147,7 +168,9 @@ def facts(buckets: list[sales.Bucket]) -> SaleFacts:
     return SaleFacts([BucketFacts(b.number, b.epoch, b.stamp, b.run_id or "") for b in buckets])
 
 
-def view(sale: sales.Sale, items: list[sales.Item], left: dict[int, int], state: str) -> SaleView:
+def view(
+    sale: sales.Sale, items: Iterable[sales.Item], left: dict[int, int], state: str
+) -> SaleView:
     return SaleView(
         id=sale.id,
         name=sale.name,
