@@ -12,7 +12,8 @@ from .model import Checkout
 HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none';"
+        " frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -22,33 +23,40 @@ TEXTS: dict[Language, dict[str, str]] = {
     "en": {
         "lang": "en",
         "title": "Pay",
+        "what": "You pay for",
         "provider": "Sandbox payments",
         "open": "This is a trial provider. No real money moves.",
         "declined": "This was declined before. You may try again.",
-        "paid": "Paid. The shop hears of it by itself.",
+        "paid": "✓ Paid. The shop hears of it by itself.",
         "pay": "Pay",
         "decline": "Decline",
         "back": "Back to the shop",
         "other": "中文",
         "other_code": "zh",
+        "other_lang": "zh-Hans",
     },
     "zh": {
         "lang": "zh-Hans",
         "title": "支付",
+        "what": "付款内容",
         "provider": "沙箱支付",
         "open": "这是测试支付渠道，不会产生真实扣款。",
         "declined": "此前已拒绝支付，您可以再试一次。",
-        "paid": "已支付，商家会自动收到通知。",
+        "paid": "✓ 已支付，商家会自动收到通知。",
         "pay": "支付",
         "decline": "拒绝支付",
         "back": "返回商家",
         "other": "English",
         "other_code": "en",
+        "other_lang": "en",
     },
 }
 
 # ISO 4217 currencies whose smallest unit is not a hundredth, with the digits they have.
 DIGITS = {"JPY": 0, "KRW": 0, "VND": 0, "CLP": 0, "ISK": 0, "BHD": 3, "JOD": 3, "KWD": 3, "OMR": 3}
+
+# Only where the code right beside it leaves no doubt whose sign it is.
+SYMBOLS = {"CNY": "¥", "JPY": "¥", "USD": "$", "HKD": "$", "EUR": "€", "GBP": "£", "KRW": "₩"}
 
 PAGE = Template(resources.files(__package__).joinpath("pay.html").read_text(encoding="utf-8"))
 CHOICES = Template(
@@ -61,7 +69,9 @@ def render(checkout: Checkout, language: Language) -> str:
     texts = TEXTS[language]
     return PAGE.substitute(
         texts,
-        amount=money(checkout.amount, checkout.currency),
+        amount=figures(checkout.amount, checkout.currency),
+        currency=checkout.currency,
+        symbol=SYMBOLS.get(checkout.currency, ""),
         description=escape(checkout.description),
         said=texts[checkout.state],
         choices="" if checkout.state == "paid" else CHOICES.substitute(texts),
@@ -69,7 +79,7 @@ def render(checkout: Checkout, language: Language) -> str:
     )
 
 
-def money(amount: int, currency: str) -> str:
+def figures(amount: int, currency: str) -> str:
     digits = DIGITS.get(currency, 2)
     whole, rest = divmod(amount, 10**digits)
-    return f"{currency} {whole:,}" + (f".{rest:0{digits}d}" if digits else "")
+    return f"{whole:,}" + (f".{rest:0{digits}d}" if digits else "")

@@ -1,99 +1,16 @@
 // The sale page. No framework and no build step: what you read is what runs.
 
-const TEXTS = {
-  en: {
-    your_orders: "Your orders",
-    on_offer: "On offer",
-    nothing: "No sale is announced right now. This page looks again by itself.",
-    footer: "Every accepted order is durable before you hear of it. Your receipt proves it.",
-    buy: "Buy",
-    buying: "One moment…",
-    sold_out: "Sold out",
-    left: (n) => `${n} left`,
-    pay: "Pay",
-    cancel: "Cancel order",
-    receipt: "Receipt",
-    receipt_hint: "We signed this. Keep it: it says what was promised to you.",
-    order: "Order",
-    starts_in: "Starts in",
-    ends_in: "Ends in",
-    days: "days",
-    hours: "hours",
-    minutes: "minutes",
-    seconds: "seconds",
-    pay_within: (time) => `Held for you for another ${time}.`,
-    again: "Many are buying right now. We are asking again for you…",
-    offline: "The shop cannot be reached right now. We keep trying.",
-    no_demo: "Buying on this page is only possible in a demo shop.",
-    state: {
-      planned: "Planned", armed: "Starting soon", open: "Open now", paused: "Paused",
-      fenced: "Paused for a check", closed: "It is over", retired: "It is over",
-    },
-    order_state: {
-      accepted: "Accepted", pending_payment: "Waiting for payment", paid: "Paid",
-      shipped: "Shipped", completed: "Completed", after_sale: "In after-sale",
-      cancelled: "Cancelled", rejected: "Rejected",
-    },
-    order_hint: {
-      accepted: "It is yours, and being written down.",
-      paid: "Thank you. We are getting it ready.",
-    },
-    reason: {
-      member: "You cancelled it.", expired: "It was not paid in time.",
-      staff: "The shop cancelled it.", late: "It was paid too late; the money goes back.",
-      "epoch-lost": "A disk was lost with it. You were not charged.",
-    },
-  },
-  zh: {
-    your_orders: "我的订单",
-    on_offer: "限时特价",
-    nothing: "目前没有活动，页面会自动刷新。",
-    footer: "每个受理的订单在告知您之前都已安全落盘，凭证可以证明。",
-    buy: "立即抢购",
-    buying: "请稍候…",
-    sold_out: "已售罄",
-    left: (n) => `剩余 ${n} 件`,
-    pay: "去支付",
-    cancel: "取消订单",
-    receipt: "购买凭证",
-    receipt_hint: "这是我们签名的凭证，请妥善保存，它记录了对您的承诺。",
-    order: "订单号",
-    starts_in: "距开始",
-    ends_in: "距结束",
-    days: "天",
-    hours: "时",
-    minutes: "分",
-    seconds: "秒",
-    pay_within: (time) => `为您保留 ${time}，请尽快支付。`,
-    again: "抢购人数较多，正在为您重试…",
-    offline: "暂时无法连接商店，正在重试。",
-    no_demo: "此页面仅可在演示商店中购买。",
-    state: {
-      planned: "筹备中", armed: "即将开始", open: "抢购中", paused: "已暂停",
-      fenced: "核对中，暂停", closed: "已结束", retired: "已结束",
-    },
-    order_state: {
-      accepted: "已受理", pending_payment: "待支付", paid: "已支付", shipped: "已发货",
-      completed: "已完成", after_sale: "售后中", cancelled: "已取消", rejected: "未成交",
-    },
-    order_hint: {
-      accepted: "已为您保留，正在写入订单。",
-      paid: "感谢购买，正在为您备货。",
-    },
-    reason: {
-      member: "您已取消。", expired: "未在时限内支付。", staff: "商店已取消。",
-      late: "支付超时，款项将退回。", "epoch-lost": "存储设备损坏，订单未成立，未收取费用。",
-    },
-  },
-};
+import { TEXTS } from "./texts.js";
 
 const TRIES_MAX = 8;
 const CALM_MS = 600;
+const LOOK_AGAIN_MS = 5000;
 const ORDERS_MAX = 20;
 const PRODUCT_PAGES_MAX = 10;
 const FINAL = new Set(["cancelled", "rejected", "completed"]);
 const WAITING = new Set(["planned", "armed", "paused", "fenced"]);
 
+const isCalm = matchMedia("(prefers-reduced-motion: reduce)");
 const $ = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 const store = {
@@ -112,8 +29,14 @@ let sale = null;
 let products = [];
 let clockAhead = 0;
 let events = null;
+let nextLook = null;
+let missing = "";
+let isLoaded = false;
+let drawn = "";
 const buying = new Set();
 const seen = new Map();
+const parameters = new URLSearchParams(location.search);
+const cameBack = parameters.get("order");
 const text = () => TEXTS[language];
 const now = () => Date.now() + clockAhead;
 
@@ -161,11 +84,16 @@ async function askAsMember(path, options = {}) {
 // --- the sale
 
 async function findSale() {
-  const wanted = new URLSearchParams(location.search).get("sale");
-  if (wanted) return ask(`/v1/sales/${encodeURIComponent(wanted)}`);
+  const wanted = parameters.get("sale");
+  if (wanted) return lookAt(wanted);
+  const boughtFrom = cameBack && store.get("orders", []).find((o) => o.order_id === cameBack)?.sale_id;
+  const same = boughtFrom ? await lookAt(boughtFrom).catch(() => null) : null;
+  if (same && !isOver(same)) return same;
   const { items } = await ask("/v1/sales?limit=50");
   return items.find((s) => s.state === "open") ?? items.find((s) => WAITING.has(s.state)) ?? items[0] ?? null;
 }
+
+const lookAt = (saleId) => ask(`/v1/sales/${encodeURIComponent(saleId)}`);
 
 async function loadProducts() {
   const found = [];
@@ -180,45 +108,57 @@ async function loadProducts() {
 }
 
 async function load() {
+  clearTimeout(nextLook);
   try {
-    sale = await findSale();
-    if (sale) {
-      setClock(sale.server_time);
-      await loadProducts();
-      follow();
-    }
-    say("");
-  } catch {
-    say(text().offline);
+    const found = await findSale();
+    if (found) setClock(found.server_time);
+    await loadProducts();
+    [sale, missing, isLoaded] = [found, "", true];
+    tell("connection", "");
+  } catch (error) {
+    if (error.status === 404) [missing, isLoaded] = [explain(error), true];
+    else { tell("connection", text().offline); lookAgain(); }
+    drawAll();
+    return;
   }
   drawAll();
-  if (!sale || isOver()) setTimeout(load, 5000);
+  if (!sale || isOver(sale)) lookAgain();
+  else follow();
+}
+
+function lookAgain() {
+  clearTimeout(nextLook);
+  nextLook = setTimeout(load, LOOK_AGAIN_MS * (0.8 + 0.4 * Math.random()));
 }
 
 function follow() {
   events?.close();
-  if (isOver()) return;
   events = new EventSource(`/v1/sales/${encodeURIComponent(sale.sale_id)}/events`);
   events.addEventListener("sale", (event) => {
     const told = JSON.parse(event.data);
     setClock(told.server_time);
     sale.state = told.state;
     for (const item of sale.items) item.left = told.left[item.sku_id] ?? item.left;
-    say("");
+    tell("connection", "");
     drawSale();
     updateOffers();
-    if (isOver()) { events.close(); setTimeout(load, 5000); }
+    if (isOver(sale)) { events.close(); lookAgain(); }
   });
-  events.addEventListener("error", () => say(text().offline));
+  events.addEventListener("error", () => {
+    tell("connection", text().offline);
+    // A browser comes back to a stream that broke, but not to one that was refused.
+    if (events.readyState === EventSource.CLOSED) lookAgain();
+  });
 }
 
-const isOver = () => sale.state === "closed" || sale.state === "retired";
+const isOver = ({ state }) => state === "closed" || state === "retired";
+const isSoldOut = ({ state, items }) => state === "open" && items.every((item) => item.left === 0);
 const setClock = (time) => { clockAhead = Date.parse(time) - Date.now(); };
 
 // --- buying
 
 async function buy(skuId) {
-  if (buying.has(skuId)) return;
+  if (buying.has(skuId) || !isForSale(skuId)) return;
   buying.add(skuId);
   updateOffers();
   // What we draw moves the page: not under the second click of a double click.
@@ -230,20 +170,24 @@ async function buy(skuId) {
   try {
     const order = await placeOrder(skuId, key);
     store.drop(slot);
-    say("");
+    tell("notice", "");
     await calm;
     keepOrder(order);
     drawOrders();
-    $("orders").focus();
-    $("orders").scrollIntoView({ behavior: "smooth", block: "start" });
+    $("orders").focus({ preventScroll: true });
+    $("orders").scrollIntoView({ behavior: isCalm.matches ? "auto" : "smooth", block: "start" });
     track(order.order_id);
   } catch (error) {
     if (error.status && error.status !== 503 && error.status !== 401) store.drop(slot);
-    say(explain(error));
+    tell("notice", explain(error));
   } finally {
     buying.delete(skuId);
     updateOffers();
   }
+}
+
+function isForSale(skuId) {
+  return sale.state === "open" && sale.items.some((item) => item.sku_id === skuId && item.left > 0);
 }
 
 async function placeOrder(skuId, key) {
@@ -257,7 +201,7 @@ async function placeOrder(skuId, key) {
     } catch (error) {
       const again = !error.status || error.status === 503 || error.status === 429 || error.status === 401;
       if (!again || attempt >= TRIES_MAX) throw error;
-      if (error.status !== 401) say(text().again);
+      if (error.status !== 401) tell("notice", error.status ? text().again : text().again_offline);
       await pause((error.retryAfter || 1) * 1000 * (0.5 + Math.random()));
     }
   }
@@ -304,7 +248,10 @@ async function pay(orderId, button) {
       method: "POST",
       body: { channel: "sandbox" },
     });
-    if (/^https?:\/\//.test(payment.pay_url ?? "")) location.assign(payment.pay_url);
+    if (!/^https?:\/\//.test(payment.pay_url ?? "")) return;
+    const page = new URL(payment.pay_url);
+    page.searchParams.set("lang", language);
+    location.assign(page);
   });
 }
 
@@ -316,27 +263,48 @@ async function cancel(orderId, button) {
 }
 
 async function once(button, work) {
-  button.disabled = true;
-  try { await work(); say(""); } catch (error) { say(explain(error)); } finally { button.disabled = false; }
+  // Not `disabled`: that would take the focus from whoever uses a keyboard.
+  if (button.ariaDisabled === "true") return;
+  button.ariaDisabled = "true";
+  try { await work(); tell("notice", ""); } catch (error) { tell("notice", explain(error)); } finally { button.ariaDisabled = "false"; }
 }
 
 // --- drawing
 
-function say(what) {
-  $("notice").textContent = what;
-  $("notice").hidden = !what;
+const locale = () => (language === "zh" ? "zh-CN" : navigator.languages?.find((l) => /^en/i.test(l)) ?? "en");
+
+function write(node, what) {
+  if (node.textContent !== what) node.textContent = what;
+}
+
+function tell(where, what) {
+  if ($(where).textContent === what) return;
+  if (!what) { $(where).replaceChildren(); return; }
+  const notice = $("notice-template").content.cloneNode(true).firstElementChild;
+  notice.querySelector("span").textContent = what;
+  if (where === "notice") notice.append(closer());
+  $(where).replaceChildren(notice);
+}
+
+function closer() {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "close";
+  button.ariaLabel = text().close;
+  button.addEventListener("click", () => tell("notice", ""));
+  return button;
 }
 
 function money(minor, currency) {
-  const format = new Intl.NumberFormat(language === "zh" ? "zh-CN" : "en", { style: "currency", currency, currencyDisplay: "narrowSymbol" });
+  const format = new Intl.NumberFormat(locale(), { style: "currency", currency, currencyDisplay: "narrowSymbol" });
   return format.format(minor / 10 ** format.resolvedOptions().maximumFractionDigits);
 }
 
-const count = (n) => new Intl.NumberFormat(language === "zh" ? "zh-CN" : "en").format(n);
+const count = (n) => new Intl.NumberFormat(locale()).format(n);
 
 function drawTexts() {
   document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
-  for (const each of document.querySelectorAll("[data-text]")) each.textContent = text()[each.dataset.text];
+  for (const each of document.querySelectorAll("[data-text]")) write(each, text()[each.dataset.text]);
   for (const each of document.querySelectorAll("[data-language]")) {
     each.setAttribute("aria-pressed", String(each.dataset.language === language));
   }
@@ -344,41 +312,52 @@ function drawTexts() {
 
 function drawAll() {
   drawTexts();
-  $("nothing").hidden = Boolean(sale);
-  $("offers-title").hidden = !sale;
   drawSale();
-  drawOffers();
+  if (isLoaded) drawOffers();
   drawOrders();
 }
 
 function drawSale() {
-  $("sale-state").textContent = sale ? text().state[sale.state] ?? sale.state : "";
-  $("sale-state").classList.toggle("quiet", Boolean(sale) && sale.state !== "open" && sale.state !== "armed");
-  $("sale-name").textContent = sale ? sale.name : "Sluice";
+  const state = sale && (isSoldOut(sale) ? "sold_out" : sale.state);
+  write($("sale-state"), sale ? text().state[state] ?? text()[state] ?? state : "");
+  $("sale-state").classList.toggle("quiet", Boolean(sale) && state !== "open" && state !== "armed");
+  write($("sale-name"), sale ? sale.name : isLoaded ? "Sluice" : text().loading);
+  write($("sale-window"), sale ? windowOf(sale) : "\u00a0");
+  write($("sale-hint"), text().state_hint[state] ?? "");
   document.title = sale ? `${sale.name} · Sluice` : "Sluice";
   drawCountdown();
 }
 
+function windowOf({ starts_at, ends_at }) {
+  const style = language === "zh" ? { month: "long", hourCycle: "h23" } : { month: "short" };
+  const format = new Intl.DateTimeFormat(locale(), { ...style, day: "numeric", hour: "numeric", minute: "2-digit" });
+  return `${format.format(new Date(starts_at))} – ${format.format(new Date(ends_at))}`;
+}
+
 function drawCountdown() {
-  const target = !sale || isOver() ? null : Date.parse(Date.parse(sale.starts_at) > now() ? sale.starts_at : sale.ends_at);
-  $("countdown-label").textContent = target === null ? "" : text()[Date.parse(sale.starts_at) > now() ? "starts_in" : "ends_in"];
-  const whole = target === null ? null : Math.max(0, Math.ceil((target - now()) / 1000));
-  const parts = whole === null ? [] : [
-    ["days", Math.floor(whole / 86400)], ["hours", Math.floor(whole / 3600) % 24],
-    ["minutes", Math.floor(whole / 60) % 60], ["seconds", whole % 60],
-  ];
-  $("countdown").replaceChildren(...parts.map(([name, value]) => {
-    const box = document.createElement("div");
-    const figure = document.createElement("strong");
-    const label = document.createElement("span");
-    figure.textContent = String(value).padStart(2, "0");
-    label.textContent = text()[name];
-    box.append(figure, label);
-    return box;
-  }));
+  $("when").hidden = sale ? isOver(sale) : isLoaded;
+  if (!sale || isOver(sale)) return;
+  const waits = Date.parse(sale.starts_at) > now();
+  write($("countdown-label"), waits ? text().starts_in : sale.state === "armed" ? text().opening : text().ends_in);
+  const whole = Math.max(0, Math.ceil((Date.parse(waits ? sale.starts_at : sale.ends_at) - now()) / 1000));
+  const figures = {
+    days: Math.floor(whole / 86400), hours: Math.floor(whole / 3600) % 24,
+    minutes: Math.floor(whole / 60) % 60, seconds: whole % 60,
+  };
+  for (const box of $("countdown").children) {
+    write(box.querySelector("strong"), String(figures[box.dataset.unit]).padStart(2, "0"));
+  }
 }
 
 function drawOffers() {
+  $("offers").ariaBusy = "false";
+  write($("nothing"), sale ? "" : missing || text().nothing);
+  $("nothing").hidden = Boolean(sale);
+  $("offers-title").hidden = !sale;
+  // What is drawn stays, with the focus in it, unless there is something else to draw.
+  const wanted = JSON.stringify([language, products, sale?.items.map(({ sku_id, price, currency }) => [sku_id, price, currency])]);
+  if (wanted === drawn) { updateOffers(); return; }
+  drawn = wanted;
   const offered = new Map((sale?.items ?? []).map((item) => [item.sku_id, item]));
   const cards = [];
   for (const product of products) {
@@ -396,15 +375,15 @@ function drawOffers() {
 function drawOffer(sku, item, title) {
   const row = $("offer-template").content.cloneNode(true).firstElementChild;
   row.dataset.sku = sku.sku_id;
+  row.dataset.title = `${title}, ${sku.code}`;
   row.querySelector(".variant").textContent = sku.code;
   row.querySelector(".price").textContent = money(item.price, item.currency);
+  row.querySelector(".limit").textContent = text().limit(count(item.limit));
   const before = row.querySelector(".before");
   before.hidden = sku.currency !== item.currency || sku.price <= item.price;
   before.textContent = money(sku.price, sku.currency);
-  const button = row.querySelector(".buy");
-  button.setAttribute("aria-label", `${text().buy}: ${title}, ${sku.code}`);
-  button.addEventListener("click", () => buy(sku.sku_id));
-  row.querySelector(".shelf").setAttribute("aria-label", title);
+  row.querySelector(".buy").addEventListener("click", () => buy(sku.sku_id));
+  row.querySelector(".shelf").ariaLabel = row.dataset.title;
   return row;
 }
 
@@ -412,22 +391,31 @@ function updateOffers() {
   const items = new Map((sale?.items ?? []).map((item) => [item.sku_id, item]));
   for (const row of document.querySelectorAll(".offer")) {
     const item = items.get(row.dataset.sku);
+    const isBusy = buying.has(item.sku_id);
+    const shelf = row.querySelector(".shelf");
+    [shelf.max, shelf.value] = [item.quota, item.left];
+    write(row.querySelector(".left"), item.left ? text().left(count(item.left)) : text().sold_out);
     const button = row.querySelector(".buy");
-    const busy = buying.has(item.sku_id);
-    row.querySelector(".shelf").max = item.quota;
-    row.querySelector(".shelf").value = item.left;
-    row.querySelector(".left").textContent = item.left ? text().left(count(item.left)) : text().sold_out;
-    button.textContent = busy ? text().buying : text().buy;
-    button.disabled = busy || sale.state !== "open" || item.left === 0;
+    const what = isBusy ? text().buying : text().not_open[sale.state] ?? (item.left ? text().buy : text().sold_out);
+    write(button, what);
+    button.ariaLabel = `${what}: ${row.dataset.title}`;
+    button.ariaDisabled = String(isBusy || !isForSale(item.sku_id));
   }
 }
 
 function drawOrders() {
   const kept = store.get("orders", []);
-  $("orders").hidden = kept.length === 0;
   const list = $("order-list");
   const cards = new Map([...list.children].map((card) => [card.dataset.order, card]));
-  list.replaceChildren(...kept.map((order) => updateOrder(cards.get(order.order_id) ?? newOrder(order), order)));
+  const wanted = new Set(kept.map((order) => order.order_id));
+  for (const [orderId, card] of cards) if (!wanted.has(orderId)) card.remove();
+  kept.forEach((order, place) => {
+    const card = cards.get(order.order_id) ?? newOrder(order);
+    updateOrder(card, order);
+    // Moving a card would take the focus out of it.
+    if (list.children[place] !== card) list.insertBefore(card, list.children[place] ?? null);
+  });
+  $("orders").hidden = kept.length === 0;
 }
 
 function newOrder({ order_id, receipt }) {
@@ -442,23 +430,35 @@ function newOrder({ order_id, receipt }) {
 
 function updateOrder(card, kept) {
   const order = seen.get(kept.order_id) ?? { state: "accepted" };
-  const product = products.find((p) => p.skus.some((sku) => sku.sku_id === kept.sku_id));
-  card.querySelector("h3").textContent = product?.title ?? `${text().order} ${kept.order_id.slice(0, 8)}`;
-  card.querySelector(".order-state").textContent = text().order_state[order.state] ?? order.state;
-  card.querySelector(".order-hint").textContent = hintOf(order);
-  const unpaid = order.state === "pending_payment";
-  card.querySelector(".pay").hidden = !unpaid;
-  card.querySelector(".cancel").hidden = !unpaid;
-  for (const each of card.querySelectorAll("[data-text]")) each.textContent = text()[each.dataset.text];
-  if (unpaid) card.querySelector(".pay").textContent = `${text().pay} ${money(order.amount, order.currency)}`;
-  return card;
+  const skuId = order.sku_id ?? kept.sku_id;
+  const product = products.find((p) => p.skus.some((sku) => sku.sku_id === skuId));
+  card.dataset.state = order.state;
+  for (const each of card.querySelectorAll("[data-text]")) write(each, text()[each.dataset.text]);
+  write(card.querySelector("h3"), product?.title ?? `${text().order} ${kept.order_id.slice(0, 8)}`);
+  write(card.querySelector(".order-what"), whatOf(order, product?.skus.find((sku) => sku.sku_id === skuId)));
+  write(card.querySelector(".order-state"), text().order_state[order.state] ?? order.state);
+  write(card.querySelector(".order-hint"), hintOf(order));
+  const isUnpaid = order.state === "pending_payment";
+  card.querySelector(".pay").hidden = !isUnpaid;
+  card.querySelector(".cancel").hidden = !isUnpaid;
+  if (isUnpaid) write(card.querySelector(".pay"), `${text().pay} ${money(order.amount, order.currency)}`);
+}
+
+function whatOf({ quantity, amount, currency }, sku) {
+  const many = quantity > 1 ? `× ${count(quantity)}` : "";
+  return [sku?.code, many, currency && money(amount, currency)].filter(Boolean).join(" · ");
 }
 
 function hintOf(order) {
   if (order.reason) return text().reason[order.reason] ?? order.reason;
   if (order.state !== "pending_payment") return text().order_hint[order.state] ?? "";
-  const left = Math.max(0, Math.floor((Date.parse(order.expires_at) - now()) / 1000));
-  return text().pay_within(`${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}`);
+  const left = Math.floor((Date.parse(order.expires_at) - now()) / 1000);
+  return left > 0 ? text().pay_within(clock(left)) : text().time_up;
+}
+
+function clock(whole) {
+  const figures = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  return figures.slice(figures[0] ? 0 : 1).map((n, place) => (place ? String(n).padStart(2, "0") : n)).join(":");
 }
 
 // --- begin
@@ -467,26 +467,34 @@ for (const button of document.querySelectorAll("[data-language]")) {
   button.addEventListener("click", async () => {
     language = button.dataset.language;
     store.set("language", language);
+    tell("notice", "");
+    if ($("connection").textContent) tell("connection", text().offline);
     drawAll();
     await loadProducts().catch(() => {});
     drawAll();
   });
 }
 
-const came = new URLSearchParams(location.search).get("order");
-if (came && store.get("session") && !store.get("orders", []).some((o) => o.order_id === came)) {
-  keepOrder({ order_id: came });
+if (cameBack && store.get("session")) {
+  const kept = store.get("orders", []).find((order) => order.order_id === cameBack);
+  keepOrder(kept ?? { order_id: cameBack });
+}
+if (cameBack) {
+  parameters.delete("order");
+  history.replaceState(null, "", `/${parameters.size ? `?${parameters}` : ""}`);
 }
 for (const order of store.get("orders", [])) track(order.order_id);
 
 setInterval(() => {
   drawCountdown();
-  for (const kept of store.get("orders", [])) {
-    const order = seen.get(kept.order_id);
-    const card = document.querySelector(`[data-order="${CSS.escape(kept.order_id)}"]`);
-    if (card && order?.state === "pending_payment") card.querySelector(".order-hint").textContent = hintOf(order);
+  for (const card of $("order-list").children) {
+    const order = seen.get(card.dataset.order);
+    if (order?.state === "pending_payment") write(card.querySelector(".order-hint"), hintOf(order));
   }
 }, 1000);
 
-drawTexts();
+window.addEventListener("offline", () => tell("connection", text().offline));
+window.addEventListener("online", load);
+
+drawAll();
 load();

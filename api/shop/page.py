@@ -1,4 +1,4 @@
-"""The sale page: three files of our own, served as they are, under a strict policy."""
+"""The sale page: a few files of our own, served as they are, under a strict policy."""
 
 import hashlib
 from importlib import resources
@@ -52,5 +52,6 @@ routes = [
     handler("/", "page.html", "text/html; charset=utf-8"),
     handler("/page/page.css", "page.css", "text/css; charset=utf-8"),
     handler("/page/page.js", "page.js", "text/javascript; charset=utf-8"),
+    handler("/page/texts.js", "texts.js", "text/javascript; charset=utf-8"),
     handler("/page/icon.svg", "icon.svg", "image/svg+xml"),
 ]

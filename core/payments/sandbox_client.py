@@ -48,7 +48,7 @@ class SandboxClient:
                 "reference": payment.id,
                 "amount": payment.amount_minor,
                 "currency": payment.currency,
-                "description": f"Order {payment.order_id}",
+                "description": payment.order_id,
                 "return_url": f"{self._shop_url}/?order={payment.order_id}",
                 "notify_url": f"{self._shop_url}/v1/webhooks/sandbox",
             },
