@@ -257,8 +257,11 @@ cdef bint _body(
             return False
         if not _quantity(&at, end, quantity):
             return False
-    elif not (_quantity(&at, end, quantity) and _word(&at, end, b",", 1) and _sku(&at, end, sku_id)):
-        return False
+    else:
+        if not (_quantity(&at, end, quantity) and _word(&at, end, b",", 1)):
+            return False
+        if not _sku(&at, end, sku_id):
+            return False
     if not _word(&at, end, b"}", 1) or at != end:
         return False
     return sku_id[0] <= ID_MAX and quantity[0] <= QUANTITY_MAX

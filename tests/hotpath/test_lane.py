@@ -66,13 +66,15 @@ class Line:
 
 
 @contextlib.asynccontextmanager
-async def serving(**limits) -> AsyncIterator[Server]:
+async def serving(*, till=None, **limits) -> AsyncIterator[Server]:
     lane = type("ShortLane", (Lane,), limits)
     config = Config(app, http=lane, lifespan="off", log_config=None, timeout_keep_alive=1)
     config.load()
     state, port = ServerState(), embedded.free_port()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: lane(config, state, {}), "127.0.0.1", port)
+    server = await loop.create_server(
+        lambda: lane(config, state, {"till": till}), "127.0.0.1", port
+    )
     clients = Server(port, state)
     try:
         yield clients

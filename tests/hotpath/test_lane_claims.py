@@ -1,0 +1,223 @@
+"""Claims over raw sockets to the lane, with a real Redis behind its gate and a stranger's app."""
+
+import asyncio
+import contextlib
+import socket
+import time
+
+import jwt
+import pytest
+from redis import Redis
+
+from hotpath import answers
+from hotpath.claims import Kind
+from hotpath.receipts import Keyring
+from hotpath.till import Figures, Till
+from hotpath.tokens import Tokens
+from tests.hotpath.eventually import eventually
+from tests.hotpath.test_gate import gate_to
+from tests.hotpath.test_lane import GET, serving
+
+SECRET = b"a secret of thirty-two bytes, ok?"
+PAUSE_MS = 400
+
+
+def refusal(status, name):
+    body = b'{"type":"/problems/%b"}' % name.encode()
+    headers = {"Retry-After": "1"} if status == 503 else {}
+    return answers.encode(status, name, headers, body, media_type="application/problem+json")
+
+
+def refuse(_claim, verdict, _language):
+    """Leave to the app what only Postgres knows."""
+    if verdict.kind is Kind.NO_SUCH_SALE:
+        return None
+    return refusal(503 if verdict.kind is Kind.BUSY else 409, verdict.kind.name.lower())
+
+
+@contextlib.asynccontextmanager
+async def lane_to(redis_url, sale, *, left=1_000_000, queue_max=20_000, **limits):
+    async with gate_to(redis_url, queue_max=queue_max) as gate:
+        gate.know(sale.open(redis_url, left=left))
+        till = Till(
+            gate,
+            Keyring({1: b"k" * 32}),
+            Tokens(SECRET, clock=time.time),
+            Figures([0.1, 1]),
+            clock=time.perf_counter,
+            language=lambda _: "en",
+            refuse=refuse,
+            unauthenticated={"en": refusal(401, "unauthenticated")},
+        )
+        async with serving(till=till, **limits) as server:
+            server.till = till
+            yield server
+
+
+def claim(member=5, *, sale=1, key="k", secret=SECRET) -> bytes:
+    now_s = int(time.time())
+    claims = {"sub": str(member), "role": "member", "iat": now_s, "exp": now_s + 600}
+    token = jwt.encode(claims, secret).encode()
+    return (
+        b"POST /v1/sales/%d/orders HTTP/1.1\r\nhost: h\r\nauthorization: Bearer %b\r\n"
+        b"idempotency-key: %b\r\ncontent-type: application/json\r\ncontent-length: 27\r\n\r\n"
+        b'{"sku_id":"7","quantity":1}' % (sale, token, key.encode()) + b" "
+    )[:-1]
+
+
+def pause(redis_url):
+    with Redis.from_url(redis_url) as client:
+        client.client_pause(PAUSE_MS)
+
+
+async def test_a_claim_is_answered_without_a_task(redis_url, sale):
+    async with lane_to(redis_url, sale) as server:
+        line = await server.dial()
+        line.say(claim())
+        assert (await line.answer())[0] == 202
+        line.say(claim(secret=SECRET[::-1]))
+        assert (await line.answer())[0] == 401
+        assert not server.state.tasks
+        told, within, seconds = server.till.figures.take()
+        assert told == {(202, "accepted"): 1, (401, "unauthenticated"): 1}
+        assert sum(within) == 2
+        assert 0 < seconds < 5
+        assert server.state.total_requests == 2
+
+
+async def test_what_needs_the_application_goes_there_and_the_next_claim_does_not(redis_url, sale):
+    async with lane_to(redis_url, sale) as server:
+        line = await server.dial()
+        line.say(claim(sale=2))
+        assert await line.answer() == (200, b"/v1/sales/2/orders 27")
+        line.say(claim())
+        assert (await line.answer())[0] == 202
+        line.say(claim(sale=2) + claim(), GET % b"/x", claim(key="l"))
+        assert [(await line.answer())[0] for _ in range(4)] == [200, 200, 200, 200]
+        assert sum(server.till.figures.answers.values()) == 1
+
+
+async def test_who_expects_100_continue_is_told_to_go_on(redis_url, sale):
+    async with lane_to(redis_url, sale) as server:
+        line = await server.dial()
+        line.say(claim().replace(b"host: h", b"host: h\r\nexpect: 100-continue")[:-27])
+        head = await line.reader.readuntil(b"\r\n\r\n")
+        assert head == b"HTTP/1.1 100 Continue\r\n\r\n"
+        line.say(b'{"sku_id":"7","quantity":1}')
+        assert (await line.answer())[0] == 200
+
+
+async def test_a_claim_in_flight_is_answered_before_its_connection_closes(redis_url, sale):
+    async with lane_to(redis_url, sale) as server:
+        busy, idle, half = [await server.dial() for _ in range(3)]
+        for line in (busy, idle, half):
+            line.say(claim())
+            assert (await line.answer())[0] == 202
+        pause(redis_url)
+        busy.say(claim(key="l") + claim(key="m"))
+        half.say(claim(key="n")[:-1])
+        await asyncio.sleep(0.05)
+        for connection in list(server.state.connections):
+            connection.shutdown()
+        assert await idle.closed_after() < PAUSE_MS / 2_000
+        assert await half.closed_after() < PAUSE_MS / 2_000
+        head = await busy.reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 202")
+        assert b"\r\nconnection: close\r\n" in head
+        rest = await busy.reader.read()
+        assert rest.count(b"order_id") == 1
+        assert b"HTTP/1.1" not in rest
+        await eventually(lambda: not server.state.connections, within_s=1)
+
+
+async def test_who_leaves_while_a_claim_is_decided_breaks_nothing(redis_url, sale, caplog):
+    async with lane_to(redis_url, sale) as server:
+        pause(redis_url)
+        for member in range(1, 20):
+            line = await server.dial()
+            line.say(claim(member) + claim(member, key="l"))
+            await asyncio.sleep(0.005)
+            line.writer.transport.abort()
+        await eventually(lambda: not server.state.connections, within_s=1)
+        line = await server.dial()
+        line.say(claim(50))
+        assert (await line.answer())[0] == 202
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("size", [1, 60, -28, -1])
+async def test_half_a_claim_is_closed(redis_url, sale, size):
+    async with lane_to(redis_url, sale, request_timeout_s=0.3) as server:
+        line = await server.dial()
+        line.say(claim())
+        assert (await line.answer())[0] == 202
+        line.say(claim()[:size])
+        assert 0.2 < await line.closed_after() < 0.6
+
+
+async def test_dribbling_a_claim_gains_no_time(redis_url, sale):
+    async with lane_to(redis_url, sale, request_timeout_s=0.4) as server:
+        line = await server.dial()
+        started = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            for byte in claim():
+                line.say(bytes([byte]))
+                await asyncio.sleep(0.05)
+                if line.closed():
+                    break
+        assert time.monotonic() - started < 1
+
+
+async def test_a_connection_idles_between_claims_for_as_long_as_uvicorn_lets_it(redis_url, sale):
+    async with lane_to(redis_url, sale, request_timeout_s=0.3) as server:
+        line = await server.dial()
+        for n in range(4):
+            line.say(claim(key=f"k{n}"))
+            assert (await line.answer())[0] == 202
+            await asyncio.sleep(0.4)
+        assert 0.4 < await line.closed_after() < 1
+
+
+async def test_a_slow_verdict_is_not_an_idle_connection(redis_url, sale):
+    async with lane_to(redis_url, sale, request_timeout_s=0.1) as server:
+        line = await server.dial()
+        pause(redis_url)
+        line.say(claim())
+        assert (await line.answer())[0] == 202
+
+
+async def test_past_the_bound_claims_are_refused_at_once(redis_url, sale):
+    async with lane_to(redis_url, sale, queue_max=4) as server:
+        pause(redis_url)
+        lines = [await server.dial() for _ in range(40)]
+        started = time.monotonic()
+        for member, line in enumerate(lines, 1):
+            line.say(claim(member))
+        heads = [asyncio.create_task(line.reader.readuntil(b"\r\n\r\n")) for line in lines]
+        await asyncio.sleep(PAUSE_MS / 2_000)
+        busy = [head.result() for head in heads if head.done()]
+        assert len(busy) > 20
+        assert all(b" 503 " in head and b"\r\nretry-after: 1\r\n" in head for head in busy)
+        assert time.monotonic() - started < PAUSE_MS / 1_000
+        rest = [await head for head in heads]
+        assert {head[9:12] for head in rest} == {b"503", b"202"}
+
+
+async def test_who_does_not_read_is_not_read_either(redis_url, sale):
+    count = 1_000
+    async with lane_to(redis_url, sale) as server:
+        line = await server.dial()
+        await asyncio.sleep(0.05)
+        (lane,) = server.state.connections
+        ours, theirs = lane.transport, line.writer.transport
+        ours.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 8_192)
+        theirs.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+        theirs.pause_reading()
+        line.say(*[claim()] * count)
+        await eventually(lambda: lane.flow.write_paused and lane.flow.read_paused, within_s=20)
+        assert ours.get_write_buffer_size() < 200_000
+        assert len(lane._held) < 600_000
+        theirs.resume_reading()
+        for _ in range(count):
+            assert (await line.answer())[0] == 202
+        assert lane._held == b""
