@@ -128,6 +128,7 @@ def _kept(path: Path) -> str:
         write_private(fresh, base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode())
         try:
             path.hardlink_to(fresh)
+            sync_folder(path.parent)
         except FileExistsError:
             pass
         finally:
@@ -168,9 +169,21 @@ def is_free(port: int, *, host: str = "127.0.0.1") -> bool:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only we may read, at once or not at all."""
+    """Write a file that only we may read, at once or not at all. A power cut keeps it."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     fresh.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder last, as an fsync of a file makes its bytes last."""
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)

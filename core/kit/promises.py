@@ -43,6 +43,9 @@ REDIS_SETTINGS = {
     "no-appendfsync-on-rewrite": Wanted(
         "no", "with yes nothing is fsynced while the log is rewritten, whatever appendfsync says"
     ),
+    "aof-load-truncated": Wanted(
+        "no", "with yes Redis 7.0 runs half of a batch that a power cut tore, two starts later"
+    ),
     "maxmemory-policy": Wanted("noeviction", "any other policy deletes stock when memory is full"),
 }
 

@@ -404,7 +404,5 @@ def test_a_port_is_remembered_and_given_up_only_when_taken(home):
     port = embedded.remembered_port(home, "redis")
     assert port < 32_768
     assert embedded.remembered_port(home, "redis") == port
-    with embedded.home.socket.socket() as squatter:
-        squatter.bind(("127.0.0.1", port))
-        squatter.listen()
+    with embedded.home.socket.create_server(("127.0.0.1", port)):
         assert embedded.remembered_port(home, "redis") != port

@@ -13,6 +13,7 @@ REDIS_BROKEN = {
     "appendonly": "no",
     "appendfsync": "everysec",
     "no-appendfsync-on-rewrite": "yes",
+    "aof-load-truncated": "yes",
     "maxmemory-policy": "allkeys-lru",
 }
 
