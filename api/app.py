@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 FIRST_REFRESH_TIMEOUT_S = 5.0
 ROLE_PAUSE_S = 1.0
+CANCEL_AGAIN_S = 0.1
 # `db.Pool` names a type that is generic only for the type checker; Litestar evaluates it.
 NAMES = {"asyncpg": SimpleNamespace(Pool={asyncpg.Record: asyncpg.Pool}, Record=asyncpg.Record)}
 PROVIDED = (
@@ -162,8 +163,10 @@ async def _keep(role: Callable[[], Awaitable[None]]) -> None:
 
 
 async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])
+    """Cancel until it is done: before Python 3.12 `wait_for`, which redis-py uses, can lose one."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_AGAIN_S)
 
 
 @contextlib.contextmanager

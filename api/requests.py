@@ -55,6 +55,8 @@ class StrictRequest(Request[Any, Any, Any]):
                 state.body = await self._read()
         except TimeoutError:
             raise HTTPException(status_code=408) from None
+        if not state.body and self.route_handler.parsed_data_field is not None:
+            raise MalformedBody("The body is empty.")
         return state.body
 
     async def _read(self) -> bytes:

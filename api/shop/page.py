@@ -49,9 +49,9 @@ def handler(path: str, name: str, media_type: str) -> HTTPRouteHandler:
 
 
 routes = [
-    handler("/", "page.html", "text/html; charset=utf-8"),
-    handler("/page/page.css", "page.css", "text/css; charset=utf-8"),
-    handler("/page/page.js", "page.js", "text/javascript; charset=utf-8"),
-    handler("/page/texts.js", "texts.js", "text/javascript; charset=utf-8"),
+    handler("/", "page.html", "text/html"),
+    handler("/page/page.css", "page.css", "text/css"),
+    handler("/page/page.js", "page.js", "text/javascript"),
+    handler("/page/texts.js", "texts.js", "text/javascript"),
     handler("/page/icon.svg", "icon.svg", "image/svg+xml"),
 ]
