@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from api import auth, health, logs, metrics, openapi, problems, wiring
+from api import auth, health, logs, metrics, openapi, origin, problems, wiring
 from api.admin import sales as admin_sales
 from api.requests import BODY_BYTES_MAX, StrictRequest
 from api.shop import demo, orders, page, payments, products, sales
@@ -23,7 +24,11 @@ from api.till import open_till, with_till
 from core.flows.directory import Directory
 from core.kit.db import create_pool
 from core.settings import Settings, load
+from hotpath.address import Proxies
+from hotpath.exchange import Exchange
 from hotpath.gate import Gate
+from hotpath.recall import Recall
+from hotpath.receipts import Keyring
 from hotpath.scripts import CLAIM
 from hotpath.wire import Wire
 
@@ -45,6 +50,8 @@ PROVIDED = (
     "provider",
     "watch",
     "till",
+    "table",
+    "recall",
 )
 
 
@@ -70,6 +77,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
         dependencies={
             **{name: _provide(name) for name in PROVIDED},
             "member_id": Provide(auth.provide_member_id, sync_to_thread=False),
+            "origin": Provide(origin.provide_origin, sync_to_thread=False),
             "idempotency_key": Provide(auth.provide_key, sync_to_thread=False),
         },
         state=State({"settings": settings}),
@@ -106,14 +114,10 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
         stack.push_async_callback(wire.aclose)
         provider = await stack.enter_async_context(wiring.payment_provider(settings))
         keyring = wiring.keyring(settings)
-        gate = Gate(
-            wire,
-            key_id=keyring.newest,
-            queue_max=settings.claim_queue_max,
-            backlog_max=settings.claim_backlog_max,
-        )
+        gate = _open_gate(settings, wire, keyring)
         directory = Directory(pool, redis, gate)
         watch = Watch(directory)
+        exchange = Exchange(redis, wiring.risk_table(settings), clock=time.time)
         till = open_till(gate, keyring, directory, secret=wiring.token_secret(settings))
         app.state.update(
             {
@@ -126,6 +130,9 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
                 "provider": provider,
                 "watch": watch,
                 "till": till,
+                "table": exchange.table,
+                "recall": Recall(redis),
+                "proxies": Proxies(settings.proxies()),
             }
         )
         await _know_the_sales(wire, directory)
@@ -135,11 +142,20 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
             metrics.add_figures(till.figures)
 
         stack.push_async_callback(count)
-        for role in (directory.run, watch.run, count):
+        for role in (directory.run, watch.run, exchange.run, count):
             task = asyncio.create_task(_keep(role))
             stack.push_async_callback(_end, task)
         yield
         watch.stop()
+
+
+def _open_gate(settings: Settings, wire: Wire, keyring: Keyring) -> Gate:
+    return Gate(
+        wire,
+        key_id=keyring.newest,
+        queue_max=settings.claim_queue_max,
+        backlog_max=settings.claim_backlog_max,
+    )
 
 
 async def _know_the_sales(wire: Wire, directory: Directory) -> None:

@@ -45,6 +45,7 @@ ZH = {
     "outcome-unknown": "暂时无法确认是否购买成功。请用同一个幂等键重试以获知结果。",
     "out-of-stock": "库存不足。",
     "promise-broken": "服务器未能满足承诺的设置。",
+    "risk-blocked": "来自此处的不同抢购请求过多，或已被列入限制名单。",
     "sale-fenced": "活动暂停，正在核对账目。尚未扣购，请稍后重试。",
     "sale-not-open": "活动未在进行中。",
     "slow-body": "请求内容发送过慢。",

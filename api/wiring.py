@@ -5,15 +5,18 @@ import binascii
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import httpx
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from core import payments
+from core import payments, risk
 from core.settings import Settings, UnreadableSettings, split
+from hotpath._risk_py import siphash
 from hotpath.receipts import Keyring
+from hotpath.risk import Program, Risk, open_table, seed_of, sizes_for
 
 REDIS_TIMEOUT_S = 5.0
 SECRET_BYTES_MIN = 32
@@ -57,6 +60,35 @@ def keyring(settings: Settings) -> Keyring:
             f"SLUICE_RECEIPT_KEYS needs keys of {RECEIPT_KEY_BYTES_MIN} bytes or more, from 1 up"
         )
     return Keyring(keys)
+
+
+def risk_program(settings: Settings) -> Program:
+    """Read SLUICE_RISK_RULES, SLUICE_RISK_DENY and SLUICE_RISK_ALLOW."""
+    try:
+        return risk.compile_program(
+            split(settings.risk_rules),
+            deny=split(settings.risk_deny),
+            allow=split(settings.risk_allow),
+            hash_key=partial(siphash, *seed_of(settings.token_secret.encode())),
+        )
+    except risk.UnreadableRule as error:
+        raise UnreadableSettings(f"SLUICE_RISK_ variables: {error}") from None
+
+
+def risk_table(settings: Settings) -> Risk:
+    """The table that all workers with this SLUICE_HOME share."""
+    program = risk_program(settings)
+    path = settings.home_path / "run" / "risk"
+    try:
+        return open_table(
+            path,
+            sizes_for(program, subjects=settings.risk_subjects),
+            key=settings.token_secret.encode(),
+            program=program,
+            now_s=time.time(),
+        )
+    except OSError as error:
+        raise UnreadableSettings(f"no room to count claims in {path}: {error.strerror}") from None
 
 
 def token_secret(settings: Settings) -> str:

@@ -34,6 +34,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     "How the outside reaches this shop; empty means http://HOST:PORT."
     pure_python: bool = False
     "Run the readable twins of the compiled kernels; `hotpath` looks at the environment itself."
+    risk_rules: str = "ip:600:100:block:152"
+    "`subject:window_s:limit:verdict:id`, separated by commas; the default is F-152 and no more."
+    risk_deny: str = ""
+    "Networks, `member:ID` and `device:NAME` whose claims are refused, separated by commas."
+    risk_allow: str = ""
+    "The same, for those that no rule counts."
+    risk_subjects: Annotated[int, msgspec.Meta(ge=1_024, le=1_048_576)] = 65_536
+    "How many addresses, members and devices are counted at once, with about a KiB each."
     pool_size_max: Annotated[int, msgspec.Meta(ge=2, le=200)] = 10
     claim_queue_max: Annotated[int, msgspec.Meta(ge=16, le=1_000_000)] = 20_000
     claim_backlog_max: Annotated[int, msgspec.Meta(ge=100, le=50_000_000)] = 1_000_000

@@ -14,6 +14,7 @@ otherwise Redis has to be asked for the key's answer first (`core.flows.pass_ris
 """
 
 import fcntl
+import math
 import mmap
 import os
 from collections.abc import Sequence
@@ -57,6 +58,7 @@ __all__ = [
     "open_table",
     "reasons_of",
     "rule_of",
+    "seed_of",
     "sizes_for",
     "verdict_of",
     "version_of",
@@ -139,7 +141,7 @@ def version_of(answer: int) -> int:
 class Risk(Table):
     """A host's table, with its file."""
 
-    born_s: float = 0.0
+    born_s: float = math.inf
     host: bytes = b""
 
     def remembers(self, since_s: float) -> bool:
@@ -154,13 +156,12 @@ def open_table(path: Path, sizes: Sizes, *, key: bytes, program: Program, now_s:
     is taken at once: a full disk stops the start, and never a worker in the middle of a claim.
     Only opening takes a lock, the folder's, which the kernel takes back from the dead.
     """
-    digest = blake2b(key, digest_size=16, person=b"sluice risk").digest()
-    seed = (int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little"))
+    seed = seed_of(key)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
-        identity = _identity(sizes, digest)
+        identity = _identity(sizes, seed)
         if not _fits(path, sizes, identity):
             _make(path, sizes, identity, now_s)
         memory = _map(path, sizes)
@@ -168,18 +169,25 @@ def open_table(path: Path, sizes: Sizes, *, key: bytes, program: Program, now_s:
         os.close(folder)
     risk = Risk(memory, subjects=sizes.subjects, ring=sizes.ring, seen=sizes.seen, seed=seed)
     risk.obey(program.version, program.rules, deny=program.deny, allow=program.allow)
-    risk.born_s = int.from_bytes(memory[BORN_AT : BORN_AT + 8], "little")
+    if IMPLEMENTATION == "cython":  # the twin keeps nothing in the file
+        risk.born_s = int.from_bytes(memory[BORN_AT : BORN_AT + 8], "little")
     risk.host = memory[HOST_AT : HOST_AT + 8]
     return risk
 
 
-def _identity(sizes: Sizes, seed: bytes) -> bytes:
+def seed_of(key: bytes) -> tuple[int, int]:
+    """The same key makes the same hashes on every host."""
+    digest = blake2b(key, digest_size=16, person=b"sluice risk").digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def _identity(sizes: Sizes, seed: tuple[int, int]) -> bytes:
     try:
         boot = BOOT_ID.read_text(encoding="ascii")
     except OSError:
         boot = ""
-    text = f"{LAYOUT},{IMPLEMENTATION},{sizes},{boot}"
-    return blake2b(text.encode(), digest_size=32, key=seed).digest()
+    text = f"{LAYOUT},{IMPLEMENTATION},{sizes},{seed},{boot}"
+    return blake2b(text.encode(), digest_size=32).digest()
 
 
 def _fits(path: Path, sizes: Sizes, identity: bytes) -> bool:
@@ -198,8 +206,8 @@ def _make(path: Path, sizes: Sizes, identity: bytes, now_s: float) -> None:
     try:
         os.posix_fallocate(file, 0, sizes.file_bytes)
         made = os.fstat(file)
-        maker = f"{BOOT_ID},{made.st_dev},{made.st_ino},{made.st_ctime_ns}".encode()
-        host = blake2b(maker, digest_size=8, key=identity).digest()
+        maker = f"{made.st_dev},{made.st_ino},{made.st_ctime_ns}".encode()
+        host = blake2b(identity + maker, digest_size=8).digest()
         os.pwrite(file, identity + int(now_s + 1).to_bytes(8, "little") + host, 0)
     except OSError:
         fresh.unlink()

@@ -23,7 +23,7 @@ from core.kit.states import IllegalMove, check_move
 from hotpath.scripts import BucketKeys
 from tests.tidy import lua, migrations, python, sql, text, tree
 from tests.tidy.breaches import BREACHES
-from tests.tidy.tree import CODE, DOMAINS, ROOT, files
+from tests.tidy.tree import CODE, DOMAINS, KEEPERS, ROOT, files
 
 Check = Callable[..., list[str]]
 
@@ -154,7 +154,7 @@ def test_every_statement_of_the_sandbox_prepares(tmp_path):
             books.execute(f"EXPLAIN {statement.text}", [None] * statement.text.count("?"))
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", KEEPERS)
 def test_a_change_of_state_is_a_legal_move(domain):
     store = ROOT / "core" / domain / "store.py"
     found = [
@@ -165,7 +165,7 @@ def test_a_change_of_state_is_a_legal_move(domain):
     assert found == []
 
 
-@pytest.mark.parametrize("domain", DOMAINS)
+@pytest.mark.parametrize("domain", KEEPERS)
 def test_a_verb_asks_check_move_before_the_store_moves_anything(domain):
     home = ROOT / "core" / domain
     movers = sql.movers((home / "store.py").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ import uvicorn
 from api import logs, wiring
 from api.cli import context
 from core.settings import PREFIX, Settings
-from hotpath import routing
+from hotpath import risk, routing
 
 # prometheus-client reads it when it is imported, so only the workers may import that.
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -28,6 +28,7 @@ def command() -> None:
     settings = context.settings("database_url", "redis_url", "token_secret", "receipt_keys")
     wiring.token_secret(settings)
     wiring.keyring(settings)
+    wiring.risk_program(settings)
     refuse_slow_twins(settings)
     export(settings)
     with metrics_folder(settings.workers):
@@ -35,7 +36,8 @@ def command() -> None:
 
 
 def refuse_slow_twins(settings: Settings) -> None:
-    if settings.env == "production" and routing.IMPLEMENTATION != "cython":
+    kernels = {risk.IMPLEMENTATION, routing.IMPLEMENTATION}
+    if settings.env == "production" and kernels != {"cython"}:
         raise click.ClickException(
             "the kernels are not compiled: install a C compiler, then `pip install .` again"
         )

@@ -1,5 +1,6 @@
 """Buy, look at an order, take it back."""
 
+import time
 from datetime import datetime
 from typing import Annotated
 
@@ -13,16 +14,19 @@ from redis.asyncio import Redis
 from api import auth, metrics
 from api.problems import refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
-from core import orders, sales
-from core.flows import cancel_order, find_order, place_order
+from core import orders, risk, sales
+from core.flows import cancel_order, find_order, pass_risk, place_order
 from core.flows.directory import Directory
 from core.kit import db, ids
 from core.kit.states import IllegalMove
 from hotpath.claims import QUANTITY_MAX, Claim
 from hotpath.gate import Gate
+from hotpath.recall import Recall
 from hotpath.receipts import Keyring
+from hotpath.risk import Risk
 
 ANSWERS = (
+    risk.RiskBlocked,
     sales.NoSuchSale,
     sales.NoSuchSku,
     sales.SaleNotOpen,
@@ -86,6 +90,9 @@ async def place(
     gate: NamedDependency[Gate],
     directory: NamedDependency[Directory],
     keyring: NamedDependency[Keyring],
+    table: NamedDependency[Risk],
+    recall: NamedDependency[Recall],
+    origin: NamedDependency[risk.Origin],
 ) -> Response[Accepted]:
     """Buy units of one SKU. A 202 is durable: the receipt proves it."""
     with metrics.counting_claim():
@@ -95,6 +102,9 @@ async def place(
             key=idempotency_key,
             sku_id=_sku_id(data.sku_id),
             quantity=data.quantity,
+        )
+        await pass_risk.pass_risk(
+            table, gate, directory, recall, claim=claim, origin=origin, now_s=time.time()
         )
         sold = await place_order.place_order(pool, gate, directory, keyring, claim=claim)
     return Response(

@@ -24,6 +24,9 @@ DOMAINS = sorted(
     if face.parent.name not in NOT_DOMAINS
 )
 
+# Not every domain keeps something in Postgres.
+KEEPERS = [domain for domain in DOMAINS if (ROOT / "core" / domain / "store.py").exists()]
+
 
 @cache
 def repository() -> tuple[Path, ...]:

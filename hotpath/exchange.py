@@ -1,0 +1,88 @@
+"""Tells the other hosts what this one lets through, and counts what they say.
+
+Several times a second each worker publishes its new claims, as (subject, claim, tick), and every
+host enters them into its own rings: a repeat on another host still counts once, and windows slide
+everywhere alike. Exact on one host, therefore, and late by less than a second between hosts. What
+is published while nobody listens is lost, and without Redis each host counts for itself.
+"""
+
+import asyncio
+import struct
+from collections.abc import Callable
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from hotpath.risk import Risk
+
+CHANNEL = "sluice:risk"
+SEND_EVERY_S = 0.25
+RECORDS_PER_MESSAGE_MAX = 4_096
+RECORD_BYTES = 24
+HOST_BYTES = 8
+WAIT_S = 1.0
+PAUSE_S = 1.0
+AWAY = (RedisError, OSError, TimeoutError)
+
+log = structlog.get_logger()
+
+
+class Exchange:
+    """`clock` gives seconds since 1970, as for `Risk.decide`."""
+
+    def __init__(self, redis: Redis, table: Risk, *, clock: Callable[[], float]) -> None:
+        self._redis = redis
+        self.table = table
+        self._clock = clock
+        self.sent = self.entered = 0
+
+    async def run(self) -> None:
+        """Send and listen for ever, with a pause whenever Redis is away."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._send())
+            group.create_task(self._listen())
+
+    async def _send(self) -> None:
+        while True:
+            await asyncio.sleep(SEND_EVERY_S)
+            try:
+                await self.send()
+            except AWAY as error:
+                log.warning("risk_counts_alone", error=repr(error))
+                await asyncio.sleep(PAUSE_S)
+
+    async def send(self) -> None:
+        """Publish what was let through since the last time."""
+        numbers = self.table.drain()
+        step = RECORDS_PER_MESSAGE_MAX * RECORD_BYTES // 8
+        for at in range(0, len(numbers), step):
+            await self._redis.publish(CHANNEL, encode(self.table.host, numbers[at : at + step]))
+            self.sent += 1
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+                    await channel.subscribe(CHANNEL)
+                    while True:
+                        message = await channel.get_message(timeout=WAIT_S)
+                        if message is not None:
+                            self.hear(message["data"])
+            except AWAY as error:
+                log.warning("risk_hears_nobody", error=repr(error))
+                await asyncio.sleep(PAUSE_S)
+
+    def hear(self, message: bytes) -> None:
+        """Count what another host says. What is not a message of this version counts nothing."""
+        host, body = message[:HOST_BYTES], message[HOST_BYTES:]
+        if host == self.table.host or not body or len(body) % RECORD_BYTES:
+            return
+        if len(body) > RECORDS_PER_MESSAGE_MAX * RECORD_BYTES:
+            return
+        self.table.enter(struct.unpack(f"<{len(body) // 8}Q", body), self._clock())
+        self.entered += len(body) // RECORD_BYTES
+
+
+def encode(host: bytes, numbers: list[int]) -> bytes:
+    return host + struct.pack(f"<{len(numbers)}Q", *numbers)
