@@ -9,9 +9,11 @@ from hotpath.scripts import BucketKeys
 
 
 async def settle_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> bool:
-    """False while it cannot be settled yet: not drained, not admitted, or not closed in Redis."""
+    """False while it cannot be settled yet: not drained, not admitted, or not closed in Redis.
+
+    False, too, when it is settled already.
+    """
     async with redis.client() as held_redis, db.transaction(pool) as conn:
-        sale = await sales.find(conn, sale_id=sale_id)
         buckets = await sales.buckets(conn, sale_id=sale_id)
         if any(bucket.run_id is None for bucket in buckets):
             return False
@@ -19,6 +21,9 @@ async def settle_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> 
             held = await sales.hold_bucket_alone(conn, number=bucket.number)
             if not await is_drained(conn, held_redis, held):
                 return False
+        sale = await sales.find(conn, sale_id=sale_id)
+        if sale.settled_at is not None:
+            return False
         units = await sales.settle(conn, sale)
         if not sale.shadow:
             await inventory.put(conn, units=units, reason="sale-closed", reference=str(sale_id))

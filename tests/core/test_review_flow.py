@@ -16,6 +16,7 @@ from core.flows.rebuild_sale import rebuild_sale
 from core.flows.retire_sale import retire_sale
 from core.flows.run_sale import arm_sale, close_sale
 from core.flows.settle_sale import settle_sale
+from core.jobs.conductor import Conductor
 from core.kit import db, outbox
 from hotpath import scripts
 from tests.core.steps import books, drain
@@ -189,3 +190,34 @@ async def test_two_refreshes_at_once_never_trip_over_each_other(pool, redis, sal
     await directory.refresh()
     assert [view.id for view in directory.listing()] == [sale.id]
     assert directory._left.keys() == {sale.id}
+
+
+async def test_two_conductors_settle_a_sale_once(pool, redis, sale, sku_ids):
+    await close_sale(pool, redis, sale_id=sale.id)
+    both = (settle_sale(pool, redis, sale_id=sale.id) for _ in range(2))
+    assert sorted(await asyncio.gather(*both)) == [False, True]
+    async with db.reading(pool) as conn:
+        assert (await inventory.on_hand(conn, sku_ids=sku_ids))[sku_ids[0]] == 1_000
+
+
+async def test_a_sale_is_closed_when_its_window_is_over_by_the_clock_of_redis(
+    pool, redis_url, redis, plan
+):
+    """Postgres' clock may be hours ahead, and what is closed stays closed."""
+    planned = await plan(starts_in_s=-10, lasts_s=11)
+    sale = await arm_sale(pool, redis, sale_id=planned.id)
+    await asyncio.sleep(1.1)
+
+    class Behind(Redis):
+        async def time(self):
+            seconds, micros = await super().time()
+            return seconds - 7_200, micros
+
+    async def closed_by(client) -> bool:
+        await Conductor(pool, client).step()
+        async with db.reading(pool) as conn:
+            return (await sales.find(conn, sale_id=sale.id)).state == "closed"
+
+    async with Behind.from_url(redis_url, retry=Retry(NoBackoff(), 0)) as behind:
+        assert not await closed_by(behind)
+    assert await closed_by(redis)
