@@ -135,7 +135,10 @@ async def books(redis: Redis, keys: BucketKeys) -> Books:
 async def left(redis: Redis, keys: BucketKeys) -> dict[int, int]:
     """Units still for sale, by SKU. Raises DamagedBooks."""
     found: Any = await redis.hgetall(keys.left)
-    return _counts([part for pair in found.items() for part in pair])
+    try:
+        return {int(sku_id): int(units) for sku_id, units in found.items()}
+    except ValueError:
+        raise DamagedBooks("a count is no number") from None
 
 
 async def process_of(redis: Redis) -> str:
