@@ -15,6 +15,8 @@ from core import sales
 from core.flows.directory import Directory, SaleView, view_from_postgres
 from core.kit import db, ids
 
+WATCHED = frozenset({"armed", "open", "paused", "closed"})
+
 
 class Sales(msgspec.Struct, frozen=True):
     """Newest first. `cursor` is null on the last page."""
@@ -78,7 +80,11 @@ async def find_view(text: str, pool: db.Pool, directory: Directory) -> SaleView:
     found = directory.sale(sale_id)
     if found is not None:
         return found
-    return await view_from_postgres(pool, sale_id=sales.SaleId(sale_id))
+    view = await view_from_postgres(pool, sale_id=sales.SaleId(sale_id))
+    if view.state in WATCHED:
+        # It was armed a moment ago, and only the directory knows what is left.
+        await directory.refresh()
+    return directory.sale(sale_id) or view
 
 
 routes = Router("/v1", route_handlers=[listing, find, events], tags=["sales"])
