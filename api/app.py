@@ -37,6 +37,7 @@ log = structlog.get_logger()
 FIRST_REFRESH_TIMEOUT_S = 5.0
 ROLE_PAUSE_S = 1.0
 CANCEL_AGAIN_S = 0.1
+CANCELS_MAX = 30
 # `db.Pool` names a type that is generic only for the type checker; Litestar evaluates it.
 NAMES = {"asyncpg": SimpleNamespace(Pool={asyncpg.Record: asyncpg.Pool}, Record=asyncpg.Record)}
 PROVIDED = (
@@ -59,6 +60,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     """Make the application. Without settings it reads them from the environment."""
     settings = settings or load()
     wiring.token_secret(settings)
+    wiring.keyring(settings)
     logs.configure()
     app = Litestar(
         [
@@ -180,9 +182,12 @@ async def _keep(role: Callable[[], Awaitable[None]]) -> None:
 
 async def _end(task: asyncio.Task[None]) -> None:
     """Cancel until it is done: before Python 3.12 `wait_for`, which redis-py uses, can lose one."""
-    while not task.done():
+    for _ in range(CANCELS_MAX):
         task.cancel()
         await asyncio.wait([task], timeout=CANCEL_AGAIN_S)
+        if task.done():
+            return
+    log.error("a role would not end", role=repr(task.get_coro()))
 
 
 @contextlib.contextmanager
