@@ -120,7 +120,9 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
         directory = Directory(pool, redis, gate)
         watch = Watch(directory)
         exchange = Exchange(redis, wiring.risk_table(settings), clock=time.time)
-        till = open_till(gate, keyring, directory, secret=wiring.token_secret(settings))
+        proxies = Proxies(settings.proxies())
+        secret = wiring.token_secret(settings)
+        till = open_till(gate, keyring, directory, exchange.table, proxies, secret=secret)
         app.state.update(
             {
                 "pool": pool,
@@ -134,7 +136,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
                 "till": till,
                 "table": exchange.table,
                 "recall": Recall(redis),
-                "proxies": Proxies(settings.proxies()),
+                "proxies": proxies,
             }
         )
         await _know_the_sales(wire, directory)

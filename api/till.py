@@ -6,33 +6,57 @@ import msgspec
 from litestar import Litestar
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import auth, metrics, problems, texts
+from api import auth, metrics, origin, problems, texts
+from core import risk
 from core.flows import place_order
 from core.flows.directory import Directory
 from core.kit.refusal import Refusal
 from hotpath import answers
+from hotpath.address import Proxies
 from hotpath.answers import Answer
 from hotpath.claims import Claim, Verdict
 from hotpath.gate import Gate
 from hotpath.receipts import Keyring
+from hotpath.risk import Risk
 from hotpath.till import Figures, Till
 from hotpath.tokens import Tokens
 
 
-def open_till(gate: Gate, keyring: Keyring, directory: Directory, *, secret: str) -> Till:
+def open_till(
+    gate: Gate,
+    keyring: Keyring,
+    directory: Directory,
+    table: Risk,
+    proxies: Proxies,
+    *,
+    secret: str,
+) -> Till:
     def refuse(claim: Claim, verdict: Verdict, language: texts.Language) -> Answer | None:
         if place_order.is_for_postgres(directory, claim, verdict):
             return None
         return encode(place_order.refusal(directory, claim, verdict), language)
+
+    def block(claim: Claim, told: int, language: texts.Language) -> Answer | None:
+        # Where the table may have forgotten a repeat, somebody has to ask Redis first.
+        if directory.bucket(claim.sale_id, claim.member_id) is None:
+            return None
+        if not directory.is_remembered(table, claim.sale_id):
+            return None
+        return encode(risk.refusal(told), language)
 
     return Till(
         gate,
         keyring,
         Tokens(secret.encode(), clock=time.time),
         Figures(metrics.LATENCY_S),
+        table,
+        proxies,
         clock=time.perf_counter,
+        now=time.time,
+        device=origin.device,
         language=texts.language,
         refuse=refuse,
+        block=block,
         unauthenticated={
             "en": encode(auth.Unauthenticated(), "en"),
             "zh": encode(auth.Unauthenticated(), "zh"),

@@ -18,12 +18,14 @@ cdef extern from *:
     #define BODY_BYTES_MAX 512
     #define KEY_MAX 64
     #define QUANTITY_MAX 1000000ULL
-    enum { HOST = 1, CONNECTION = 2, LENGTH = 4, TYPE = 8, TOKEN = 16, KEY = 32, LANGUAGE = 64 };
+    enum { HOST = 1, CONNECTION = 2, LENGTH = 4, TYPE = 8, TOKEN = 16, KEY = 32 };
+    enum { LANGUAGE = 64, FORWARDED = 128, DEVICE = 256 };
     #define NEEDED (HOST | LENGTH | TYPE | TOKEN | KEY)
     """
     const unsigned long long ID_MAX, QUANTITY_MAX
     const Py_ssize_t HEAD_BYTES_MAX, BODY_BYTES_MAX, KEY_MAX
-    const int HOST, CONNECTION, LENGTH, TYPE, TOKEN, KEY, LANGUAGE, NEEDED
+    const int HOST, CONNECTION, LENGTH, TYPE, TOKEN, KEY, NEEDED
+    const int LANGUAGE, FORWARDED, DEVICE
 
 ctypedef const char* Text
 
@@ -37,6 +39,8 @@ cdef struct Found:
     Span token
     Span key
     Span language
+    Span forwarded
+    Span device
 
 
 def read(bytes data not None):
@@ -47,8 +51,9 @@ def read(bytes data not None):
     cdef unsigned long long sale_id = 0, sku_id = 0, quantity = 0
     cdef Found found
     found.seen = 0
-    found.body_size = found.token.size = found.key.size = found.language.size = 0
-    found.token.start = found.key.start = found.language.start = at
+    found.body_size = 0
+    found.token.start, found.token.size = at, 0
+    found.key = found.language = found.forwarded = found.device = found.token
     if not (_skip(&at, end, b"POST /v1/sales/", 15) and _number(&at, end, 19, &sale_id)):
         return _read_by_twin(data)
     if not (_skip(&at, end, b"/orders HTTP/1.1\r\n", 18) and _headers(&at, end, &found)):
@@ -65,6 +70,8 @@ def read(bytes data not None):
         PyUnicode_DecodeASCII(found.key.start, found.key.size, NULL),
         PyBytes_FromStringAndSize(found.token.start, found.token.size),
         PyBytes_FromStringAndSize(found.language.start, found.language.size),
+        PyBytes_FromStringAndSize(found.forwarded.start, found.forwarded.size),
+        PyBytes_FromStringAndSize(found.device.start, found.device.size),
         end - start,
     )
 
@@ -157,8 +164,14 @@ cdef bint _note(Span name, Span value, Found* found) noexcept:
     if which == KEY:
         found.key = value
         return value.size <= KEY_MAX and _is_visible(value)
-    found.language = value
-    return _is_printable(value)
+    if which == LANGUAGE:
+        found.language = value
+        return _is_printable(value)
+    if which == FORWARDED:
+        found.forwarded = value
+    else:
+        found.device = value
+    return value.size > 0 and _is_printable(value)
 
 
 cdef int _which(Span name) noexcept:
@@ -178,7 +191,11 @@ cdef int _which(Span name) noexcept:
     if name.size == 15:
         if _same(name, b"idempotency-key", 15):
             return KEY
-        return LANGUAGE if _same(name, b"accept-language", 15) else 0
+        if _same(name, b"accept-language", 15):
+            return LANGUAGE
+        return FORWARDED if _same(name, b"x-forwarded-for", 15) else 0
+    if name.size == 11:
+        return DEVICE if _same(name, b"x-device-id", 11) else 0
     if name.size == 2:
         return -1 if _same(name, b"te", 2) else 0
     if name.size == 6:

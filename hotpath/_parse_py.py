@@ -17,8 +17,9 @@ ID_DIGITS_MAX = 19
 HEAD_BYTES_MAX = 8_192
 BODY_BYTES_MAX = 512
 
-# Sale, SKU, quantity, key, token, Accept-Language, and where the request ends.
-Wanted: TypeAlias = tuple[int, int, int, str, bytes, bytes, int]
+# Sale, SKU, quantity, key, token, Accept-Language, X-Forwarded-For and X-Device-Id (empty where
+# they are missing), and where the request ends.
+Wanted: TypeAlias = tuple[int, int, int, str, bytes, bytes, bytes, bytes, int]
 MORE: tuple[()] = ()
 """What has come so far may become a claim."""
 
@@ -42,8 +43,11 @@ _VALUES = {
     b"authorization": re.compile(rb"(?i:bearer) [A-Za-z0-9_.-]+"),
     b"idempotency-key": re.compile(rb"[!-~]{1,%d}" % KEY_MAX),
     b"accept-language": re.compile(rb"[ -~]*"),
+    b"x-forwarded-for": re.compile(rb"[ -~]+"),
+    b"x-device-id": re.compile(rb"[ -~]+"),
 }
-_NEEDED = _VALUES.keys() - {b"connection", b"accept-language"}
+_TOLD = (b"accept-language", b"x-forwarded-for", b"x-device-id")
+_NEEDED = _VALUES.keys() - {b"connection", *_TOLD}
 # Each changes the framing, the connection or the meaning of the body.
 _UNSURE = frozenset(
     {b"transfer-encoding", b"expect", b"upgrade", b"proxy-connection", b"te", b"trailer"}
@@ -71,7 +75,8 @@ def read(data: bytes) -> Wanted | tuple[()] | None:
         return None
     token = values[b"authorization"].partition(b" ")[2]
     key = values[b"idempotency-key"].decode("ascii")
-    return (sale_id, *body, key, token, values.get(b"accept-language", b""), end)
+    language, forwarded, device = (values.get(name, b"") for name in _TOLD)
+    return (sale_id, *body, key, token, language, forwarded, device, end)
 
 
 def _read_lines(lines: bytes) -> dict[bytes, bytes] | None:

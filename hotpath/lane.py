@@ -149,21 +149,31 @@ class Lane(HttpToolsProtocol):
             data = b"" if self._parted else self._held
 
     def _ask(self, till: Till, data: bytes, wanted: Wanted) -> None:
-        sale_id, sku_id, quantity, key, token, accepted, end = wanted
+        """Have a claim decided, or refuse it here, or leave it all to the application."""
+        sale_id, sku_id, quantity, key, token, accepted, forwarded, device, end = wanted
         self._due = None
         self._held = data[end:]
         started = till.clock()
         member_id = till.member(token)
         if member_id is None:
             self._hand_over(data)
-        elif member_id == 0:
+            return
+        if member_id == 0:
             self._answer(till, till.unauthenticated(accepted), started)
-        else:
-            claim = Claim(sale_id, member_id, key, sku_id, quantity)
-            self._asked = _Asked(till, claim, data[:end], accepted, started)
-            self._deciding = True
-            till.claim(claim, self._told)
-            self._deciding = False
+            return
+        claim = Claim(sale_id, member_id, key, sku_id, quantity)
+        peer = self.client[0] if self.client else ""
+        if told := till.judge(claim, peer, forwarded, device):
+            answer = till.block(claim, told, accepted)
+            if answer is None:
+                self._hand_over(data)
+            else:
+                self._answer(till, answer, started)
+            return
+        self._asked = _Asked(till, claim, data[:end], accepted, started)
+        self._deciding = True
+        till.claim(claim, self._told)
+        self._deciding = False
 
     def _told(self, verdict: Verdict) -> None:
         """Answer the claim that is being decided: at once, or in a later turn of the loop."""

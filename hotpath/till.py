@@ -6,15 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from hotpath import answers
+from hotpath.address import Proxies, halves
 from hotpath.answers import Answer
 from hotpath.claims import Claim, Kind, Verdict
 from hotpath.gate import Done, Gate
 from hotpath.receipts import Keyring
+from hotpath.risk import REVIEW, Risk, verdict_of
 from hotpath.tokens import Tokens
 
 Language: TypeAlias = Literal["en", "zh"]
 # An answer's encoding by the language that is asked for; None where the lane cannot answer.
 Refuse: TypeAlias = Callable[[Claim, Verdict, Language], Answer | None]
+
+# The same for what the risk table answered.
+Block: TypeAlias = Callable[[Claim, int, Language], Answer | None]
 
 LANGUAGES_MAX = 1_000
 # What these say is in the verdict itself, so it is encoded once.
@@ -53,10 +58,15 @@ class Till:
         keyring: Keyring,
         tokens: Tokens,
         figures: Figures,
+        risk: Risk,
+        proxies: Proxies,
         *,
         clock: Callable[[], float],
+        now: Callable[[], float],
+        device: Callable[[list[str]], str],
         language: Callable[[str], Language],
         refuse: Refuse,
+        block: Block,
         unauthenticated: Mapping[Language, Answer],
     ) -> None:
         self.clock = clock
@@ -64,7 +74,12 @@ class Till:
         self.member = tokens.member
         self._gate = gate
         self._keyring = keyring
+        self._risk = risk
+        self._proxies = proxies
+        self._now = now
+        self._device = device
         self._language = language
+        self._block = block
         self._refuse = refuse
         self._unauthenticated = unauthenticated
         self._languages: dict[bytes, Language] = {}
@@ -74,6 +89,22 @@ class Till:
 
     def claim(self, claim: Claim, done: Done) -> None:
         self._gate.claim(claim, done)
+
+    def judge(self, claim: Claim, peer: str, forwarded: bytes, device: bytes) -> int:
+        """Count a claim and return 0, or return the risk table's answer that stops it."""
+        hops = [forwarded.decode("ascii")] if forwarded else []
+        address_hi, address_lo = halves(self._proxies.client(peer, hops))
+        name = self._device([device.decode("ascii")]) if device else ""
+        risk = self._risk
+        key = risk.hash_key(claim.key.encode("ascii"))
+        device_hash = risk.hash_key(name.encode("ascii")) if name else 0
+        now_s = self._now()
+        told = risk.decide(now_s, address_hi, address_lo, claim.member_id, key, device_hash)
+        return told if verdict_of(told) > REVIEW else 0
+
+    def block(self, claim: Claim, told: int, accepted: bytes) -> Answer | None:
+        """Put the risk table's answer into words."""
+        return self._block(claim, told, self._choose(accepted))
 
     def answer(self, claim: Claim, verdict: Verdict, accepted: bytes) -> Answer | None:
         """Put a verdict into words; None where only the whole application can.

@@ -12,7 +12,7 @@ import uvicorn
 from api import logs, wiring
 from api.cli import context
 from core.settings import PREFIX, Settings
-from hotpath import risk, routing
+from hotpath import parse, risk, routing
 
 # prometheus-client reads it when it is imported, so only the workers may import that.
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -36,7 +36,7 @@ def command() -> None:
 
 
 def refuse_slow_twins(settings: Settings) -> None:
-    kernels = {risk.IMPLEMENTATION, routing.IMPLEMENTATION}
+    kernels = {parse.IMPLEMENTATION, risk.IMPLEMENTATION, routing.IMPLEMENTATION}
     if settings.env == "production" and kernels != {"cython"}:
         raise click.ClickException(
             "the kernels are not compiled: install a C compiler, then `pip install .` again"

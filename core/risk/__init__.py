@@ -6,6 +6,6 @@ Words   a rule is (subject, window, limit, verdict, id); an origin is where a cl
 
 from .model import Origin, RiskBlocked, UnreadableRule
 from .rules import compile_program
-from .service import judge
+from .service import judge, refusal
 
-__all__ = ["Origin", "RiskBlocked", "UnreadableRule", "compile_program", "judge"]
+__all__ = ["Origin", "RiskBlocked", "UnreadableRule", "compile_program", "judge", "refusal"]

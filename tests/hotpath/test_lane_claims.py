@@ -3,15 +3,20 @@
 import asyncio
 import contextlib
 import socket
+import tempfile
 import time
+from ipaddress import ip_network
+from pathlib import Path
 
 import jwt
 import pytest
 from redis import Redis
 
 from hotpath import answers
+from hotpath.address import Proxies
 from hotpath.claims import Kind
 from hotpath.receipts import Keyring
+from hotpath.risk import BLOCK, IP, MEMBER, Program, open_table, rule_of, sizes_for
 from hotpath.till import Figures, Till
 from hotpath.tokens import Tokens
 from tests.hotpath.eventually import eventually
@@ -35,18 +40,32 @@ def refuse(_claim, verdict, _language):
     return refusal(503 if verdict.kind is Kind.BUSY else 409, verdict.kind.name.lower())
 
 
+def block(told):
+    """Leave to the app what the second rule says."""
+    return None if rule_of(told) == 153 else refusal(403, "risk-blocked")
+
+
 @contextlib.asynccontextmanager
 async def lane_to(redis_url, sale, *, left=1_000_000, queue_max=20_000, **limits):
+    program = Program(1, [IP, 600, 100, BLOCK, 152, MEMBER, 600, 10, BLOCK, 153])
     async with gate_to(redis_url, queue_max=queue_max) as gate:
+        with tempfile.TemporaryDirectory() as folder:
+            path, sizes = Path(folder, "risk"), sizes_for(program, subjects=1_024)
+            table = open_table(path, sizes, key=SECRET, program=program, now_s=time.time())
         gate.know(sale.open(redis_url, left=left))
         till = Till(
             gate,
             Keyring({1: b"k" * 32}),
             Tokens(SECRET, clock=time.time),
             Figures([0.1, 1]),
+            table,
+            Proxies([ip_network("127.0.0.0/8")]),
             clock=time.perf_counter,
+            now=time.time,
+            device=lambda named: named[0],
             language=lambda _: "en",
             refuse=refuse,
+            block=lambda _claim, told, _language: block(told),
             unauthenticated={"en": refusal(401, "unauthenticated")},
         )
         async with serving(till=till, **limits) as server:
@@ -54,15 +73,15 @@ async def lane_to(redis_url, sale, *, left=1_000_000, queue_max=20_000, **limits
             yield server
 
 
-def claim(member=5, *, sale=1, key="k", secret=SECRET) -> bytes:
+def claim(member=5, *, sale=1, key="k", secret=SECRET, more=b"") -> bytes:
     now_s = int(time.time())
     claims = {"sub": str(member), "role": "member", "iat": now_s, "exp": now_s + 600}
     token = jwt.encode(claims, secret).encode()
     return (
         b"POST /v1/sales/%d/orders HTTP/1.1\r\nhost: h\r\nauthorization: Bearer %b\r\n"
-        b"idempotency-key: %b\r\ncontent-type: application/json\r\ncontent-length: 27\r\n\r\n"
-        b'{"sku_id":"7","quantity":1}' % (sale, token, key.encode()) + b" "
-    )[:-1]
+        b"%bidempotency-key: %b\r\ncontent-type: application/json\r\ncontent-length: 27\r\n\r\n"
+        b'{"sku_id":"7","quantity":1}'
+    ) % (sale, token, more, key.encode())
 
 
 def pause(redis_url):
@@ -83,6 +102,32 @@ async def test_a_claim_is_answered_without_a_task(redis_url, sale):
         assert sum(within) == 2
         assert 0 < seconds < 5
         assert server.state.total_requests == 2
+
+
+async def test_risk_stops_a_claim_before_redis_hears_of_it_and_never_a_repeat(redis_url, sale):
+    async with lane_to(redis_url, sale) as server:
+        line = await server.dial()
+
+        async def buy(member, *, key="k", address="203.0.113.9"):
+            line.say(claim(member, key=key, more=b"x-forwarded-for: %b\r\n" % address.encode()))
+            return (await line.answer())[0]
+
+        assert {await buy(member) for member in range(1, 101)} == {202}
+        assert await buy(101) == 403
+        assert await buy(101, address="203.0.113.10") == 202
+        assert await buy(101) == 202
+        assert await buy(1) == 202
+        assert await buy(2, key="l") == 403
+        assert server.till.figures.answers[403, "risk-blocked"] == 2
+
+
+async def test_what_only_the_application_can_refuse_goes_there(redis_url, sale):
+    async with lane_to(redis_url, sale) as server:
+        line = await server.dial()
+        for n in range(11):
+            line.say(claim(key=f"k{n}"))
+        answers = [await line.answer() for _ in range(11)]
+        assert [status for status, _ in answers] == [202] * 10 + [200]
 
 
 async def test_what_needs_the_application_goes_there_and_the_next_claim_does_not(redis_url, sale):

@@ -16,7 +16,7 @@ PLAIN = (
     b"Idempotency-Key: k\r\nContent-Type: application/json\r\nContent-Length: 27\r\n"
     b"User-Agent: x\r\n\r\n" + BODY
 )
-WANTED = (17, 7, 2, "k", b"a.b.c", b"", len(PLAIN))
+WANTED = (17, 7, 2, "k", b"a.b.c", b"", b"", b"", len(PLAIN))
 PIECES = [
     *(
         b"\r\n",
@@ -35,6 +35,7 @@ PIECES = [
         b"\xe9",
     ),
     *(b"Content-Length: 27\r\n", b"connection: close\r\n", b"connection: keep-alive\r\n"),
+    *(b"x-forwarded-for: 1.2.3.4, ::1\r\n", b"X-Device-Id: phone\r\n", b"x-device-id:\r\n"),
     *(b"transfer-encoding: chunked\r\n", b"accept-language: zh\r\n", b"host: h\r\n", b"x-y:z\r\n"),
 ]
 TWINS = [parse.read, _parse_py.read]
@@ -69,7 +70,7 @@ class Message:
 
 
 def assert_true_reading(data: bytes, wanted) -> None:
-    sale_id, sku_id, quantity, key, token, language, end = wanted
+    sale_id, sku_id, quantity, key, token, language, forwarded, device, end = wanted
     told = Message(data[:end])
     assert (told.begun, told.whole) == (1, 1)
     assert told.parser.get_method() == b"POST"
@@ -80,7 +81,12 @@ def assert_true_reading(data: bytes, wanted) -> None:
     assert told.only(b"idempotency-key") == key.encode()
     assert told.only(b"authorization").lower() == b"bearer " + token.lower()
     assert told.only(b"content-type") == b"application/json"
-    assert [v for n, v in told.headers if n == b"accept-language"] in ([], [language])
+    for name, value in (
+        (b"accept-language", language),
+        (b"x-forwarded-for", forwarded),
+        (b"x-device-id", device),
+    ):
+        assert [v for n, v in told.headers if n == name] in ([value], [] if not value else [value])
     assert not {b"expect", b"transfer-encoding"} & {n for n, _ in told.headers}
     assert json.loads(told.body) == {"sku_id": str(sku_id), "quantity": quantity}
 
