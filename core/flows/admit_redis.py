@@ -30,10 +30,14 @@ class Judgement(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-async def admit_redis(pool: db.Pool, redis: Redis, *, number: int) -> Judgement:
-    """Judge the process that `redis` reaches. WAITING means: ask again once more is drained."""
+async def admit_redis(pool: db.Pool, redis: Redis, *, number: int, run_id: str) -> Judgement:
+    """Judge the process that `redis` reaches, if it is this one.
+
+    WAITING means: ask again, once more is drained or the process has stood there for a while.
+    """
     async with redis.client() as held:
-        run_id = await scripts.process_of(held)
+        if await scripts.process_of(held) != run_id:
+            return Judgement(Outcome.WAITING, "another process came")
         async with db.transaction(pool) as conn:
             bucket = await sales.hold_bucket_alone(conn, number=number)
             if bucket.run_id == run_id:

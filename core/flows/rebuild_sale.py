@@ -56,6 +56,8 @@ async def rebuild_bucket(
         return await reload_bucket(pool, redis, bucket, progress)
     except loading.Undrained:
         raise sales.NotReady("Claims are still coming in. Try again in a moment.") from None
+    except loading.EpochMoved:
+        raise sales.NotReady("Somebody else loads this sale. Look at it in a moment.") from None
 
 
 async def reload_bucket(

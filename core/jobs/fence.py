@@ -40,7 +40,9 @@ class Fence:
         return await for_each(strange, self._judge)
 
     async def _judge(self, bucket: sales.Bucket) -> bool:
-        judgement = await admit_redis(self._pool, self._redis, number=bucket.number)
+        judgement = await admit_redis(
+            self._pool, self._redis, number=bucket.number, run_id=self._newcomer
+        )
         note = log.error if judgement.outcome is Outcome.FENCED else log.info
         note(
             "redis_judged",

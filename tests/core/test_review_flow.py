@@ -9,6 +9,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from core import inventory, orders, sales
+from core.flows.admit_redis import Outcome, admit_redis
 from core.flows.cancel_order import cancel_order
 from core.flows.expire_holds import expire_holds
 from core.flows.give_back import back_to_stock
@@ -221,3 +222,23 @@ async def test_a_sale_is_closed_when_its_window_is_over_by_the_clock_of_redis(
     async with Behind.from_url(redis_url, retry=Retry(NoBackoff(), 0)) as behind:
         assert not await closed_by(behind)
     assert await closed_by(redis)
+
+
+async def test_only_the_process_that_witnesses_were_waited_for_is_judged(pool, redis, sale):
+    async with db.reading(pool) as conn:
+        await conn.execute("UPDATE sales.buckets SET run_id = NULL")
+    judged = await admit_redis(pool, redis, number=1, run_id="0" * 40)
+    assert judged.outcome is Outcome.WAITING
+    run_id = await scripts.process_of(redis)
+    judged = await admit_redis(pool, redis, number=1, run_id=run_id)
+    assert judged.outcome is Outcome.ADMITTED
+
+
+async def test_rebuilds_at_the_same_time_leave_the_books_even(pool, redis, sale, buy, writer):
+    await buy(sale, 7)
+    await drain(writer)
+    rebuilds = (rebuild_sale(pool, redis, sale_id=sale.id) for _ in range(3))
+    for came in await asyncio.gather(*rebuilds, return_exceptions=True):
+        assert isinstance(came, (list, sales.NotReady)), came
+    assert await books(pool, redis, sale) == (99, 0, 1, 0)
+    await buy(sale, 8)

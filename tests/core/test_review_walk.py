@@ -29,6 +29,7 @@ from core.kit import db
 from core.kit.outbox import TryLater
 from core.kit.refusal import Refusal
 from core.kit.states import IllegalMove
+from hotpath import scripts
 from hotpath.claims import Claim
 from hotpath.loading import EpochMoved
 from tests.core.steps import drain
@@ -185,7 +186,8 @@ class Walk:
             "UPDATE sales.buckets SET run_id = repeat('0', 40) WHERE run_id IS NOT NULL"
         )
         await self.refresh()
-        judgement = await admit_redis(self.pool, self.redis, number=1)
+        run_id = await scripts.process_of(self.redis)
+        judgement = await admit_redis(self.pool, self.redis, number=1, run_id=run_id)
         assert "rebuilt" in judgement.reason or judgement.outcome is not Outcome.FENCED, judgement
         await self.refresh()
 
