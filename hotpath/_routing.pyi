@@ -1,1 +1,6 @@
+from collections.abc import Sequence
+
 def bucket_of(member_id: int, buckets: int) -> int: ...
+def nearest(
+    lat: float, lon: float, places: Sequence[float], stock: Sequence[int], quantity: int
+) -> int: ...
