@@ -493,8 +493,8 @@ setInterval(() => {
   }
 }, 1000);
 
-window.addEventListener("offline", () => tell("connection", text().offline));
-window.addEventListener("online", load);
+// A browser guesses whether there is a network: see for ourselves.
+for (const guess of ["offline", "online"]) window.addEventListener(guess, load);
 
 drawAll();
 load();
