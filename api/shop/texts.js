@@ -39,7 +39,7 @@ export const TEXTS = {
     state_hint: {
       paused: "The shop has paused this sale. When it goes on, this page shows it by itself.",
       fenced: "The books are being checked. Nothing can be bought meanwhile, and no order is lost.",
-      closed: "An order that is still held for you can be paid below.",
+      closed: "If an order is still held for you, it can be paid on this page.",
       sold_out: "Everything is taken. What others cancel or do not pay in time comes back here.",
     },
     order_state: {
@@ -95,7 +95,7 @@ export const TEXTS = {
     state_hint: {
       paused: "活动已由商店暂停，恢复后本页会自动更新。",
       fenced: "正在核对账目，期间暂不能购买，已有订单不会丢失。",
-      closed: "仍为您保留的订单，可在下方继续支付。",
+      closed: "如有仍为您保留的订单，可在本页继续支付。",
       sold_out: "已全部抢完。他人取消或超时未付的商品会重新放出。",
     },
     order_state: {
