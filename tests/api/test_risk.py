@@ -16,18 +16,19 @@ from core.flows.run_sale import arm_sale
 from core.settings import Settings
 from hotpath import risk
 from hotpath.risk import Program
-from tests.api.conftest import RECEIPT_KEY, ROOT, SECRET, environment, live, problem, stop
+from tests.api.conftest import RECEIPT_KEY, ROOT, SECRET, environment, live, problem, serve, stop
 
 BOT = {"X-Forwarded-For": "203.0.113.99"}
 ELSEWHERE = {"X-Forwarded-For": "198.51.100.1"}
 
 
-def serve_alone(settings, *words: str) -> subprocess.Popen[bytes]:
+def serve_alone(settings) -> subprocess.Popen[bytes]:
     """Workers behind uvicorn's own parser: the application alone, without the lane."""
+    workers = ("--workers", str(settings.workers))
     plain = ("--factory", "--no-proxy-headers", "--log-level", "warning")
     port = ("--port", str(settings.port))
     return subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "api.app:create_app", *plain, *port, *words],
+        [sys.executable, "-m", "uvicorn", "api.app:create_app", *plain, *port, *workers],
         cwd=ROOT,
         env=environment(settings),
         stderr=subprocess.PIPE,
@@ -35,8 +36,8 @@ def serve_alone(settings, *words: str) -> subprocess.Popen[bytes]:
 
 
 @asynccontextmanager
-async def served(settings, *words: str):
-    server = serve_alone(settings, *words)
+async def served(settings, start=serve):
+    server = start(settings)
     url = f"http://127.0.0.1:{settings.port}"
     try:
         await live(url, server)
@@ -52,8 +53,9 @@ async def sale(pool, redis, plan):
 
 
 @pytest.mark.skipif(risk.IMPLEMENTATION != "cython", reason="the twin shares nothing")
-async def test_exactly_one_hundred_pass_over_two_workers(sale, settings, buy):
-    async with served(settings, "--workers", "2") as client:
+@pytest.mark.parametrize("start", [serve, serve_alone])
+async def test_exactly_one_hundred_pass_over_two_workers(sale, settings, buy, start):
+    async with served(msgspec.structs.replace(settings, workers=2), start) as client:
         await asyncio.sleep(1)  # both workers accept
         answers = await asyncio.gather(
             *(
