@@ -26,7 +26,8 @@ class Door:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         heard = b""
         async with asyncio.timeout(TRANSCRIPT_S_MAX):
-            with contextlib.suppress(ConnectionError):
+            # uvloop's word for a connection that is gone is a RuntimeError.
+            with contextlib.suppress(ConnectionError, RuntimeError):
                 for piece in pieces:
                     writer.write(piece)
                     await asyncio.sleep(0.001 if len(pieces) > 1 else 0)
