@@ -18,7 +18,14 @@ SHARED: list[Processor] = [
     structlog.processors.format_exc_info,
 ]
 # Every 202 would be a line: at a sale's peak that costs more than the sale.
-QUIET = {"uvicorn.access": "CRITICAL", "uvicorn.error": "INFO", "uvicorn": "INFO"}
+LEVELS = {"uvicorn.access": "CRITICAL", "uvicorn.error": "INFO", "uvicorn": "INFO"}
+
+
+class Deaf(logging.Filter):
+    """Drops what anybody could fill a disk with: uvicorn warns of every malformed request."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.msg != "Invalid HTTP request received."
 
 
 def configure() -> None:
@@ -46,7 +53,14 @@ def standard_library() -> dict[str, Any]:
                 "foreign_pre_chain": SHARED,
             }
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "filters": {"deaf": {"()": Deaf}},
+        "handlers": {
+            "stderr": {
+                "class": "logging.StreamHandler",
+                "formatter": "json",
+                "filters": ["deaf"],
+            }
+        },
         "root": {"handlers": ["stderr"], "level": "WARNING"},
-        "loggers": {name: {"level": level} for name, level in QUIET.items()},
+        "loggers": {name: {"level": level} for name, level in LEVELS.items()},
     }

@@ -67,8 +67,8 @@ def run(settings: Settings) -> int:
     if settings.workers == 1:
         server.run()
         return 0 if server.started else STARTUP_FAILURE
-    socket = config.bind_socket()
-    uvicorn.supervisors.Multiprocess(config, sockets=[socket]).run()
+    with config.bind_socket() as socket:
+        uvicorn.supervisors.Multiprocess(config, sockets=[socket]).run()
     return 0
 
 

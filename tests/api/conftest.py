@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -217,19 +218,27 @@ def environment(settings: Settings) -> dict[str, str]:
     return kept | told
 
 
-def serve(settings: Settings) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "api.cli", "serve"],
-        cwd=ROOT,
-        env=environment(settings),
-        stderr=subprocess.PIPE,
-    )
+class Served(subprocess.Popen):
+    """A server whose log goes to a file: a full pipe would stop it."""
+
+    def __init__(self, *words: str, settings: Settings) -> None:
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 - it lasts as long as the process
+        super().__init__(words, cwd=ROOT, env=environment(settings), stderr=self.log)
+
+    def logged(self) -> str:
+        self.log.seek(0)
+        return self.log.read().decode()
 
 
-async def live(url: str, server: subprocess.Popen[bytes]) -> None:
+def serve(settings: Settings) -> Served:
+    words = (sys.executable, "-W", "error", "-m", "api.cli", "serve")
+    return Served(*words, settings=settings)
+
+
+async def live(url: str, server: Served) -> None:
     async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(READY_S_MAX):
         while True:
-            assert server.poll() is None, server.stderr.read().decode()
+            assert server.poll() is None, server.logged()
             try:
                 if (await client.get(f"{url}/health/live")).status_code == 200:
                     return
@@ -237,14 +246,16 @@ async def live(url: str, server: subprocess.Popen[bytes]) -> None:
                 await asyncio.sleep(0.05)
 
 
-def stop(server: subprocess.Popen[bytes]) -> str:
+def stop(server: Served) -> str:
     """Stop it politely and return its log, in which nobody ever finds an unhandled exception."""
     if server.poll() is None:
         server.send_signal(signal.SIGTERM)
-    _, log = server.communicate(timeout=STOPPED_S_MAX)
-    assert b"unhandled exception" not in log, log.decode()
-    assert b"Traceback" not in log, log.decode()
-    return log.decode()
+    server.wait(STOPPED_S_MAX)
+    log = server.logged()
+    server.log.close()
+    assert "unhandled exception" not in log, log
+    assert "Traceback" not in log, log
+    return log
 
 
 def problem(answer: httpx.Response) -> str:

@@ -48,7 +48,7 @@ async def test_drift_a_fence_and_a_parked_message_each_turn_it(http, sale, pool,
         await sales.fence(conn, number=bucket.number, reason="another process")
     assert await ready(http) == (503, {**ALL_WELL, "fences": False})
     async with db.transaction(pool) as conn:
-        await sales.admit(conn, bucket, run_id="x")
+        await sales.admit(conn, bucket, run_id=str(bucket.run_id))
         await conn.execute(
             "INSERT INTO kit.outbox (topic, payload, parked_at) VALUES ('x', '{}', now())"
         )

@@ -1,0 +1,209 @@
+"""Every verb as an operator types it, against real servers."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+
+import jwt
+import msgspec
+import pytest
+
+from api.cli import main
+from core.flows.place_order import Accepted, place_order
+from core.jobs.order_writer import OrderWriter
+from core.kit import db
+from core.settings import PREFIX
+from hotpath.claims import Claim
+from tests.api.conftest import ROOT, SECRET, environment
+
+RUN_S_MAX = 40
+
+
+class Done(msgspec.Struct):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def sluice(settings, monkeypatch, capsys):
+    """Run a verb to its end, in a thread: a process of its own for each would take minutes."""
+    for name in settings.__struct_fields__:
+        monkeypatch.setenv(PREFIX + name.upper(), str(getattr(settings, name)))
+
+    def run(words):
+        with pytest.raises(SystemExit) as ended:
+            main(list(words))
+        return ended.value.code
+
+    async def sluice(*words: str) -> Done:
+        capsys.readouterr()
+        status = await asyncio.to_thread(run, words)
+        return Done(status, *capsys.readouterr())
+
+    return sluice
+
+
+@pytest.fixture
+async def accepted(app, sale, sku_ids) -> Accepted:
+    """An order that is accepted, and not written yet."""
+    await app.state.directory.refresh()
+    return await place_order(
+        app.state.pool,
+        app.state.gate,
+        app.state.directory,
+        app.state.keyring,
+        claim=Claim(sale.id, 7, "k", sku_ids[0], 2),
+    )
+
+
+def said(done: Done) -> str:
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.strip()
+
+
+def failed(done: Done) -> str:
+    """A failure is one line on standard error."""
+    assert done.returncode != 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("sluice: ")
+    return line
+
+
+async def test_migrate_and_seed_may_be_repeated(sluice):
+    assert said(await sluice("migrate")) == "nothing to do"
+    assert said(await sluice("seed")) == "18 SKUs made"
+    assert "nothing to do" in said(await sluice("seed"))
+
+
+async def test_tokens_are_for_members_that_exist_and_last_a_day(sluice, pool):
+    tokens = said(await sluice("token", "--members", "3", "--first", "5")).splitlines()
+    read = [jwt.decode(token, SECRET, algorithms=["HS256"]) for token in tokens]
+    assert [claims["sub"] for claims in read] == ["5", "6", "7"]
+    assert {claims["role"] for claims in read} == {"member"}
+    assert {claims["exp"] - claims["iat"] for claims in read} == {86_400}
+    async with db.reading(pool) as conn:
+        rows = await conn.fetch("SELECT id FROM members.members ORDER BY id")
+    assert [row["id"] for row in rows] == [5, 6, 7]
+    assert len(said(await sluice("token", "--members", "4", "--first", "5")).splitlines()) == 4
+
+    admin = jwt.decode(said(await sluice("token", "--admin")), SECRET, algorithms=["HS256"])
+    assert (admin["sub"], admin["role"]) == ("admin", "admin")
+
+
+async def test_tokens_are_refused_in_production_and_without_a_word_for_whom(sluice):
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("SLUICE_ENV", "production")
+        assert "production" in failed(await sluice("token", "--admin"))
+    assert "--members" in failed(await sluice("token"))
+    assert "--members" in failed(await sluice("token", "--admin", "--members", "1"))
+
+
+async def test_a_sale_is_run_by_its_verbs(sluice, sku_ids):
+    window = ("--starts-at", "2026-01-01T00:00:00Z", "--ends-at", "2199-01-01")
+    item = f"{sku_ids[0]}:100:5000:2"
+    sale_id = said(await sluice("sale", "plan", "--name", "Kettles", *window, "--item", item))
+    (listed,) = said(await sluice("sale", "list", "--json")).splitlines()
+    assert json.loads(listed)["state"] == "planned"
+    for verb, state in [
+        ("arm", "open"), ("pause", "paused"), ("resume", "open"), ("close", "closed"),
+    ]:  # fmt: skip
+        assert said(await sluice("sale", verb, sale_id)) == f"sale {sale_id} is {state}"
+    assert "settled" in failed(await sluice("sale", "retire", sale_id))
+    assert "Kettles" in said(await sluice("sale", "list"))
+
+
+async def test_what_is_mistyped_fails_in_one_line(sluice, sku_ids):
+    window = ("--name", "x", "--starts-at", "2026-01-01", "--ends-at", "2199-01-01")
+    for words in [
+        ("sale", "arm", "999"),
+        ("sale", "arm", "one"),
+        ("sale", "plan", *window, "--item", "1:1:1"),
+        ("sale", "plan", *window, "--item", f"{sku_ids[0]}:0:1:1"),
+        ("sale", "plan", *window, "--item", "999:1:1:1"),
+        ("sale", "plan", "--name", "x", "--starts-at", "soon", "--ends-at", "2199-01-01"),
+        ("audit", "999"),
+        ("rebuild", "999"),
+        ("receipt", "verify", "x.y"),
+        ("deadletter", "give-back", "1"),
+        ("nonsense",),
+    ]:
+        failed(await sluice(*words))
+
+
+async def test_an_audit_is_a_table_or_json_and_fails_on_drift(
+    sluice, sale, accepted, redis, sku_ids
+):
+    found = json.loads(said(await sluice("audit", str(sale.id), "--json")))
+    assert list(found) == ["sale_id", "state", "items", "in_flight", "drift"]
+    assert found["items"] == [
+        {
+            "sku_id": str(sku_ids[0]),
+            "quota": 100,
+            "sold": 0,
+            "in_flight": 2,
+            "left": 98,
+            "returned": 0,
+            "drift": 0,
+        }
+    ]
+    assert re.search(r"100 .* 98 ", said(await sluice("audit", str(sale.id))))
+
+    (left,) = [key async for key in redis.scan_iter("*:left")]
+    await redis.hincrby(left, str(sku_ids[0]), 1)
+    drifting = await sluice("audit", str(sale.id), "--json")
+    assert (drifting.returncode, json.loads(drifting.stdout)["drift"]) == (1, 1)
+
+
+async def test_a_receipt_says_what_became_of_the_claim(sluice, accepted, pool, redis, keyring):
+    told = json.loads(said(await sluice("receipt", "verify", accepted.receipt, "--json")))
+    assert (told["order_id"], told["state"], told["quantity"]) == (accepted.order_id, "accepted", 2)
+    await OrderWriter(pool, redis, keyring).step()
+    assert "pending_payment" in said(await sluice("receipt", "verify", accepted.receipt))
+    forged = accepted.receipt[:-2] + ("AA" if accepted.receipt[-2:] != "AA" else "BB")
+    assert "signature" in failed(await sluice("receipt", "verify", forged))
+
+
+async def test_a_rebuild_brings_the_books_back(sluice, sale, accepted, pool, redis, keyring):
+    await OrderWriter(pool, redis, keyring).step()
+    await redis.flushall()
+    assert "rebuild" in failed(await sluice("audit", str(sale.id)))
+    assert "epoch 2 is loaded" in said(await sluice("rebuild", str(sale.id)))
+    (item,) = json.loads(said(await sluice("audit", str(sale.id), "--json")))["items"]
+    assert (item["left"], item["sold"], item["drift"]) == (98, 2, 0)
+
+
+async def test_a_damaged_claim_waits_for_a_person_who_gives_it_back(
+    sluice, sale, accepted, pool, redis, keyring
+):
+    (stream,) = [key async for key in redis.scan_iter("*:claims")]
+    ((position, fields),) = await redis.xrange(stream)
+    damaged = fields[b"c"].replace(b",k", b",K")
+    await redis.delete(stream)
+    await redis.xadd(stream, {"c": damaged}, id=position)
+    await OrderWriter(pool, redis, keyring).step()
+
+    (letter,) = said(await sluice("deadletter", "list", "--json")).splitlines()
+    assert json.loads(letter)["quantity"] == 2
+    assert said(await sluice("deadletter", "give-back", "1")).startswith("2 units")
+    assert said(await sluice("deadletter", "list", "--json")) == ""
+    failed(await sluice("deadletter", "give-back", "1"))
+    (item,) = json.loads(said(await sluice("audit", str(sale.id), "--json")))["items"]
+    assert (item["drift"], item["in_flight"], item["left"]) == (0, 2, 98)
+
+
+async def test_it_is_a_command_of_its_own(settings):
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-W", "error", "-m", "api.cli", "sale", "list", "--json"],
+        cwd=ROOT,
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=RUN_S_MAX,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
