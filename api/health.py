@@ -55,7 +55,7 @@ async def ready(
     looks: dict[str, Look] = {
         "postgres": reach_postgres,
         "redis": reach_redis,
-        "fences": lambda: find_fences(pool),
+        "fences": lambda: find_fences(pool, wire.run_id),
         "books": lambda: find_drift(pool),
         "outbox": lambda: find_parked(pool),
     }
@@ -75,10 +75,14 @@ async def check(look: Look) -> Check:
     return Check(not wrong, "; ".join(wrong) or "ok")
 
 
-async def find_fences(pool: db.Pool) -> list[str]:
+async def find_fences(pool: db.Pool, run_id: str | None) -> list[str]:
+    """Buckets that take no claims: fenced, or waiting for the process we reach to be admitted."""
     async with db.reading(pool) as conn:
-        fenced = [b for b in await sales.unsettled_buckets(conn) if b.fence_reason]
-    return [f"sale {b.sale_id}, bucket {b.number}: {b.fence_reason}" for b in fenced]
+        shut = [b for b in await sales.unsettled_buckets(conn) if b.run_id != run_id]
+    return [
+        f"sale {b.sale_id}, bucket {b.number}: {b.fence_reason or 'Redis is not admitted to it'}"
+        for b in shut
+    ]
 
 
 async def find_drift(pool: db.Pool) -> list[str]:

@@ -44,6 +44,7 @@ RETRYABLE = frozenset({Kind.TOO_MANY, Kind.UNAVAILABLE})
 AWAY: tuple[type[Exception], ...] = (
     OSError,  # covers refused and broken connections, and every kind of timeout
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # a connection that broke in the middle of a command
     asyncpg.PostgresConnectionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.OperatorInterventionError,

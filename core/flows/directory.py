@@ -9,7 +9,7 @@ from datetime import datetime
 
 import msgspec
 import structlog
-from asyncpg import PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -25,7 +25,7 @@ from hotpath.scripts import BucketKeys
 
 REFRESH_S = 0.25
 LOOKUPS_MAX = 8
-AWAY = (PostgresError, OSError, TimeoutError, RedisError)
+AWAY = (PostgresError, InterfaceError, InternalClientError, OSError, RedisError)
 
 log = structlog.get_logger()
 
@@ -68,7 +68,10 @@ class Directory:
         """Refresh for ever. What cannot be refreshed stays as it was: the gate's own check of the
         Redis process keeps old knowledge harmless.
         """
-        while True:
+        me = asyncio.current_task()
+        assert me is not None
+        # Libraries swallow a cancellation that meets their own deadline, so it is looked for, too.
+        while not me.cancelling():
             try:
                 await self.refresh()
             except AWAY as error:
@@ -125,9 +128,12 @@ class Directory:
         sale = self._sales.get(sale_id)
         if sale is None:
             return None
-        return view(
-            sale, self._items[sale_id].values(), self._left.get(sale_id, {}), self._state(sale)
-        )
+        items = self._items[sale_id].values()
+        # Nobody has counted a sale that was armed this instant: all of it is left.
+        left = self._left.get(sale_id)
+        if left is None and sale.settled_at is None:
+            left = {item.sku_id: item.quota for item in items}
+        return view(sale, items, left or {}, self._state(sale))
 
     def listing(self) -> list[SaleView]:
         """Newest first, without rehearsals."""

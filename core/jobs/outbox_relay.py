@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 import structlog
-from asyncpg import InterfaceError, PostgresConnectionError
+from asyncpg import InterfaceError, InternalClientError, PostgresConnectionError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -29,6 +29,7 @@ AWAY = (
     ReadOnlyError,
     PostgresConnectionError,
     InterfaceError,
+    InternalClientError,
 )
 
 log = structlog.get_logger()
