@@ -41,6 +41,8 @@ def refuse_slow_twins(settings: Settings) -> None:
         raise click.ClickException(
             "the kernels are not compiled: install a C compiler, then `pip install .` again"
         )
+    if settings.workers > 1 and risk.IMPLEMENTATION != "cython":
+        click.echo("sluice: no compiled kernels: each worker counts risk for itself", err=True)
 
 
 def run(settings: Settings) -> int:
