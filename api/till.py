@@ -21,6 +21,8 @@ from hotpath.risk import Risk
 from hotpath.till import Figures, Till
 from hotpath.tokens import Tokens
 
+BLOCKS_MAX = 1_000
+
 
 def open_till(
     gate: Gate,
@@ -31,6 +33,8 @@ def open_till(
     *,
     secret: str,
 ) -> Till:
+    blocks: dict[tuple[int, texts.Language], Answer] = {}
+
     def refuse(claim: Claim, verdict: Verdict, language: texts.Language) -> Answer | None:
         if place_order.is_for_postgres(directory, claim, verdict):
             return None
@@ -42,7 +46,11 @@ def open_till(
             return None
         if not directory.is_remembered(table, claim.sale_id):
             return None
-        return encode(risk.refusal(told), language)
+        if (told, language) not in blocks:
+            if len(blocks) >= BLOCKS_MAX:
+                blocks.clear()
+            blocks[told, language] = encode(risk.refusal(told), language)
+        return blocks[told, language]
 
     return Till(
         gate,
