@@ -53,10 +53,13 @@ class Exchange:
                 await asyncio.sleep(PAUSE_S)
 
     async def send(self) -> None:
-        """Publish what was let through since the last time."""
+        """Publish what was let through since the last time; if nothing, that we are there.
+
+        Whoever has heard of another host no longer takes its own memory for everybody's.
+        """
         numbers = self.table.drain()
         step = RECORDS_PER_MESSAGE_MAX * RECORD_BYTES // 8
-        for at in range(0, len(numbers), step):
+        for at in range(0, max(1, len(numbers)), step):
             await self._redis.publish(CHANNEL, encode(self.table.host, numbers[at : at + step]))
             self.sent += 1
 
@@ -76,7 +79,7 @@ class Exchange:
     def hear(self, message: bytes) -> None:
         """Count what another host says. What is not a message of this version counts nothing."""
         host, body = message[:HOST_BYTES], message[HOST_BYTES:]
-        if host == self.table.host or not body or len(body) % RECORD_BYTES:
+        if host == self.table.host or len(host) < HOST_BYTES or len(body) % RECORD_BYTES:
             return
         if len(body) > RECORDS_PER_MESSAGE_MAX * RECORD_BYTES:
             return
