@@ -16,23 +16,29 @@ from core.flows.run_sale import arm_sale
 from core.settings import Settings
 from hotpath import risk
 from hotpath.risk import Program
-from tests.api.conftest import RECEIPT_KEY, ROOT, SECRET, environment, live, problem, serve, stop
+from tests.api.conftest import (
+    RECEIPT_KEY,
+    ROOT,
+    SECRET,
+    Served,
+    environment,
+    live,
+    problem,
+    serve,
+    stop,
+)
 
 BOT = {"X-Forwarded-For": "203.0.113.99"}
 ELSEWHERE = {"X-Forwarded-For": "198.51.100.1"}
 
 
-def serve_alone(settings) -> subprocess.Popen[bytes]:
+def serve_alone(settings) -> Served:
     """Workers behind uvicorn's own parser: the application alone, without the lane."""
     workers = ("--workers", str(settings.workers))
     plain = ("--factory", "--no-proxy-headers", "--log-level", "warning")
     port = ("--port", str(settings.port))
-    return subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "api.app:create_app", *plain, *port, *workers],
-        cwd=ROOT,
-        env=environment(settings),
-        stderr=subprocess.PIPE,
-    )
+    words = (sys.executable, "-m", "uvicorn", "api.app:create_app", *plain, *port, *workers)
+    return Served(*words, settings=settings)
 
 
 @asynccontextmanager
