@@ -3,7 +3,8 @@
 Several times a second each worker publishes its new claims, as (subject, claim, tick), and every
 host enters them into its own rings: a repeat on another host still counts once, and windows slide
 everywhere alike. Exact on one host, therefore, and late by less than a second between hosts. What
-is published while nobody listens is lost, and without Redis each host counts for itself.
+is published while nobody listens is lost. Without Redis each host counts for itself, and tells
+the last of it when Redis is back.
 """
 
 import asyncio
@@ -19,7 +20,9 @@ from hotpath.risk import Risk
 CHANNEL = "sluice:risk"
 SEND_EVERY_S = 0.25
 RECORDS_PER_MESSAGE_MAX = 4_096
-RECORD_BYTES = 24
+UNSENT_MAX = 65_536
+NUMBERS = 3
+RECORD_BYTES = 8 * NUMBERS
 HOST_BYTES = 8
 WAIT_S = 1.0
 PAUSE_S = 1.0
@@ -35,6 +38,7 @@ class Exchange:
         self._redis = redis
         self.table = table
         self._clock = clock
+        self._unsent: list[int] = []
         self.sent = self.entered = 0
 
     async def run(self) -> None:
@@ -57,10 +61,11 @@ class Exchange:
 
         Whoever has heard of another host no longer takes its own memory for everybody's.
         """
-        numbers = self.table.drain()
-        step = RECORDS_PER_MESSAGE_MAX * RECORD_BYTES // 8
-        for at in range(0, max(1, len(numbers)), step):
-            await self._redis.publish(CHANNEL, encode(self.table.host, numbers[at : at + step]))
+        self._unsent = (self._unsent + self.table.drain())[-UNSENT_MAX * NUMBERS :]
+        step = RECORDS_PER_MESSAGE_MAX * NUMBERS
+        for _ in range(0, max(1, len(self._unsent)), step):
+            await self._redis.publish(CHANNEL, encode(self.table.host, self._unsent[:step]))
+            del self._unsent[:step]
             self.sent += 1
 
     async def _listen(self) -> None:
