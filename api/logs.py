@@ -32,7 +32,8 @@ def configure() -> None:
     """Set structlog up, and lead the standard library's loggers through it."""
     structlog.configure(
         processors=[*SHARED, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Looked up each time: whoever replaces standard error, and closes theirs, is followed.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
     logging.config.dictConfig(standard_library())

@@ -14,6 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import hypothesis
 import pytest
 import redis as redis_sync
 from redis.asyncio import Redis
@@ -22,6 +23,12 @@ from redis.backoff import NoBackoff
 
 from core import embedded
 from core.kit import db
+
+# A crowded machine is slow, and that is no fault of a test.
+hypothesis.settings.register_profile(
+    "sluice", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("sluice")
 
 TEMPLATE = "template_sluice"
 PREFIX = "sluice-test-"
