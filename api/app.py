@@ -146,7 +146,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
             metrics.add_figures(till.figures)
 
         stack.push_async_callback(count)
-        for role in (directory.run, watch.run, exchange.run, count):
+        for role in (directory.run, watch.run, exchange.tell, exchange.listen, count):
             task = asyncio.create_task(_keep(role))
             stack.push_async_callback(_end, task)
         yield

@@ -41,13 +41,8 @@ class Exchange:
         self._unsent: list[int] = []
         self.sent = self.entered = 0
 
-    async def run(self) -> None:
-        """Send and listen for ever, with a pause whenever Redis is away."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._send())
-            group.create_task(self._listen())
-
-    async def _send(self) -> None:
+    async def tell(self) -> None:
+        """Send for ever, with a pause whenever Redis is away."""
         while True:
             await asyncio.sleep(SEND_EVERY_S)
             try:
@@ -68,7 +63,8 @@ class Exchange:
             del self._unsent[:step]
             self.sent += 1
 
-    async def _listen(self) -> None:
+    async def listen(self) -> None:
+        """Hear the others for ever, with a pause whenever Redis is away."""
         while True:
             try:
                 async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:

@@ -23,7 +23,7 @@ def client(url: str) -> Redis:
 
 @asynccontextmanager
 async def running(*exchanges: Exchange):
-    tasks = [asyncio.create_task(one.run()) for one in exchanges]
+    tasks = [asyncio.create_task(role()) for one in exchanges for role in (one.tell, one.listen)]
     try:
         yield
     finally:
