@@ -256,7 +256,8 @@ def test_an_ordinary_user_runs_the_servers_in_a_home_of_mode_700(binaries):
             check=False,
             timeout=60,
         )
-        assert done.stdout == "all well\n", done.stderr
+        # What a killed Postgres leaves behind may still be ending: that is told, and no fault.
+        assert done.stdout.endswith("all well\n"), done.stderr
     finally:
         shutil.rmtree(home)
 
