@@ -9,7 +9,7 @@ import time
 import rich_click as click
 import uvloop
 
-from api import wiring
+from api import logs, wiring
 from api.cli import context
 from core.jobs import cast
 from core.kit import db
@@ -33,6 +33,7 @@ def command(names: tuple[str, ...]) -> None:
     another takes over within seconds when that one is gone.
     """
     settings = context.settings("database_url", "redis_url")
+    logs.configure()
     uvloop.run(work(settings, names or NAMES))
 
 
