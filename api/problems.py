@@ -182,8 +182,6 @@ def tell(refusal: Refusal) -> Told:
         headers["Retry-After"] = str(facts["retry_after_s"])
     if kind is Kind.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = 'Bearer realm="sluice"'
-    if kind is Kind.TOO_LARGE:
-        headers["Connection"] = "close"
     name = slug(type(refusal))
     return Told(STATUS[kind], name, title(type(refusal)), str(refusal), facts, headers)
 

@@ -254,7 +254,10 @@ class Lane(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._overhead -= len(body) + CHUNK_FRAME_BYTES_MAX
-        if self._due is not None:
+        # To close on a body that was refused would reset the answer away: the rest is read and
+        # thrown away, but earns no more time.
+        answered = self.cycle is not None and self.cycle.response_complete
+        if self._due is not None and not answered:
             self._due += len(body) / self.body_bytes_per_s
         super().on_body(body)
 

@@ -8,7 +8,8 @@ from playwright.sync_api import Error, expect
 CHECKS = (Path(__file__).parent / "checks.js").read_text(encoding="utf-8")
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 CONTRAST_MIN = 4.5
-SHIFT_MAX = 0.05
+# Below this Web Vitals calls a layout stable; which fonts a machine has moves it a little.
+SHIFT_MAX = 0.1
 
 
 @pytest.fixture(scope="package")

@@ -145,6 +145,23 @@ async def test_a_body_that_flows_earns_its_time():
         assert await line.answer() == (200, b"/p 20000")
 
 
+async def test_a_body_that_was_answered_early_is_read_to_its_end_and_earns_no_more_time():
+    async with serving(request_timeout_s=0.3, body_bytes_per_s=10_000) as server:
+        line = await server.dial()
+        line.say(b"POST /early HTTP/1.1\r\nhost: h\r\ncontent-length: 9000000\r\n\r\n")
+        assert await line.answer() == (200, b"/early 0")
+        line.say(b"x" * 9_000_000 + GET % b"/after")
+        assert await line.answer() == (200, b"/after 0")
+
+        line.say(b"POST /early HTTP/1.1\r\nhost: h\r\ncontent-length: 9000000\r\n\r\n")
+        assert await line.answer() == (200, b"/early 0")
+        began = time.monotonic()
+        while not line.closed():
+            line.say(b"x" * 1000)
+            await asyncio.sleep(0.02)
+            assert time.monotonic() - began < 1
+
+
 async def test_time_in_which_we_do_not_read_is_not_the_clients():
     async with serving(request_timeout_s=0.3, body_bytes_per_s=10_000_000) as server:
         line = await server.dial()
