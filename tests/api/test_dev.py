@@ -1,5 +1,6 @@
 """`sluice dev`, whole: from an empty folder to ready, through kills, and down to nothing."""
 
+import contextlib
 import os
 import re
 import signal
@@ -59,7 +60,11 @@ class Dev:
 
     def family(self) -> dict[str, int]:
         """The children by the verb or the server they are."""
-        return {self._name(pid): pid for pid in process.children(self.process.pid)}
+        found = {}
+        for pid in process.children(self.process.pid):
+            with contextlib.suppress(FileNotFoundError):  # it ended while we looked
+                found[self._name(pid)] = pid
+        return found
 
     def _name(self, pid: int) -> str:
         words = (process.PROC / str(pid) / "cmdline").read_text().strip("\0").split("\0")
