@@ -289,6 +289,8 @@ class Lane(HttpToolsProtocol):
         elif self.pipeline or cycle.response_started:
             self.transport.close()
         else:
+            # Or it would still be asked to go on, after our last word.
+            cycle.waiting_for_100_continue = False
             cycle.disconnected = True
             cycle.message_event.set()
             self._part(answer)

@@ -291,6 +291,15 @@ async def test_a_broken_body_ends_its_request():
         assert not server.state.tasks
 
 
+async def test_a_broken_body_is_not_asked_to_go_on(caplog):
+    async with serving(linger_s=0.2) as server:
+        line = await server.dial()
+        line.say(CHUNKED[:-2] + b"expect: 100-continue\r\n\r\nnot a size\r\n")
+        assert (await line.answer())[0] == 400
+        assert await line.closed_after() < 1
+    assert "Traceback" not in caplog.text
+
+
 async def test_connections_beyond_the_limit_are_told_to_come_back():
     async with serving(connections_max=2) as server:
         first, second = await server.dial(), await server.dial()

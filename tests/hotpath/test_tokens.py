@@ -138,6 +138,6 @@ def test_what_is_remembered_has_a_bound_and_forged_tokens_take_no_room():
     for member in range(1, 101):
         good = jwt.encode(CLAIMS | {"sub": str(member)}, SECRET).encode()
         assert tokens.member(good) == member
-        assert tokens.member(good[:-2] + b"AA") == 0
+        assert tokens.member(good[:-2] + (b"BB" if good.endswith(b"AA") else b"AA")) == 0
         assert tokens.member(GOOD) == 7
     assert len(tokens._known) + len(tokens._known_before) <= 20
