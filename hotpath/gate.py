@@ -16,7 +16,7 @@ import msgspec
 from hotpath import claims, scripts
 from hotpath.claims import BucketFacts, Claim, Kind, SaleFacts, Verdict
 from hotpath.routing import bucket_of
-from hotpath.wire import Wire
+from hotpath.wire import Wire, Wires
 
 IN_FLIGHT_MAX = 2
 SWEEPS_PER_DEADLINE = 4
@@ -38,10 +38,11 @@ class Counters(msgspec.Struct):
 class _Bucket:
     """A bucket's queue, and how far its stream is known to reach."""
 
-    __slots__ = ("awake", "facts", "highest", "in_flight", "keys", "queue")
+    __slots__ = ("awake", "facts", "highest", "in_flight", "keys", "queue", "wire")
 
-    def __init__(self, facts: BucketFacts) -> None:
+    def __init__(self, facts: BucketFacts, wire: Wire) -> None:
         self.facts = facts
+        self.wire = wire
         self.keys = scripts.BucketKeys(facts.number).for_claim()
         self.queue: deque[tuple[Claim, Done, float]] = deque()
         self.in_flight = 0
@@ -53,16 +54,21 @@ class _Bucket:
             self.highest = (0, 0)
         self.facts = facts
 
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the wire reaches the one process that may take this bucket's claims."""
+        return self.wire.run_id == self.facts.run_id
+
 
 class Gate:
-    """Decides claims over one wire. Knows only the sales it was told of last.
+    """Decides claims over each bucket's wire. Knows only the sales it was told of last.
 
     `stale` is called with a bucket's number when Redis contradicts what we know of it.
     """
 
     def __init__(
         self,
-        wire: Wire,
+        wires: Wires,
         *,
         key_id: int,
         backlog_max: int,
@@ -72,7 +78,7 @@ class Gate:
         stale: Callable[[int], None] | None = None,
     ) -> None:
         self.counters = Counters()
-        self._wire = wire
+        self._wires = wires
         self._key_id = key_id
         self._backlog_max = backlog_max
         self._batch_max = batch_max
@@ -85,7 +91,7 @@ class Gate:
         self._awake: list[_Bucket] = []
         self._queued = 0
         self._sweeper: asyncio.TimerHandle | None = None
-        wire.watch(self._wire_changed)
+        wires.watch(self._wires_changed)
 
     def know(self, sales: Mapping[int, SaleFacts]) -> None:
         """Replace all that is known. A bucket that stays keeps its queue."""
@@ -97,10 +103,9 @@ class Gate:
         for number in before.keys() - self._buckets.keys():
             self._refuse_queue(before[number])
 
-    @property
-    def run_id(self) -> str | None:
-        """The Redis process that the wire reaches, None while it reaches none."""
-        return self._wire.run_id
+    def process_of(self, bucket: int) -> str | None:
+        """Return the Redis process that a bucket's wire reaches, None while it reaches none."""
+        return self._wires.of(bucket).run_id
 
     def accepted_up_to(self, bucket: int) -> str:
         """Return the highest position this gate was told of, in the epoch that it knows."""
@@ -120,7 +125,7 @@ class Gate:
             done(claims.NO_SUCH_SALE)
             return
         bucket = buckets[bucket_of(claim.member_id, len(buckets))]
-        if self._wire.run_id != bucket.facts.run_id:
+        if not bucket.is_trusted:
             done(claims.UNAVAILABLE)
         elif self._queued >= self._queue_max:
             self.counters.busy += 1
@@ -144,14 +149,15 @@ class Gate:
         return await answer
 
     def _learn(self, facts: BucketFacts, before: Mapping[int, _Bucket]) -> _Bucket:
-        bucket = before.get(facts.number) or _Bucket(facts)
+        bucket = before.get(facts.number) or _Bucket(facts, self._wires.of(facts.number))
         bucket.learn(facts)
         self._buckets[facts.number] = bucket
         return bucket
 
-    def _wire_changed(self) -> None:
+    def _wires_changed(self) -> None:
         for bucket in self._buckets.values():
-            if self._wire.run_id not in {None, bucket.facts.run_id}:
+            bucket.wire = self._wires.of(bucket.facts.number)
+            if bucket.wire.run_id not in {None, bucket.facts.run_id}:
                 self._stale(bucket.facts.number)
             if bucket.queue:
                 self._wake(bucket)
@@ -169,11 +175,12 @@ class Gate:
         awake, self._awake = self._awake, []
         for bucket in awake:
             bucket.awake = False
-            if self._wire.run_id != bucket.facts.run_id:
+            if not bucket.is_trusted:
                 self._refuse_queue(bucket)
-            while bucket.queue and bucket.in_flight < IN_FLIGHT_MAX and self._wire.writable:
+            while bucket.queue and bucket.in_flight < IN_FLIGHT_MAX and bucket.wire.writable:
                 self._send(bucket)
-        self._wire.flush()
+        for wire in {bucket.wire for bucket in awake}:
+            wire.flush()
 
     def _send(self, bucket: _Bucket) -> None:
         batch = self._take(bucket)
@@ -192,9 +199,10 @@ class Gate:
         )
         bucket.in_flight += 1
         self.counters.batches += 1
-        self._wire.send(
+        wire = bucket.wire
+        wire.send(
             ("EVALSHA", scripts.CLAIM.sha1, *arguments),
-            partial(self._answered, bucket, facts, batch, arguments),
+            partial(self._answered, bucket, wire, facts, batch, arguments),
         )
 
     def _take(self, bucket: _Bucket) -> Batch:
@@ -211,13 +219,19 @@ class Gate:
         return batch
 
     def _answered(
-        self, bucket: _Bucket, facts: BucketFacts, batch: Batch, arguments: Arguments, reply: object
+        self,
+        bucket: _Bucket,
+        wire: Wire,
+        facts: BucketFacts,
+        batch: Batch,
+        arguments: Arguments,
+        reply: object,
     ) -> None:
         error = str(reply) if isinstance(reply, hiredis.ReplyError) else ""
-        if error.startswith("NOSCRIPT") and self._wire.run_id == facts.run_id:
+        if error.startswith("NOSCRIPT") and wire.run_id == facts.run_id:
             # Nothing ran, so saying it again in full is not a repeat.
-            again = partial(self._answered, bucket, facts, batch, arguments)
-            self._wire.send(("EVAL", scripts.CLAIM.source, *arguments), again)
+            again = partial(self._answered, bucket, wire, facts, batch, arguments)
+            wire.send(("EVAL", scripts.CLAIM.source, *arguments), again)
             return
         bucket.in_flight -= 1
         if bucket.queue:

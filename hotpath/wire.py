@@ -10,7 +10,7 @@ import random
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, Protocol, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import hiredis
@@ -70,6 +70,16 @@ def read_url(url: str) -> Endpoint:
     )
 
 
+class Wires(Protocol):
+    """Which wire reaches the server of a bucket. A `Wire` to one server serves them all."""
+
+    def of(self, bucket: int) -> "Wire":
+        """Return the bucket's wire, good until the next change that `watch` tells of."""
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call this when a wire comes, goes, takes writes again, or serves other buckets."""
+
+
 class Counters(msgspec.Struct):
     sent: int = 0
     batches: int = 0
@@ -104,6 +114,9 @@ class Wire:
         self._keeper: asyncio.Task[None] | None = None
         self._up = asyncio.Event()
         self.failure: Exception | None = None
+
+    def of(self, bucket: int) -> "Wire":  # noqa: ARG002 - one server has every bucket
+        return self
 
     def start(self) -> None:
         """Begin to connect; `connected` waits for it."""

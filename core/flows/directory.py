@@ -104,7 +104,8 @@ class Directory:
         """When a bucket's process is gone, say how far it had acknowledged: the fence compares."""
         for bucket in buckets:
             position = self._gate.accepted_up_to(bucket.number)
-            if self._gate.run_id != bucket.run_id and is_above(position, bucket.seen):
+            reached = self._gate.process_of(bucket.number)
+            if reached != bucket.run_id and is_above(position, bucket.seen):
                 async with db.transaction(self._pool) as conn:
                     await sales.witness(
                         conn, bucket=bucket.number, epoch=bucket.epoch, position=position

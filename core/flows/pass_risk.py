@@ -41,7 +41,8 @@ async def may_be_repeat(
         return False
     if bucket.fence_reason is not None:
         raise sales.SaleFenced(retry_after_s=5)
-    if gate.run_id is None or gate.run_id != bucket.run_id:
+    reached = gate.process_of(bucket.number)
+    if reached is None or reached != bucket.run_id:
         raise sales.Unavailable
     try:
         found = await recall.ask(bucket.number, member_id=claim.member_id, key=claim.key)

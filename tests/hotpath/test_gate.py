@@ -67,11 +67,11 @@ async def test_the_claims_of_one_turn_are_two_batches_and_no_third_while_both_fl
     async with gate_to(redis_url) as gate:
         gate.know(sale.open(redis_url))
         answers = Answers(gate)
-        writes = gate._wire.counters.batches
+        writes = gate._wires.counters.batches
         answers.claim(*(claim_of(member) for member in range(1, 1001)))
         await answers.all()
         assert gate.counters.batches == 2
-        assert gate._wire.counters.batches - writes == 1
+        assert gate._wires.counters.batches - writes == 1
         answers.claim(*(claim_of(member) for member in range(1001, 3001)))
         await asyncio.sleep(0)
         assert gate._buckets[17].in_flight == 2
@@ -164,7 +164,7 @@ async def test_repeating_the_unknown_buys_once(mortal, sale):
         assert answers.kinds() == {Kind.UNKNOWN: 1024, Kind.UNAVAILABLE: 100}
         mortal.process.send_signal(signal.SIGCONT)
         async with asyncio.timeout(10):
-            await gate._wire.connected()
+            await gate._wires.connected()
         again = Answers(gate)
         again.claim(*wanted)
         await again.all()
@@ -223,10 +223,10 @@ async def test_another_process_on_the_same_port_gets_no_claim(mortal, sale, serv
         # It even has the whole log: still, Postgres has not admitted it.
         await asyncio.to_thread(mortal.start)
         async with asyncio.timeout(10):
-            await gate._wire.connected()
+            await gate._wires.connected()
         assert (await gate.ask(claim_of(2))).kind is Kind.UNAVAILABLE
         assert stale == [17]
-        gate.know(sale.facts(gate._wire.run_id))
+        gate.know(sale.facts(gate._wires.run_id))
         assert (await gate.ask(claim_of(2))).kind is Kind.ACCEPTED
         assert sale.left(mortal.url) == 1_000_000 - 2
 
@@ -237,7 +237,7 @@ async def test_another_epoch_is_refused_and_reported(redis_url, sale):
         gate.know(sale.open(redis_url))
         await gate.ask(claim_of(1))
         assert gate.accepted_up_to(17) != "0-0"
-        run_id = gate._wire.run_id
+        run_id = gate._wires.run_id
         gate.know({1: SaleFacts([BucketFacts(17, 4, "4.ff", run_id)])})
         assert gate.accepted_up_to(17) == "0-0"
         assert (await gate.ask(claim_of(2))).kind is Kind.UNAVAILABLE
@@ -286,11 +286,11 @@ async def test_members_are_routed_and_every_bucket_has_its_own_batches(redis_url
 async def test_a_server_that_cannot_write_is_unavailable_and_heals(mortal, sale, spoil, mend):
     async with gate_to(mortal.url) as gate:
         gate.know(sale.open(mortal.url))
-        await gate._wire.call(*spoil)
+        await gate._wires.call(*spoil)
         assert (await gate.ask(claim_of(1))).kind is Kind.UNAVAILABLE
-        await gate._wire.call(*mend)
-        if gate._wire.run_id is None:
-            await gate._wire.connected()
+        await gate._wires.call(*mend)
+        if gate._wires.run_id is None:
+            await gate._wires.connected()
         assert (await gate.ask(claim_of(1))).kind is Kind.ACCEPTED
 
 
@@ -362,3 +362,39 @@ async def test_a_claim_that_no_edge_should_let_through_is_a_bug(redis_url, sale)
         ):
             with pytest.raises(AssertionError):
                 gate.claim(bad, print)
+
+
+class Crossroads:
+    """Sends each bucket its own way; `turn` may send it another."""
+
+    def __init__(self, **wires):
+        self._wires = {int(name.removeprefix("b")): wire for name, wire in wires.items()}
+        self._changed = []
+
+    def of(self, bucket):
+        return self._wires[bucket]
+
+    def watch(self, changed):
+        self._changed.append(changed)
+        for wire in self._wires.values():
+            wire.watch(changed)
+
+    def turn(self, bucket, wire):
+        self._wires[bucket] = wire
+        for changed in self._changed:
+            changed()
+
+
+async def test_each_bucket_goes_its_own_way_and_another_when_that_changes(redis_url, mortal, sale):
+    async with gate_to(redis_url) as one, gate_to(mortal.url) as other:
+        here, there = one._wires, other._wires
+        ways = Crossroads(b17=here)
+        gate = Gate(ways, key_id=1, backlog_max=1_000)
+        gate.know(sale.open(redis_url, left=5))
+        assert (await gate.ask(claim_of(1))).kind is Kind.ACCEPTED
+        assert gate.process_of(17) == here.run_id
+        ways.turn(17, there)
+        assert (await gate.ask(claim_of(2))).kind is Kind.UNAVAILABLE
+        gate.know(sale.open(mortal.url, left=5))
+        assert (await gate.ask(claim_of(2))).kind is Kind.ACCEPTED
+        assert (sale.left(redis_url), sale.left(mortal.url)) == (4, 4)
