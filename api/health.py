@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from api.problems import AWAY
 from core import sales
 from core.kit import db, outbox
+from hotpath.gate import Gate
 from hotpath.wire import Wire
 
 CHECK_TIMEOUT_S = 2.0
@@ -40,7 +41,10 @@ async def live() -> Alive:
 
 @get("/health/ready", tags=["operations"])
 async def ready(
-    pool: NamedDependency[db.Pool], redis: NamedDependency[Redis], wire: NamedDependency[Wire]
+    pool: NamedDependency[db.Pool],
+    redis: NamedDependency[Redis],
+    wire: NamedDependency[Wire],
+    gate: NamedDependency[Gate],
 ) -> Response[Health]:
     """503 while anything is wrong that a buyer would notice, or that an operator must see."""
 
@@ -55,7 +59,7 @@ async def ready(
     looks: dict[str, Look] = {
         "postgres": reach_postgres,
         "redis": reach_redis,
-        "fences": lambda: find_fences(pool, wire.run_id),
+        "fences": lambda: find_fences(pool, gate),
         "books": lambda: find_drift(pool),
         "outbox": lambda: find_parked(pool),
     }
@@ -75,10 +79,11 @@ async def check(look: Look) -> Check:
     return Check(not wrong, "; ".join(wrong) or "ok")
 
 
-async def find_fences(pool: db.Pool, run_id: str | None) -> list[str]:
+async def find_fences(pool: db.Pool, gate: Gate) -> list[str]:
     """Buckets that take no claims: fenced, or waiting for the process we reach to be admitted."""
     async with db.reading(pool) as conn:
-        shut = [b for b in await sales.unsettled_buckets(conn) if b.run_id != run_id]
+        unsettled = await sales.unsettled_buckets(conn)
+    shut = [b for b in unsettled if b.run_id != gate.process_of(b.number)]
     return [
         f"sale {b.sale_id}, bucket {b.number}: {b.fence_reason or 'Redis is not admitted to it'}"
         for b in shut

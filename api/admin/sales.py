@@ -45,13 +45,17 @@ class PlannedItem(Body, frozen=True):
 
 
 class Plan(Body, frozen=True):
-    """`hold_s` is how long an unpaid order keeps its units."""
+    """`hold_s` is how long an unpaid order keeps its units.
+
+    Claims are decided in `buckets` parts side by side: more than 1 for a Redis Cluster.
+    """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX)]
     starts_at: Moment
     ends_at: Moment
     items: Annotated[list[PlannedItem], msgspec.Meta(min_length=1, max_length=plan_sale.ITEMS_MAX)]
     hold_s: Annotated[int, msgspec.Meta(ge=1, le=HOLD_MAX_S)] = plan_sale.HOLD_S
+    buckets: Annotated[int, msgspec.Meta(ge=1, le=plan_sale.BUCKETS_MAX)] = 1
 
 
 class RunSale(msgspec.Struct, frozen=True):
@@ -111,6 +115,7 @@ async def plan(
             for item in data.items
         ],
         hold_s=data.hold_s,
+        bucket_count=data.buckets,
     )
     return await _shown(pool, directory, sale.id)
 

@@ -108,18 +108,32 @@ def listing(as_json: bool) -> None:
     show_default=True,
     help="How long an unpaid order keeps its units.",
 )
+@click.option(
+    "--buckets",
+    type=click.IntRange(1, plan_sale.BUCKETS_MAX),
+    default=1,
+    show_default=True,
+    help="In how many parts claims are decided side by side; more than 1 for a Redis Cluster.",
+)
 def plan(
     name: str,
     starts_at: datetime,
     ends_at: datetime,
     items: tuple[plan_sale.PlannedItem, ...],
     hold_s: int,
+    buckets: int,
 ) -> None:
     """Write a sale down and print its id. It draws no stock before it is armed."""
 
     async def work(pool: db.Pool, _: Redis) -> sales.Sale:
         return await plan_sale.plan_sale(
-            pool, name=name, starts_at=starts_at, ends_at=ends_at, items=items, hold_s=hold_s
+            pool,
+            name=name,
+            starts_at=starts_at,
+            ends_at=ends_at,
+            items=items,
+            hold_s=hold_s,
+            bucket_count=buckets,
         )
 
     print(with_clients(work).id)

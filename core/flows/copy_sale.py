@@ -41,4 +41,5 @@ async def shadow_sale(
         ],
         hold_s=max(sale.hold_s, HOLD_MIN_S),
         shadow=True,
+        bucket_count=sale.bucket_count,
     )

@@ -40,7 +40,7 @@ class ItemView(msgspec.Struct, frozen=True):
 
 
 class SaleView(msgspec.Struct, frozen=True):
-    """`state` is the sale's own, or `fenced` while no Redis process may take its claims."""
+    """`state` is the sale's own, or `fenced` while no Redis process may take any of its claims."""
 
     id: sales.SaleId
     name: str
@@ -145,8 +145,9 @@ class Directory:
         sale = self._sales.get(sale_id)
         return sale is not None and sale.settled_at is not None
 
-    def is_fenced(self, sale_id: int) -> bool:
-        return any(bucket.fence_reason for bucket in self._buckets.get(sale_id, ()))
+    def is_fenced(self, sale_id: int, member_id: int) -> bool:
+        bucket = self.bucket(sale_id, member_id)
+        return bucket is not None and bucket.fence_reason is not None
 
     def bucket(self, sale_id: int, member_id: int) -> sales.Bucket | None:
         """The member's bucket of a watched sale, as the gate routes."""
@@ -168,7 +169,9 @@ class Directory:
 
     def _state(self, sale: sales.Sale) -> str:
         running = sale.state in (sales.State.ARMED, sales.State.OPEN, sales.State.PAUSED)
-        return "fenced" if running and self.is_fenced(sale.id) else sale.state
+        buckets = self._buckets[sale.id]
+        fenced = bool(buckets) and all(bucket.fence_reason for bucket in buckets)
+        return "fenced" if running and fenced else sale.state
 
 
 def facts(buckets: list[sales.Bucket]) -> SaleFacts:

@@ -87,6 +87,6 @@ def refusal(directory: Directory, claim: Claim, verdict: Verdict) -> Refusal:
             return sales.MemberLimit(limit=directory.limit(claim.sale_id, claim.sku_id))
         case Kind.SOLD_OUT:
             return sales.SoldOut(**({"left": verdict.left} if verdict.left else {}))
-        case Kind.UNAVAILABLE if directory.is_fenced(claim.sale_id):
+        case Kind.UNAVAILABLE if directory.is_fenced(claim.sale_id, claim.member_id):
             return sales.SaleFenced(retry_after_s=5)
     return PLAIN[verdict.kind]()

@@ -12,6 +12,7 @@ from core.kit.refusal import Kind, Refusal
 
 ITEMS_MAX = 20_000
 HOLD_S = 15 * 60
+BUCKETS_MAX = 64
 
 
 class PlannedItem(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ async def plan_sale(
     items: Sequence[PlannedItem],
     hold_s: int = HOLD_S,
     shadow: bool = False,
+    bucket_count: int = 1,
 ) -> sales.Sale:
     """Raises ImpossiblePlan and catalogue.NoSuchSku. Draws no stock yet: arming does."""
     check_plan(starts_at, ends_at, items)
@@ -50,6 +52,7 @@ async def plan_sale(
             ends_at=ends_at,
             hold_s=hold_s,
             shadow=shadow,
+            bucket_count=bucket_count,
             items=[
                 sales.Item(
                     sale_id=sales.SaleId(0),

@@ -13,8 +13,6 @@ from core.kit import db, promises
 from hotpath import loading
 from hotpath.scripts import BucketKeys
 
-BUCKETS = 1
-
 
 async def arm_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> sales.Sale:
     """Draw the quota from stock, load Redis, and let the sale open at its time.
@@ -28,7 +26,7 @@ async def arm_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> sal
         if not sale.shadow:
             quota = {i.sku_id: i.quota for i in await sales.items(conn, sale_id=sale_id)}
             await inventory.take(conn, units=quota, reason="sale", reference=str(sale_id))
-        for bucket in await sales.open_buckets(conn, sale_id=sale_id, count=BUCKETS):
+        for bucket in await sales.open_buckets(conn, sale):
             held = await sales.hold_bucket_alone(conn, number=bucket.number)
             await load_bucket(conn, redis, held)
         await sales.open_due(conn)

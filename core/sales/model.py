@@ -10,7 +10,10 @@ BucketNumber = NewType("BucketNumber", int)
 
 
 class Sale(msgspec.Struct, frozen=True):
-    """`shadow` marks a rehearsal: it draws no stock and no storefront lists it."""
+    """`shadow` marks a rehearsal: it draws no stock and no storefront lists it.
+
+    Claims are decided in `bucket_count` buckets, which may stand on servers of their own.
+    """
 
     id: SaleId
     name: str
@@ -19,6 +22,7 @@ class Sale(msgspec.Struct, frozen=True):
     ends_at: datetime
     hold_s: int
     shadow: bool
+    bucket_count: int
     settled_at: datetime | None
 
 

@@ -33,10 +33,11 @@ async def plan(
     ends_at: datetime,
     hold_s: int,
     shadow: bool,
+    bucket_count: int,
     items: Sequence[Item],
 ) -> Sale:
     """Write a sale down. The items' own `sale_id` is ignored: the sale gets its id here."""
-    sale_id = await store.insert(conn, name, starts_at, ends_at, hold_s, shadow)
+    sale_id = await store.insert(conn, name, starts_at, ends_at, hold_s, shadow, bucket_count)
     await store.insert_items(conn, sale_id, items)
     return await find(conn, sale_id=sale_id)
 
@@ -82,15 +83,13 @@ async def due_to_close(conn: Conn) -> list[Sale]:
     return await store.due_to_close(conn)
 
 
-async def open_buckets(conn: Conn, *, sale_id: SaleId, count: int) -> list[Bucket]:
-    """Make `count` buckets, allot the whole quota to the first. None is loaded yet."""
-    made = []
-    for position in range(count):
-        number = await store.insert_bucket(conn, sale_id, position)
+async def open_buckets(conn: Conn, sale: Sale) -> list[Bucket]:
+    """Make a sale's buckets and share each SKU's quota out to them. None is loaded yet."""
+    for position in range(sale.bucket_count):
+        number = await store.insert_bucket(conn, sale.id, position)
         await store.insert_cursor(conn, number, 1, FIRST_POSITION)
-        await store.allot(conn, sale_id, number, whole=position == 0)
-        made.append(await bucket(conn, number=number))
-    return made
+    await store.allot(conn, sale.id)
+    return await store.buckets(conn, sale.id)
 
 
 async def bucket(conn: Conn, *, number: BucketNumber) -> Bucket:

@@ -6,15 +6,21 @@ from core.kit.db import Conn, many, one
 from .model import Allotment, Audit, Bucket, BucketNumber, DeadLetter, Item, Sale, SaleId
 
 INSERT = """
-    INSERT INTO sales.sales (name, state, starts_at, ends_at, hold_s, shadow)
-    VALUES ($1, 'planned', $2, $3, $4, $5) RETURNING id
+    INSERT INTO sales.sales (name, state, starts_at, ends_at, hold_s, shadow, bucket_count)
+    VALUES ($1, 'planned', $2, $3, $4, $5, $6) RETURNING id
 """
 
 
 async def insert(
-    conn: Conn, name: str, starts_at: datetime, ends_at: datetime, hold_s: int, shadow: bool
+    conn: Conn,
+    name: str,
+    starts_at: datetime,
+    ends_at: datetime,
+    hold_s: int,
+    shadow: bool,
+    bucket_count: int,
 ) -> SaleId:
-    return await conn.fetchval(INSERT, name, starts_at, ends_at, hold_s, shadow)
+    return await conn.fetchval(INSERT, name, starts_at, ends_at, hold_s, shadow, bucket_count)
 
 
 INSERT_ITEMS = """
@@ -36,7 +42,7 @@ async def insert_items(conn: Conn, sale_id: SaleId, items: Sequence[Item]) -> No
 
 
 FIND = """ -- -> Sale
-    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, settled_at
+    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, bucket_count, settled_at
       FROM sales.sales WHERE id = $1
 """
 
@@ -46,7 +52,7 @@ async def find(conn: Conn, sale_id: SaleId) -> Sale | None:
 
 
 LISTING = """ -- -> Sale
-    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, settled_at
+    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, bucket_count, settled_at
       FROM sales.sales WHERE NOT shadow AND ($1::bigint IS NULL OR id < $1)
      ORDER BY id DESC LIMIT $2
 """
@@ -86,7 +92,7 @@ async def open_due(conn: Conn) -> list[SaleId]:
 
 
 DUE_TO_CLOSE = """ -- -> Sale
-    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, settled_at
+    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, bucket_count, settled_at
       FROM sales.sales WHERE state IN ('armed', 'open', 'paused') AND ends_at <= now()
 """
 
@@ -105,14 +111,23 @@ async def insert_bucket(conn: Conn, sale_id: SaleId, position: int) -> BucketNum
     return await conn.fetchval(INSERT_BUCKET, sale_id, position)
 
 
+# Equal shares. Which buckets get one unit of the remainder turns with the SKU, so that the first
+# bucket is not the one that always has more.
 ALLOT = """
     INSERT INTO sales.allotments (bucket, sku_id, quota)
-    SELECT $2, sku_id, CASE WHEN $3 THEN quota ELSE 0 END FROM sales.items WHERE sale_id = $1
+    SELECT b.number, sku_id,
+           quota / bucket_count
+           + CASE WHEN (b.position + sku_id) % bucket_count < quota % bucket_count
+                  THEN 1 ELSE 0 END
+      FROM sales.items
+      JOIN sales.sales s ON s.id = sale_id
+      JOIN sales.buckets b USING (sale_id)
+     WHERE sale_id = $1
 """
 
 
-async def allot(conn: Conn, sale_id: SaleId, bucket: BucketNumber, *, whole: bool) -> None:
-    await conn.execute(ALLOT, sale_id, bucket, whole)
+async def allot(conn: Conn, sale_id: SaleId) -> None:
+    await conn.execute(ALLOT, sale_id)
 
 
 BUCKET = """ -- -> Bucket
@@ -126,7 +141,7 @@ async def bucket(conn: Conn, number: int) -> Bucket | None:
 
 
 WATCHED = """ -- -> Sale
-    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, settled_at
+    SELECT id, name, state, starts_at, ends_at, hold_s, shadow, bucket_count, settled_at
       FROM sales.sales WHERE state IN ('armed', 'open', 'paused', 'closed') ORDER BY id
 """
 

@@ -42,7 +42,9 @@ async def sku_ids(pool: db.Pool) -> list[int]:
 def plan(pool, sku_ids):
     """Plan a sale of the first SKU that is open right now, unless told otherwise."""
 
-    async def plan(*, quota=100, limit=2, starts_in_s=-1, lasts_s=600, hold_s=900, skus=1):
+    async def plan(
+        *, quota=100, limit=2, starts_in_s=-1, lasts_s=600, hold_s=900, skus=1, buckets=1
+    ):
         now = datetime.now(UTC)
         return await plan_sale(
             pool,
@@ -51,6 +53,7 @@ def plan(pool, sku_ids):
             ends_at=now + timedelta(seconds=starts_in_s + lasts_s),
             items=[PlannedItem(sku, quota, 5_000, limit) for sku in sku_ids[:skus]],
             hold_s=hold_s,
+            bucket_count=buckets,
         )
 
     return plan

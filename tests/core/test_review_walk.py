@@ -32,6 +32,7 @@ from core.kit.states import IllegalMove
 from hotpath import scripts
 from hotpath.claims import Claim
 from hotpath.loading import EpochMoved
+from hotpath.routing import bucket_of
 from tests.core.steps import drain
 
 WALKS = int(os.environ.get("TEST_WALKS", "3"))
@@ -161,13 +162,15 @@ class Walk:
         """A claim that nobody can read, with its units out of what is left."""
         if self.dice.random() > 0.1:
             return
-        (bucket,) = await self.buckets()
         member = self.dice.randint(1, MEMBERS)
+        buckets = await self.buckets()
+        bucket = buckets[bucket_of(member, len(buckets))]
+        keys = scripts.BucketKeys(bucket.number)
         sku_id = self.sku_ids[0]
         await self.redis.eval(
             DAMAGED,
             4,
-            *(f"sluice:{{1}}:{key}" for key in ("sale", "left", "claims", "members")),
+            *(keys.sale, keys.left, keys.claims, keys.members),
             sku_id,
             member,
             bucket.stamp,
@@ -187,8 +190,9 @@ class Walk:
         )
         await self.refresh()
         run_id = await scripts.process_of(self.redis)
-        judgement = await admit_redis(self.pool, self.redis, number=1, run_id=run_id)
-        assert "rebuilt" in judgement.reason or judgement.outcome is not Outcome.FENCED, judgement
+        for bucket in await self.buckets():
+            found = await admit_redis(self.pool, self.redis, number=bucket.number, run_id=run_id)
+            assert "rebuilt" in found.reason or found.outcome is not Outcome.FENCED, found
         await self.refresh()
 
     async def buckets(self):
@@ -292,12 +296,9 @@ class Walk:
             == len(self.told)
             == await self.pool.fetchval("SELECT count(*) FROM orders.orders")
         )
-        dead = Counter(
-            {
-                r["sku_id"]: r["dead"]
-                for r in await self.pool.fetch("SELECT * FROM sales.allotments")
-            }
-        )
+        dead = Counter()
+        for row in await self.pool.fetch("SELECT sku_id, dead FROM sales.allotments"):
+            dead[row["sku_id"]] += row["dead"]
         async with db.reading(self.pool) as conn:
             on_hand = await inventory.on_hand(conn, sku_ids=self.sku_ids)
         for sku_id in self.sku_ids[:2]:
@@ -307,13 +308,14 @@ class Walk:
 EXPECTED = (Refusal, IllegalMove, TryLater, EpochMoved, AnotherWriter)
 
 
+@pytest.mark.parametrize("buckets", [1, 3])
 @pytest.mark.parametrize("number", range(WALKS))
 async def test_whatever_happens_in_whatever_order_nothing_is_lost_or_sold_twice(
-    number, pool, redis, gate, directory, keyring, sku_ids, plan, monkeypatch
+    number, buckets, pool, redis, gate, directory, keyring, sku_ids, plan, monkeypatch
 ):
     seed = SEED + number
     print(f"TEST_SEED={seed}")
-    planned = await plan(quota=QUOTA, limit=LIMIT, skus=2)
+    planned = await plan(quota=QUOTA, limit=LIMIT, skus=2, buckets=buckets)
     sale = await arm_sale(pool, redis, sale_id=planned.id)
     await directory.refresh()
     walk = Walk(seed, pool, redis, gate, directory, keyring, sku_ids, sale, monkeypatch)
