@@ -21,6 +21,6 @@ faults:  ## Power cuts, kills, wrong servers, the model: the full counts, on Val
 	TEST_KILLS=20 TEST_CUTS=20 TEST_STEPS=10000 ./sluice test tests/faults tests/hotpath/test_lua.py -s
 	TEST_REDIS=debian TEST_CUTS=20 ./sluice test tests/faults/test_power_cut.py -s
 lock: setup   ## Resolve requirements.lock anew, for Python 3.11 to 3.13
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra rehearse --group dev pyproject.toml -o requirements.lock
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra rehearse --extra benchmark --group dev pyproject.toml -o requirements.lock
 clean:   ## Remove what was built; data in .sluice stays
 	rm -rf .venv build hotpath/*.so hotpath/*.c *.egg-info

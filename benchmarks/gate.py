@@ -1,13 +1,15 @@
 """What does a claim cost in the gate's own process, and what in Redis?
 
-    python -m benchmarks.gate [--claims 100000] [--waves 1,10,100,1000]
+    python -m benchmarks.gate [--claims 100000] [--waves 1,10,100,1000] [--batches 512] [--write]
 
-A wave is how many claims arrive in one turn of the event loop. CPU is counted, not time: of this
-process (gate and wire, with the making of the claim) and of the server (claim.lua, with its log).
+A wave is how many claims arrive in one turn of the event loop; a batch, at most how many go in one
+call, and so share one fsync. CPU is counted, not time: of this process (gate and wire, with the
+making of the claim) and of the server (claim.lua, with its log).
 """
 
 import argparse
 import asyncio
+import itertools
 import shutil
 import tempfile
 import time
@@ -18,6 +20,7 @@ import msgspec
 import uvloop
 from redis import Redis
 
+from benchmarks import shop
 from core import embedded
 from hotpath import routing, scripts
 from hotpath.claims import BucketFacts, Claim, Kind, SaleFacts, Verdict
@@ -27,6 +30,7 @@ from hotpath.wire import Wire
 CLAIMS_MAX = 1_000_000
 WAVE_MAX = 20_000
 IN_FLIGHT_MAX = 4_000
+VERDICTS = ("accepted", "repeat", "sold out")
 STAMP = "1.00112233445566ff"
 
 
@@ -35,6 +39,7 @@ class Row(msgspec.Struct):
 
     what: str
     wave: int
+    batch_max: int
     client_us: float
     server_us: float
     claims_per_batch: float
@@ -87,12 +92,14 @@ def server_cpu_s(server: embedded.Redis) -> float:
     return cpu["used_cpu_sys"] + cpu["used_cpu_user"]
 
 
-async def measure(server: embedded.Redis, what: str, wave: int, claims: list[Claim]) -> Row:
+async def measure(
+    server: embedded.Redis, what: str, wave: int, claims: list[Claim], *, batch_max: int
+) -> Row:
     facts = prepare(server, 0 if what == "sold out" else 10**9)
     wire = Wire(server.url, scripts=[scripts.CLAIM.source], reply_timeout_s=30)
     wire.start()
     await wire.connected()
-    gate = Gate(wire, key_id=1, backlog_max=10**9, deadline_s=60)
+    gate = Gate(wire, key_id=1, backlog_max=10**9, batch_max=batch_max, deadline_s=60)
     gate.know({1: SaleFacts([facts])})
     if what == "repeat":
         await Load(gate, claims, 1000).run()
@@ -108,41 +115,54 @@ async def measure(server: embedded.Redis, what: str, wave: int, claims: list[Cla
     batch = gate.counters.claims / gate.counters.batches
     await wire.aclose()
     return Row(
-        what, wave, client_s * per_claim_us, server_s * per_claim_us, batch, len(claims) / took_s
+        what=what,
+        wave=wave,
+        batch_max=batch_max,
+        client_us=client_s * per_claim_us,
+        server_us=server_s * per_claim_us,
+        claims_per_batch=batch,
+        claims_per_s=len(claims) / took_s,
     )
 
 
-def rows(server: embedded.Redis, count: int, waves: list[int]) -> Iterator[Row]:
+def rows(server: embedded.Redis, count: int, waves: list[int], batches: list[int]) -> Iterator[Row]:
     wanted = [Claim(1, member, "key-0123456789abcdef", 7, 1) for member in range(1, count + 1)]
-    for what in ("accepted", "repeat", "sold out"):
-        for wave in waves:
-            # A wave of few leaves Redis a sync for each batch: fewer claims say as much.
-            some = wanted[: max(1_000, min(count, wave * 1_000))]
-            yield uvloop.run(measure(server, what, wave, some))
+    for what, wave, batch_max in itertools.product(VERDICTS, waves, batches):
+        # A wave of few leaves Redis a sync for each batch: fewer claims say as much.
+        some = wanted[: max(1_000, min(count, wave * 1_000))]
+        yield uvloop.run(measure(server, what, wave, some, batch_max=batch_max))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--claims", type=int, default=100_000)
     parser.add_argument("--waves", default="1,10,100,1000")
+    parser.add_argument("--batches", default="512", help="at most so many claims in one call")
+    parser.add_argument("--write", action="store_true", help="keep it in benchmarks/results")
     asked = parser.parse_args()
     count = min(asked.claims, CLAIMS_MAX)
     waves = [min(int(wave), WAVE_MAX) for wave in asked.waves.split(",")]
+    batches = [min(int(batch), WAVE_MAX) for batch in asked.batches.split(",")]
     folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
     server = embedded.Redis(folder, port=embedded.free_port())
     server.start()
     print(f"routing: {routing.IMPLEMENTATION}; appendfsync always; CPU in us a claim")
-    print(f"{'verdict':10}{'wave':>6}{'gate':>8}{'redis':>8}{'a batch':>9}{'claims/s':>10}")
+    print(f"{'verdict':10}{'wave':>6}{'at most':>8}{'gate':>8}", end="")
+    print(f"{'redis':>8}{'a batch':>9}{'claims/s':>10}")
+    found = []
     try:
-        for row in rows(server, count, waves):
+        for row in rows(server, count, waves, batches):
+            found.append(row)
             print(
-                f"{row.what:10}{row.wave:>6}{row.client_us:>8.1f}{row.server_us:>8.1f}"
-                f"{row.claims_per_batch:>9.0f}{row.claims_per_s:>10,.0f}",
+                f"{row.what:10}{row.wave:>6}{row.batch_max:>8}{row.client_us:>8.1f}"
+                f"{row.server_us:>8.1f}{row.claims_per_batch:>9.0f}{row.claims_per_s:>10,.0f}",
                 flush=True,
             )
     finally:
         server.stop()
         shutil.rmtree(folder)
+    if asked.write:
+        shop.keep("gate", {"rounds": found})
 
 
 if __name__ == "__main__":

