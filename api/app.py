@@ -27,13 +27,15 @@ from core.settings import Settings, load
 from hotpath.address import Proxies
 from hotpath.exchange import Exchange
 from hotpath.gate import Gate
+from hotpath.lookout import Lookout
 from hotpath.recall import Recall
 from hotpath.receipts import Keyring
-from hotpath.scripts import CLAIM
+from hotpath.scripts import CLAIM, LOOK
 from hotpath.wire import Wire
 
 log = structlog.get_logger()
 
+SCRIPTS = (CLAIM.source, LOOK.source)
 FIRST_REFRESH_TIMEOUT_S = 5.0
 ROLE_PAUSE_S = 1.0
 CANCEL_AGAIN_S = 0.1
@@ -111,13 +113,14 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
             create_pool(settings.database_url, size_max=settings.pool_size_max)
         )
         redis = await stack.enter_async_context(wiring.redis_client(settings))
-        wire = Wire(settings.redis_url, name="sluice-gate", scripts=[CLAIM.source])
+        wire = Wire(settings.redis_url, name="sluice-gate", scripts=SCRIPTS)
         wire.start()
         stack.push_async_callback(wire.aclose)
         provider = await stack.enter_async_context(wiring.payment_provider(settings))
         keyring = wiring.keyring(settings)
         gate = _open_gate(settings, wire, keyring)
-        directory = Directory(pool, redis, gate)
+        lookout = Lookout(gate)
+        directory = Directory(pool, gate, lookout)
         watch = Watch(directory)
         exchange = Exchange(redis, wiring.risk_table(settings), clock=time.time)
         proxies = Proxies(settings.proxies())
@@ -146,7 +149,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
             metrics.add_figures(till.figures)
 
         stack.push_async_callback(count)
-        for role in (directory.run, watch.run, exchange.tell, exchange.listen, count):
+        for role in (directory.run, lookout.run, watch.run, exchange.tell, exchange.listen, count):
             task = asyncio.create_task(_keep(role))
             stack.push_async_callback(_end, task)
         yield

@@ -26,6 +26,7 @@ from core.jobs import order_writer
 from core.kit import db
 from hotpath.claims import Claim
 from hotpath.gate import Gate
+from hotpath.lookout import Lookout
 from hotpath.receipts import Keyring
 from hotpath.wire import Wire
 
@@ -68,7 +69,7 @@ async def measure(ours: shop.Shop, pool: db.Pool, redis: Redis, asked: Asked) ->
     wire.start()
     await wire.connected()
     gate = Gate(wire, key_id=1, backlog_max=10_000_000)
-    await Directory(pool, redis, gate).refresh()
+    await Directory(pool, gate, Lookout(gate)).refresh()
     sale_id, rows, first = sales.SaleId(sale_ids[""]), [], 0
     for _ in range(asked.rounds):
         for batch in asked.batches:

@@ -16,6 +16,7 @@ import msgspec
 from hotpath import claims, scripts
 from hotpath.claims import BucketFacts, Claim, Kind, SaleFacts, Verdict
 from hotpath.routing import bucket_of
+from hotpath.soldout import SoldOut
 from hotpath.wire import Wire, Wires
 
 IN_FLIGHT_MAX = 2
@@ -33,12 +34,13 @@ class Counters(msgspec.Struct):
     expired: int = 0
     unknown: int = 0
     damaged: int = 0
+    sold_out: int = 0
 
 
 class _Bucket:
-    """A bucket's queue, and how far its stream is known to reach."""
+    """A bucket's queue, how far its stream is known to reach, and what is gone from it."""
 
-    __slots__ = ("awake", "facts", "highest", "in_flight", "keys", "queue", "wire")
+    __slots__ = ("awake", "facts", "highest", "in_flight", "keys", "queue", "sold_out", "wire")
 
     def __init__(self, facts: BucketFacts, wire: Wire) -> None:
         self.facts = facts
@@ -48,10 +50,13 @@ class _Bucket:
         self.in_flight = 0
         self.awake = False
         self.highest = (0, 0)
+        self.sold_out = SoldOut(facts)
 
     def learn(self, facts: BucketFacts) -> None:
         if facts.stamp != self.facts.stamp:
             self.highest = (0, 0)
+        if facts != self.facts:
+            self.sold_out = SoldOut(facts)
         self.facts = facts
 
     @property
@@ -103,6 +108,10 @@ class Gate:
         for number in before.keys() - self._buckets.keys():
             self._refuse_queue(before[number])
 
+    def wire_of(self, bucket: int) -> Wire:
+        """Return the wire that a bucket's claims take now."""
+        return self._wires.of(bucket)
+
     def process_of(self, bucket: int) -> str | None:
         """Return the Redis process that a bucket's wire reaches, None while it reaches none."""
         return self._wires.of(bucket).run_id
@@ -112,8 +121,16 @@ class Gate:
         known = self._buckets.get(bucket)
         return "0-0" if known is None else "{}-{}".format(*known.highest)
 
-    def claim(self, claim: Claim, done: Done) -> None:
-        """Have a claim decided. `done` gets the verdict exactly once: now, or soon."""
+    def sold_out(self, bucket: int) -> SoldOut | None:
+        """Return what is known to be gone from a bucket, to be kept up to date by the caller."""
+        known = self._buckets.get(bucket)
+        return None if known is None else known.sold_out
+
+    def claim(self, claim: Claim, done: Done, *, is_new: bool = False) -> None:
+        """Have a claim decided. `done` gets the verdict exactly once: now, or soon.
+
+        `is_new` promises that the member's key was never accepted, unless by another host.
+        """
         assert 0 < claim.member_id <= claims.ID_MAX
         assert 0 < claim.sku_id <= claims.ID_MAX
         assert 0 < claim.quantity <= claims.QUANTITY_MAX
@@ -127,6 +144,9 @@ class Gate:
         bucket = buckets[bucket_of(claim.member_id, len(buckets))]
         if not bucket.is_trusted:
             done(claims.UNAVAILABLE)
+        elif bucket.sold_out.limits and self._is_gone(bucket, claim, is_new=is_new):
+            self.counters.sold_out += 1
+            done(claims.SOLD_OUT)
         elif self._queued >= self._queue_max:
             self.counters.busy += 1
             done(claims.BUSY)
@@ -147,6 +167,13 @@ class Gate:
 
         self.claim(claim, done)
         return await answer
+
+    def _is_gone(self, bucket: _Bucket, claim: Claim, *, is_new: bool) -> bool:
+        """A member's own bucket decides, however many the sale has."""
+        member_id, now = claim.member_id, self._loop.time()
+        return bucket.sold_out.refuses(
+            member_id, claim.sku_id, claim.quantity, is_new=is_new, now=now
+        )
 
     def _learn(self, facts: BucketFacts, before: Mapping[int, _Bucket]) -> _Bucket:
         bucket = before.get(facts.number) or _Bucket(facts, self._wires.of(facts.number))
@@ -254,6 +281,7 @@ class Gate:
                 claims.read_answer(answer, claim, facts, key_id=self._key_id)
                 for answer, (claim, _) in zip(reply, batch, strict=True)
             ]
+            self._note_holders(bucket.sold_out, batch, verdicts)
             self.counters.damaged += sum(verdict is claims.DAMAGED for verdict in verdicts)
             if facts.stamp == bucket.facts.stamp:
                 bucket.highest = max(bucket.highest, _highest(reply, verdicts, facts.epoch))
@@ -262,6 +290,12 @@ class Gate:
         verdict = claims.read_error(str(reply)) if refused else claims.UNKNOWN
         self.counters.unknown += len(batch) if verdict is claims.UNKNOWN else 0
         return [verdict] * len(batch)
+
+    def _note_holders(self, sold_out: SoldOut, batch: Batch, verdicts: list[Verdict]) -> None:
+        if sold_out.limits or sold_out.reading:
+            for (claim, _), verdict in zip(batch, verdicts, strict=True):
+                if verdict.kind is Kind.ACCEPTED:
+                    sold_out.accept(claim.member_id)
 
     def _refuse_queue(self, bucket: _Bucket) -> None:
         while bucket.queue:

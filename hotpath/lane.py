@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 from hotpath.answers import Answer
 from hotpath.claims import Claim, Verdict
 from hotpath.parse import Wanted, read
+from hotpath.risk import REVIEW, is_repeat, verdict_of
 from hotpath.till import Till
 
 CHUNK_FRAME_BYTES_MAX = 16
@@ -163,7 +164,8 @@ class Lane(HttpToolsProtocol):
             return
         claim = Claim(sale_id, member_id, key, sku_id, quantity)
         peer = self.client[0] if self.client else ""
-        if told := till.judge(claim, peer, forwarded, device):
+        told = till.judge(claim, peer, forwarded, device)
+        if verdict_of(told) > REVIEW:
             answer = till.block(claim, told, accepted)
             if answer is None:
                 self._hand_over(data)
@@ -172,7 +174,7 @@ class Lane(HttpToolsProtocol):
             return
         self._asked = _Asked(till, claim, data[:end], accepted, started)
         self._deciding = True
-        till.claim(claim, self._told)
+        till.claim(claim, self._told, is_new=not is_repeat(told))
         self._deciding = False
 
     def _told(self, verdict: Verdict) -> None:

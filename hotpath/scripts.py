@@ -32,6 +32,7 @@ def load(verb: str) -> Script:
 CLAIM = load("claim")
 RELEASE = load("release")
 BOOKS = load("books")
+LOOK = load("look")
 
 
 class BucketKeys:
@@ -66,6 +67,9 @@ class BucketKeys:
 
     def for_books(self) -> tuple[str, ...]:
         return (self.sale, self.left, self.back, self.claims)
+
+    def for_look(self) -> tuple[str, ...]:
+        return (self.sale, self.left, self.limits, self.answers)
 
     def all(self) -> tuple[str, ...]:
         return (*self.for_claim(), self.returned, self.back)

@@ -11,7 +11,7 @@ from hotpath.answers import Answer
 from hotpath.claims import Claim, Kind, Verdict
 from hotpath.gate import Done, Gate
 from hotpath.receipts import Keyring
-from hotpath.risk import REVIEW, Risk, verdict_of
+from hotpath.risk import Risk
 from hotpath.tokens import Tokens
 
 Language: TypeAlias = Literal["en", "zh"]
@@ -87,11 +87,11 @@ class Till:
         self._defaults: list[tuple[bytes, bytes]] = []
         self._encoded_defaults = b""
 
-    def claim(self, claim: Claim, done: Done) -> None:
-        self._gate.claim(claim, done)
+    def claim(self, claim: Claim, done: Done, *, is_new: bool) -> None:
+        self._gate.claim(claim, done, is_new=is_new)
 
     def judge(self, claim: Claim, peer: str, forwarded: bytes, device: bytes) -> int:
-        """Count a claim and return 0, or return the risk table's answer that stops it."""
+        """Return the risk table's answer, which has counted the claim unless it stops it."""
         hops = [forwarded.decode("ascii")] if forwarded else []
         address_hi, address_lo = halves(self._proxies.client(peer, hops))
         name = self._device([device.decode("ascii")]) if device else ""
@@ -99,8 +99,7 @@ class Till:
         key = risk.hash_key(claim.key.encode("ascii"))
         device_hash = risk.hash_key(name.encode("ascii")) if name else 0
         now_s = self._now()
-        told = risk.decide(now_s, address_hi, address_lo, claim.member_id, key, device_hash)
-        return told if verdict_of(told) > REVIEW else 0
+        return risk.decide(now_s, address_hi, address_lo, claim.member_id, key, device_hash)
 
     def block(self, claim: Claim, told: int, accepted: bytes) -> Answer | None:
         """Put the risk table's answer into words."""

@@ -1,31 +1,30 @@
 """What an API worker knows of the running sales without asking: refreshed a few times a second.
 
-It tells the gate which Redis process each bucket trusts, and the storefront what is left.
+It tells the gate which Redis process each bucket trusts, the lookout what to look at, and the
+storefront what is left.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import msgspec
 import structlog
 from asyncpg import InterfaceError, InternalClientError, PostgresError
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from core import sales
 from core.flows.find_order import is_above
 from core.kit import db
-from hotpath import scripts
 from hotpath.claims import BucketFacts, SaleFacts
 from hotpath.gate import Gate
+from hotpath.lookout import Lookout
 from hotpath.risk import Risk
 from hotpath.routing import bucket_of
-from hotpath.scripts import BucketKeys
 
 REFRESH_S = 0.25
 LOOKUPS_MAX = 8
-AWAY = (PostgresError, InterfaceError, InternalClientError, OSError, RedisError)
+AWAY = (PostgresError, InterfaceError, InternalClientError, OSError)
 
 log = structlog.get_logger()
 
@@ -53,16 +52,15 @@ class SaleView(msgspec.Struct, frozen=True):
 
 
 class Directory:
-    def __init__(self, pool: db.Pool, redis: Redis, gate: Gate) -> None:
+    def __init__(self, pool: db.Pool, gate: Gate, lookout: Lookout) -> None:
         self.lookups = asyncio.Semaphore(LOOKUPS_MAX)
         self._pool = pool
-        self._redis = redis
         self._gate = gate
+        self._lookout = lookout
         self._refreshing = asyncio.Lock()
         self._sales: dict[int, sales.Sale] = {}
         self._items: dict[int, dict[int, sales.Item]] = {}
         self._buckets: dict[int, list[sales.Bucket]] = {}
-        self._left: dict[int, dict[int, int]] = {}
 
     async def run(self) -> None:
         """Refresh for ever. What cannot be refreshed stays as it was: the gate's own check of the
@@ -73,15 +71,17 @@ class Directory:
         # Libraries swallow a cancellation that meets their own deadline, so it is looked for, too.
         while not me.cancelling():
             try:
-                await self.refresh()
+                async with self._refreshing:
+                    await self._refresh()
             except AWAY as error:
                 log.warning("directory_stale", error=repr(error))
             await asyncio.sleep(REFRESH_S)
 
     async def refresh(self) -> None:
-        """One at a time: an older look must never overwrite a newer one."""
+        """Know all there is to know right now. One at a time: nothing older overwrites it."""
         async with self._refreshing:
             await self._refresh()
+        await self._lookout.look()
 
     async def _refresh(self) -> None:
         async with db.snapshot(self._pool) as conn:
@@ -97,8 +97,9 @@ class Directory:
         for bucket in buckets:
             self._buckets.setdefault(bucket.sale_id, []).append(bucket)
         self._gate.know({sale_id: facts(found) for sale_id, found in self._buckets.items()})
+        unsettled = (sale for sale in watched if sale.settled_at is None)
+        self._lookout.watch(b.number for sale in unsettled for b in self._buckets[sale.id])
         await self._bear_witness(buckets)
-        self._left = {sale_id: await self._count_left(sale_id) for sale_id in self._sales}
 
     async def _bear_witness(self, buckets: list[sales.Bucket]) -> None:
         """When a bucket's process is gone, say how far it had acknowledged: the fence compares."""
@@ -111,18 +112,19 @@ class Directory:
                         conn, bucket=bucket.number, epoch=bucket.epoch, position=position
                     )
 
-    async def _count_left(self, sale_id: int) -> dict[int, int]:
-        if self._sales[sale_id].settled_at is not None:
+    def _left(self, sale: sales.Sale) -> Mapping[int, int]:
+        if sale.settled_at is not None:
             return {}
-        left: dict[int, int] = {}
-        for bucket in self._buckets[sale_id]:
-            try:
-                found = await scripts.left(self._redis, BucketKeys(bucket.number))
-            except scripts.DamagedBooks:
-                found = {}
-            for sku_id, units in found.items():
-                left[sku_id] = left.get(sku_id, 0) + units
-        return left
+        buckets = self._buckets[sale.id]
+        seen = {bucket.number: self._lookout.left(bucket.number) for bucket in buckets}
+        if any(seen[bucket.number] is None and not bucket.fence_reason for bucket in buckets):
+            # Nobody has looked at a sale that was armed this instant: all of it is left.
+            return {sku_id: item.quota for sku_id, item in self._items[sale.id].items()}
+        known = [left for left in seen.values() if left is not None]
+        left: Counter[int] = Counter()
+        for each in known:
+            left.update(each)
+        return known[0] if len(known) == 1 else left
 
     def sale(self, sale_id: int) -> SaleView | None:
         """An armed, open, paused or closed sale; None for any other, which Postgres may know."""
@@ -130,11 +132,7 @@ class Directory:
         if sale is None:
             return None
         items = self._items[sale_id].values()
-        # Nobody has counted a sale that was armed this instant: all of it is left.
-        left = self._left.get(sale_id)
-        if left is None and sale.settled_at is None:
-            left = {item.sku_id: item.quota for item in items}
-        return view(sale, items, left or {}, self._state(sale))
+        return view(sale, items, self._left(sale), self._state(sale))
 
     def listing(self) -> list[SaleView]:
         """Newest first, without rehearsals."""
@@ -179,7 +177,7 @@ def facts(buckets: list[sales.Bucket]) -> SaleFacts:
 
 
 def view(
-    sale: sales.Sale, items: Iterable[sales.Item], left: dict[int, int], state: str
+    sale: sales.Sale, items: Iterable[sales.Item], left: Mapping[int, int], state: str
 ) -> SaleView:
     return SaleView(
         id=sale.id,

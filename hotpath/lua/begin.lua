@@ -1,5 +1,5 @@
 -- Begin a bucket's epoch: throw away whatever stands under its keys and let it be loaded anew.
--- KEYS[1]  sluice:{bucket}:sale      hash    stamp, state, opens_at_ms, closes_at_ms
+-- KEYS[1]  sluice:{bucket}:sale      hash    stamp, state, opens_at_ms, closes_at_ms; freed begins at none
 -- KEYS[2]  sluice:{bucket}:left      hash    emptied
 -- KEYS[3]  sluice:{bucket}:limits    hash    emptied
 -- KEYS[4]  sluice:{bucket}:members   hash    emptied

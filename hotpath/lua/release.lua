@@ -1,5 +1,5 @@
 -- Give an order's units back to its bucket, at most once, while the bucket's epoch lasts.
--- KEYS[1]  sluice:{bucket}:sale      hash  stamp, state
+-- KEYS[1]  sluice:{bucket}:sale      hash  stamp, state, freed
 -- KEYS[2]  sluice:{bucket}:left      hash  sku -> units still for sale
 -- KEYS[3]  sluice:{bucket}:members   hash  sku:member -> units held
 -- KEYS[4]  sluice:{bucket}:returned  set   order ids already given back in this epoch
@@ -50,6 +50,8 @@ if tonumber(held) < tonumber(quantity) then
 end
 
 redis.call('SADD', KEYS[4], order)
+-- Whoever makes units available says so in the same call: workers refuse by this count.
+redis.call('HINCRBY', KEYS[1], 'freed', quantity)
 redis.call('HINCRBY', KEYS[2], sku, quantity)
 redis.call('HINCRBY', KEYS[3], sku .. ':' .. member, '-' .. quantity)
 redis.call('HINCRBY', KEYS[5], sku, quantity)

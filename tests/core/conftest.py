@@ -18,6 +18,7 @@ from core.jobs.outbox_relay import OutboxRelay
 from core.kit import db
 from hotpath.claims import Claim
 from hotpath.gate import Gate
+from hotpath.lookout import Lookout
 from hotpath.receipts import Keyring
 from hotpath.wire import Wire
 
@@ -76,8 +77,8 @@ async def gate(redis_url):
 
 
 @pytest.fixture
-async def directory(pool, redis, gate) -> Directory:
-    return Directory(pool, redis, gate)
+async def directory(pool, gate) -> Directory:
+    return Directory(pool, gate, Lookout(gate))
 
 
 @pytest.fixture

@@ -190,7 +190,7 @@ async def test_two_refreshes_at_once_never_trip_over_each_other(pool, redis, sal
     await asyncio.gather(*(refresh() for _ in range(4)), *(arm_and_retire(p) for p in planned))
     await directory.refresh()
     assert [view.id for view in directory.listing()] == [sale.id]
-    assert directory._left.keys() == {sale.id}
+    assert directory._lookout._shelves.keys() == {1}
 
 
 async def test_two_conductors_settle_a_sale_once(pool, redis, sale, sku_ids):

@@ -38,6 +38,7 @@ from core.kit import db
 from hotpath import claims, loading, scripts
 from hotpath.claims import BucketFacts, Claim, Kind, SaleFacts, Verdict
 from hotpath.gate import Gate
+from hotpath.lookout import Lookout
 from hotpath.receipts import Keyring
 from hotpath.wire import Wire
 from tests.faults.disks import PowerCutDisk
@@ -395,7 +396,9 @@ class WholeLife(Life):
 
     def tasks(self):
         for gate in self.gates:
-            yield Directory(self.pool, self.redis, gate).run()
+            lookout = Lookout(gate)
+            yield Directory(self.pool, gate, lookout).run()
+            yield lookout.run()
         for name, step, rest_s in (
             ("order_writer", OrderWriter(self.pool, self.redis, KEYRING).step, 0.02),
             ("fence", Fence(self.pool, self.redis).step, 0.25),

@@ -1,4 +1,4 @@
-"""What claim.lua and release.lua mean, in as few lines as will say it."""
+"""What claim.lua, release.lua and look.lua mean, in as few lines as will say it."""
 
 from collections import Counter
 
@@ -9,6 +9,7 @@ class Model:
         self.open, self.closed = True, False
         self.stream, self.answers, self.held = [], {}, Counter()
         self.returned, self.back = set(), Counter()
+        self.freed = 0
 
     def claim(self, member, key, sku, quantity):  # noqa: PLR0911 - one line a verdict
         if (member, key) in self.answers:
@@ -40,4 +41,10 @@ class Model:
         self.held[sku, member] -= quantity
         self.left[sku] += quantity
         self.back[sku] += quantity
+        self.freed += quantity
         return 1
+
+    def look(self, skus):
+        """Whether it sells, what came back, how many keys have answers, and each SKU's shelf."""
+        shelves = [(self.left.get(sku), self.limits.get(sku)) for sku in skus]
+        return self.open, self.freed, len(self.answers), shelves

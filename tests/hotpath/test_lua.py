@@ -91,6 +91,7 @@ class Pair:
         assert [(r.member_id, r.key, r.sku_id, r.quantity) for r in records] == self.model.stream
         back = {int(k): int(v) for k, v in self.redis.hgetall(KEYS.back).items()}
         assert back == {sku: n for sku, n in self.model.back.items() if n}
+        assert eval_look(self.redis, [1, 2, 3]) == (STAMP, *self.model.look([1, 2, 3]))
 
 
 def eval_claims(redis, batch, *, stamp=STAMP, backlog_max=BACKLOG_MAX):
@@ -100,6 +101,15 @@ def eval_claims(redis, batch, *, stamp=STAMP, backlog_max=BACKLOG_MAX):
         facts = claims.encode_facts(claim, epoch=int(stamp.split(".")[0]), key_id=1)
         arguments += [member, key, sku, quantity, facts]
     return redis.eval(scripts.CLAIM.source, 6, *KEYS.for_claim(), *arguments)
+
+
+def eval_look(redis, skus):
+    stamp, is_open, freed, answered, flat = redis.eval(
+        scripts.LOOK.source, 4, *KEYS.for_look(), *skus
+    )
+    numbers = [None if count is None else int(count) for count in flat]
+    shelves = list(zip(numbers[::2], numbers[1::2], strict=True))
+    return stamp.decode(), bool(is_open), freed, answered, shelves
 
 
 def eval_release(redis, order, sku, member, quantity, *, stamp=STAMP):
