@@ -13,6 +13,7 @@ from setuptools.command.build_ext import build_ext
 PURE = os.environ.get("SLUICE_PURE_PYTHON") == "1"
 DEBUG = os.environ.get("SLUICE_DEBUG") == "1"
 SOURCES = sorted(Path("hotpath").glob("_*.pyx"))
+HEADERS = sorted(map(str, Path("hotpath").glob("*.h")))
 FLAGS = ["-O0", "-g"] if DEBUG else ["-O3", "-g0"]
 
 
@@ -31,7 +32,13 @@ def kernels() -> list[Extension]:
     from Cython.Build import cythonize
 
     extensions = [
-        Extension(f"hotpath.{source.stem}", [str(source)], extra_compile_args=FLAGS)
+        Extension(
+            f"hotpath.{source.stem}",
+            [str(source)],
+            include_dirs=["hotpath"],
+            depends=HEADERS,
+            extra_compile_args=FLAGS,
+        )
         for source in SOURCES
     ]
     return cythonize(

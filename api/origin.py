@@ -3,8 +3,7 @@
 from api.problems import AnyRequest
 from core import risk
 from hotpath.address import Proxies
-
-DEVICE_MAX = 64
+from hotpath.till import is_device
 
 
 def provide_origin(request: AnyRequest) -> risk.Origin:
@@ -17,4 +16,4 @@ def provide_origin(request: AnyRequest) -> risk.Origin:
 def device(named: list[str]) -> str:
     """What the client calls its device: 1 to 64 visible ASCII characters, or it has no name."""
     name = named[0] if len(named) == 1 else ""
-    return name if len(name) <= DEVICE_MAX and all("!" <= sign <= "~" for sign in name) else ""
+    return name if is_device(name.encode("utf-8", "replace")) else ""

@@ -6,7 +6,7 @@ import msgspec
 from litestar import Litestar
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import auth, metrics, origin, problems, texts
+from api import auth, metrics, problems, texts
 from core import risk
 from core.flows import place_order
 from core.flows.directory import Directory
@@ -40,11 +40,13 @@ def open_till(
             return None
         return encode(place_order.refusal(directory, claim, verdict), language)
 
-    def block(claim: Claim, told: int, language: texts.Language) -> Answer | None:
+    def block(
+        sale_id: int, member_id: int, told: int, language: texts.Language
+    ) -> Answer | None:
         # Where the table may have forgotten a repeat, somebody has to ask Redis first.
-        if directory.bucket(claim.sale_id, claim.member_id) is None:
+        if directory.bucket(sale_id, member_id) is None:
             return None
-        if not directory.is_remembered(table, claim.sale_id):
+        if not directory.is_remembered(table, sale_id):
             return None
         if (told, language) not in blocks:
             if len(blocks) >= BLOCKS_MAX:
@@ -61,7 +63,6 @@ def open_till(
         proxies,
         clock=time.perf_counter,
         now=time.time,
-        device=origin.device,
         language=texts.language,
         refuse=refuse,
         block=block,

@@ -7,6 +7,7 @@ there is one place that says what may still become a claim.
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.stdint cimport uint64_t
 from libc.string cimport memcmp
 
 from hotpath._parse_py import read as _read_by_twin
@@ -22,58 +23,52 @@ cdef extern from *:
     enum { LANGUAGE = 64, FORWARDED = 128, DEVICE = 256 };
     #define NEEDED (HOST | LENGTH | TYPE | TOKEN | KEY)
     """
-    const unsigned long long ID_MAX, QUANTITY_MAX
+    const uint64_t ID_MAX, QUANTITY_MAX
     const Py_ssize_t HEAD_BYTES_MAX, BODY_BYTES_MAX, KEY_MAX
     const int HOST, CONNECTION, LENGTH, TYPE, TOKEN, KEY, NEEDED
     const int LANGUAGE, FORWARDED, DEVICE
 
-ctypedef const char* Text
-
-cdef struct Span:
-    Text start
-    Py_ssize_t size
-
-cdef struct Found:
-    int seen
-    Py_ssize_t body_size
-    Span token
-    Span key
-    Span language
-    Span forwarded
-    Span device
 
 
 def read(bytes data not None):
     """Read the claim that `data` begins with; None where it does not surely begin with one."""
-    cdef Text at = PyBytes_AS_STRING(data)
-    cdef Text end = at + PyBytes_GET_SIZE(data)
-    cdef Text start = at
-    cdef unsigned long long sale_id = 0, sku_id = 0, quantity = 0
-    cdef Found found
-    found.seen = 0
-    found.body_size = 0
-    found.token.start, found.token.size = at, 0
-    found.key = found.language = found.forwarded = found.device = found.token
-    if not (_skip(&at, end, b"POST /v1/sales/", 15) and _number(&at, end, 19, &sale_id)):
+    cdef Wanted wanted
+    cdef int outcome = read_whole(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &wanted)
+    if outcome == ASK_TWIN:
         return _read_by_twin(data)
-    if not (_skip(&at, end, b"/orders HTTP/1.1\r\n", 18) and _headers(&at, end, &found)):
-        return _read_by_twin(data)
-    if at - start > HEAD_BYTES_MAX or end - at < found.body_size or sale_id > ID_MAX:
-        return _read_by_twin(data)
-    end = at + found.body_size
-    if not _body(at, end, &sku_id, &quantity):
+    if outcome == NO_CLAIM:
         return None
     return (
-        sale_id,
-        sku_id,
-        quantity,
-        PyUnicode_DecodeASCII(found.key.start, found.key.size, NULL),
-        PyBytes_FromStringAndSize(found.token.start, found.token.size),
-        PyBytes_FromStringAndSize(found.language.start, found.language.size),
-        PyBytes_FromStringAndSize(found.forwarded.start, found.forwarded.size),
-        PyBytes_FromStringAndSize(found.device.start, found.device.size),
-        end - start,
+        wanted.sale_id,
+        wanted.sku_id,
+        wanted.quantity,
+        PyUnicode_DecodeASCII(wanted.key.start, wanted.key.size, NULL),
+        PyBytes_FromStringAndSize(wanted.token.start, wanted.token.size),
+        PyBytes_FromStringAndSize(wanted.language.start, wanted.language.size),
+        PyBytes_FromStringAndSize(wanted.forwarded.start, wanted.forwarded.size),
+        PyBytes_FromStringAndSize(wanted.device.start, wanted.device.size),
+        wanted.end,
     )
+
+
+cdef int read_whole(const char *data, Py_ssize_t size, Wanted *wanted) noexcept:
+    """Read a claim that stands there whole: WHOLE, NO_CLAIM, or else only the twin knows."""
+    cdef Text at = data
+    cdef Text end = data + size
+    wanted.seen = 0
+    wanted.sale_id = wanted.sku_id = wanted.quantity = 0
+    wanted.body_size = 0
+    wanted.token.start, wanted.token.size = at, 0
+    wanted.key = wanted.language = wanted.forwarded = wanted.device = wanted.token
+    if not (_skip(&at, end, b"POST /v1/sales/", 15) and _number(&at, end, 19, &wanted.sale_id)):
+        return ASK_TWIN
+    if not (_skip(&at, end, b"/orders HTTP/1.1\r\n", 18) and _headers(&at, end, wanted)):
+        return ASK_TWIN
+    if at - data > HEAD_BYTES_MAX or end - at < wanted.body_size or wanted.sale_id > ID_MAX:
+        return ASK_TWIN
+    end = at + wanted.body_size
+    wanted.end = end - data
+    return WHOLE if _body(at, end, &wanted.sku_id, &wanted.quantity) else NO_CLAIM
 
 
 cdef bint _skip(Text* at, Text end, Text wanted, Py_ssize_t size) noexcept:
@@ -83,12 +78,12 @@ cdef bint _skip(Text* at, Text end, Text wanted, Py_ssize_t size) noexcept:
     return True
 
 
-cdef bint _number(Text* at, Text end, int digits_max, unsigned long long* number) noexcept:
+cdef bint _number(Text* at, Text end, int digits_max, uint64_t* number) noexcept:
     """A decimal number above 0, without a leading zero; 19 digits fit 64 bits."""
     cdef int digits = 0
     number[0] = 0
     while at[0] < end and c"0" <= at[0][0] <= c"9" and digits < digits_max:
-        number[0] = number[0] * 10 + <unsigned long long> (at[0][0] - c"0")
+        number[0] = number[0] * 10 + <uint64_t> (at[0][0] - c"0")
         if number[0] == 0:
             return False
         at[0] += 1
@@ -96,7 +91,7 @@ cdef bint _number(Text* at, Text end, int digits_max, unsigned long long* number
     return digits > 0
 
 
-cdef bint _headers(Text* at, Text end, Found* found) noexcept:
+cdef bint _headers(Text* at, Text end, Wanted* found) noexcept:
     """Every line up to the blank one, with what has to be there seen exactly once."""
     while end - at[0] >= 2 and not (at[0][0] == c"\r" and at[0][1] == c"\n"):
         if not _line(at, end, found):
@@ -104,7 +99,7 @@ cdef bint _headers(Text* at, Text end, Found* found) noexcept:
     return _skip(at, end, b"\r\n", 2) and (found.seen & NEEDED) == NEEDED
 
 
-cdef bint _line(Text* at, Text end, Found* found) noexcept:
+cdef bint _line(Text* at, Text end, Wanted* found) noexcept:
     cdef Text p = at[0]
     cdef Span name, value
     name.start = p
@@ -143,7 +138,7 @@ cdef bint _same(Span text, Text lower, Py_ssize_t size) noexcept:
     return True
 
 
-cdef bint _note(Span name, Span value, Found* found) noexcept:
+cdef bint _note(Span name, Span value, Wanted* found) noexcept:
     """Keep what decides anything; False for what must not be there, or not so, or not again."""
     cdef int which = _which(name)
     if which == 0:
@@ -227,7 +222,7 @@ cdef bint _is_printable(Span text) noexcept:
 
 
 cdef bint _size(Span value, Py_ssize_t* size) noexcept:
-    cdef unsigned long long number = 0
+    cdef uint64_t number = 0
     cdef Text at = value.start
     if not _number(&at, value.start + value.size, 4, &number) or at != value.start + value.size:
         return False
@@ -265,7 +260,7 @@ cdef bint _word(Text* at, Text end, Text wanted, Py_ssize_t size) noexcept:
 
 
 cdef bint _body(
-    Text at, Text end, unsigned long long* sku_id, unsigned long long* quantity
+    Text at, Text end, uint64_t* sku_id, uint64_t* quantity
 ) noexcept:
     if not _word(&at, end, b"{", 1):
         return False
@@ -284,7 +279,7 @@ cdef bint _body(
     return sku_id[0] <= ID_MAX and quantity[0] <= QUANTITY_MAX
 
 
-cdef bint _sku(Text* at, Text end, unsigned long long* sku_id) noexcept:
+cdef bint _sku(Text* at, Text end, uint64_t* sku_id) noexcept:
     if not (_word(at, end, b'"sku_id"', 8) and _word(at, end, b":", 1)):
         return False
     if not (_skip(at, end, b'"', 1) and _number(at, end, 19, sku_id)):
@@ -292,7 +287,7 @@ cdef bint _sku(Text* at, Text end, unsigned long long* sku_id) noexcept:
     return _skip(at, end, b'"', 1)
 
 
-cdef bint _quantity(Text* at, Text end, unsigned long long* quantity) noexcept:
+cdef bint _quantity(Text* at, Text end, uint64_t* quantity) noexcept:
     if not (_word(at, end, b'"quantity"', 10) and _word(at, end, b":", 1)):
         return False
     return _number(at, end, 7, quantity)

@@ -50,7 +50,6 @@ cdef enum:
     AHEAD_TICKS_MAX = 240
     WAYS = 16
     SEEN_WAYS = 8
-    RULES_MAX = 16
     RULE_FIELDS = 5
     OUTBOX_MAX = 16_384
     RECORD_FIELDS = 3
@@ -86,21 +85,6 @@ cdef uint64_t MARKED = <uint64_t> 1 << 63
 cdef uint64_t PRINT = (<uint64_t> 1 << 34) - 1
 cdef uint64_t TICK = (<uint64_t> 1 << 26) - 1
 cdef double NOW_S_MAX = <double> (<uint64_t> 1 << 40)
-
-
-cdef struct Rule:
-    uint64_t subject
-    int64_t ticks
-    int64_t limit
-    uint64_t verdict
-    uint64_t number
-
-
-cdef struct Sight:
-    # What one worker saw of a ring: where it ends, and what a further entry would have to be.
-    uint64_t *end
-    uint64_t before
-    uint64_t fresh
 
 
 cdef inline uint64_t mix(uint64_t number) noexcept nogil:
@@ -186,10 +170,6 @@ cdef inline uint64_t tick_of(uint64_t entry) noexcept nogil:
 cdef class Lists:
     """Networks, members and devices, each sorted."""
 
-    cdef const uint64_t[::1] networks
-    cdef const uint64_t[::1] members
-    cdef const uint64_t[::1] devices
-
     def __init__(self, lists) -> None:
         networks, members, devices = lists
         self.networks = array("Q", networks)
@@ -235,22 +215,6 @@ cdef bint holds(const uint64_t[::1] numbers, uint64_t wanted) noexcept:
 
 cdef class Table:
     """The counts of a host, and the program that judges by them."""
-
-    cdef readonly uint64_t dropped
-    cdef uint8_t[::1] _memory
-    cdef uint64_t *_header
-    cdef uint64_t *_buckets
-    cdef uint64_t *_first
-    cdef uint64_t *_rest
-    cdef uint64_t *_seen
-    cdef uint64_t _bucket_mask, _seen_mask, _ring, _seed0, _seed1
-    cdef Rule[RULES_MAX] _rules
-    cdef int _rule_count
-    cdef int64_t[4] _window
-    cdef uint64_t _version
-    cdef Lists _deny, _allow
-    cdef uint64_t *_outbox
-    cdef Py_ssize_t _outbox_count
 
     def __cinit__(self) -> None:
         self._outbox = <uint64_t *> PyMem_Malloc(OUTBOX_MAX * RECORD_FIELDS * sizeof(uint64_t))
@@ -310,16 +274,26 @@ cdef class Table:
 
     def hash_key(self, const uint8_t[::1] key) -> int:
         cdef Py_ssize_t count = key.shape[0]
-        return siphash(self._seed0, self._seed1, &key[0] if count else NULL, count)
+        return self.hash_of(&key[0] if count else NULL, count)
+
+    cdef uint64_t hash_of(self, const uint8_t *text, Py_ssize_t count) noexcept:
+        return siphash(self._seed0, self._seed1, text, count)
 
     def decide(
         self, double now_s, uint64_t ip_hi, uint64_t ip_lo, uint64_t member, uint64_t key_hash,
         uint64_t device,
     ) -> int:
         """Judge a claim, and count it where it goes on. `device` 0 is none."""
-        cdef uint64_t claim, tick, named, hits = 0, verdict = ALLOW, rule = 0
         if not 0 <= now_s < NOW_S_MAX:
             raise ValueError
+        return self.judge(now_s, ip_hi, ip_lo, member, key_hash, device)
+
+    cdef uint64_t judge(
+        self, double now_s, uint64_t ip_hi, uint64_t ip_lo, uint64_t member, uint64_t key_hash,
+        uint64_t device,
+    ) noexcept:
+        """The same, of a time that is in bounds."""
+        cdef uint64_t claim, tick, named, hits = 0, verdict = ALLOW, rule = 0
         claim = mix(key_hash ^ mix(member + self._seed0))
         if self._was_seen(claim):
             return self._answer(ALLOW, 0, 0, 1)

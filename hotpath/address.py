@@ -1,69 +1,31 @@
-"""Whose request this is: the peer's address, or what trusted proxies say about it.
+"""Chooses the compiled reader of addresses, or its Python twin when there is none."""
 
-An address is a number of 128 bits, IPv4 as ::ffff:a.b.c.d, so that both spellings are one.
-"""
+import os
 
-from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Network
-from socket import AF_INET, AF_INET6, inet_pton
+from hotpath._address_py import HOPS_MAX, MAPPED, MAPPED_BITS, UNKNOWN, bounds, halves, parse
 
-HOPS_MAX = 16
-TEXT_MAX = 45
-HALF = 0xFFFF_FFFF_FFFF_FFFF
-MAPPED = 0xFFFF << 32
-MAPPED_BITS = 96
-UNKNOWN = 0
-"What stands for a peer without an address, as behind a Unix socket. It is trusted by nobody."
+if os.environ.get("SLUICE_PURE_PYTHON") == "1":
+    from hotpath._address_py import Proxies
 
-
-def parse(text: str) -> int | None:
-    """Read an address as it stands between two commas; None for anything else."""
-    text = text.strip(" \t")
-    if len(text) > TEXT_MAX:
-        return None
+    IMPLEMENTATION = "python"
+else:
     try:
-        if ":" in text:
-            return int.from_bytes(inet_pton(AF_INET6, text), "big")
-        return MAPPED | int.from_bytes(inet_pton(AF_INET, text), "big")
-    except (OSError, ValueError):
-        return None
+        from hotpath._address import Proxies  # type: ignore[assignment]
 
+        IMPLEMENTATION = "cython"
+    except ImportError:
+        from hotpath._address_py import Proxies
 
-def halves(address: int) -> tuple[int, int]:
-    """Split an address into `ip_hi` and `ip_lo`."""
-    return address >> 64, address & HALF
+        IMPLEMENTATION = "python"
 
-
-def bounds(network: IPv4Network | IPv6Network) -> tuple[int, int]:
-    """The first and the last address of a network."""
-    first, last = int(network[0]), int(network[-1])
-    return (first, last) if network.version == 6 else (MAPPED | first, MAPPED | last)  # noqa: PLR2004
-
-
-class Proxies:
-    """The networks whose X-Forwarded-For counts."""
-
-    def __init__(self, networks: Iterable[IPv4Network | IPv6Network]) -> None:
-        self._bounds = [bounds(network) for network in networks]
-
-    def trusts(self, address: int) -> bool:
-        return address != UNKNOWN and any(a <= address <= b for a, b in self._bounds)
-
-    def client(self, peer: str, forwarded: Sequence[str]) -> int:
-        """The nearest address that is not one of ours. `forwarded` are all headers, in order.
-
-        Read from the right, for only the last entry was written by who we spoke to. What cannot be
-        read, or lies beyond HOPS_MAX proxies, ends the walk at the proxy that passed it on.
-        """
-        found = parse(peer) or UNKNOWN
-        if not forwarded or not self.trusts(found):
-            return found
-        entries = ",".join(forwarded).rsplit(",", HOPS_MAX)
-        for entry in entries[: -HOPS_MAX - 1 : -1]:
-            address = parse(entry)
-            if address is None:
-                break
-            found = address
-            if not self.trusts(found):
-                break
-        return found
+__all__ = [
+    "HOPS_MAX",
+    "IMPLEMENTATION",
+    "MAPPED",
+    "MAPPED_BITS",
+    "UNKNOWN",
+    "Proxies",
+    "bounds",
+    "halves",
+    "parse",
+]

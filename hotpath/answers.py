@@ -5,14 +5,13 @@ from http import HTTPStatus
 
 import msgspec
 
-ACCEPTED = "accepted"
+ACCEPTED = (202, "accepted")
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """`verdict` is the problem's slug, or `accepted`: figures are kept by it."""
+    """`label` is the status and the problem's slug, or `accepted`: figures are kept by it."""
 
-    status: int
-    verdict: str
+    label: tuple[int, str]
     line: bytes
     head: bytes
     body: bytes
@@ -32,7 +31,7 @@ def encode(
     lines = (
         (name.lower().encode("ascii"), value.encode("latin-1")) for name, value in every.items()
     )
-    return Answer(status, verdict, line, encode_headers(lines), body)
+    return Answer((status, verdict), line, encode_headers(lines), body)
 
 
 def encode_headers(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -52,4 +51,4 @@ def accepted(*, order_id: str, sale_id: int, sku_id: int, quantity: int, receipt
         f"location: /v1/orders/{order_id}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
     ).encode("ascii")
-    return Answer(202, ACCEPTED, _ACCEPTED_LINE, head, body)
+    return Answer(ACCEPTED, _ACCEPTED_LINE, head, body)

@@ -62,10 +62,9 @@ async def lane_to(redis_url, sale, *, left=1_000_000, queue_max=20_000, **limits
             Proxies([ip_network("127.0.0.0/8")]),
             clock=time.perf_counter,
             now=time.time,
-            device=lambda named: named[0],
             language=lambda _: "en",
             refuse=refuse,
-            block=lambda _claim, told, _language: block(told),
+            block=lambda _sale_id, _member_id, told, _language: block(told),
             unauthenticated={"en": refusal(401, "unauthenticated")},
         )
         async with serving(till=till, **limits) as server:
@@ -261,8 +260,8 @@ async def test_who_does_not_read_is_not_read_either(redis_url, sale):
         line.say(*[claim()] * count)
         await eventually(lambda: lane.flow.write_paused and lane.flow.read_paused, within_s=20)
         assert ours.get_write_buffer_size() < 200_000
-        assert len(lane._held) < 600_000
+        assert len(lane._line.held) < 600_000
         theirs.resume_reading()
         for _ in range(count):
             assert (await line.answer())[0] == 202
-        assert lane._held == b""
+        assert lane._line.held == b""

@@ -1,0 +1,333 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""The till, written to be fast. See `_till_py.py` for what it means."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memcmp
+
+from hotpath._address cimport Address, Proxies
+from hotpath._parse cimport ASK_TWIN, WHOLE, Span, Wanted, read_whole
+from hotpath._risk cimport Table
+from hotpath._tokens cimport UNSURE, Tokens
+
+from bisect import bisect_left
+
+from hotpath import answers
+from hotpath._address_py import halves, parse
+from hotpath._parse_py import read as _read_by_twin
+from hotpath._till_py import DEVICE_MAX as _DEVICE_MAX
+from hotpath._till_py import HELD_BYTES_MAX as _HELD_BYTES_MAX
+from hotpath._till_py import LANGUAGES_MAX, PLAIN, PLAIN_MAX
+from hotpath.claims import Claim, Kind
+
+cdef Py_ssize_t DEVICE_MAX = _DEVICE_MAX
+cdef Py_ssize_t HELD_BYTES_MAX = _HELD_BYTES_MAX
+cdef double NEVER = INFINITY
+cdef double NOW_S_MAX = <double> (<uint64_t> 1 << 40)
+cdef object ACCEPTED = Kind.ACCEPTED
+cdef int REVIEW = 1
+cdef int REPEAT = 8
+
+
+cdef class Figures:
+    """What was answered, in plain numbers, until `take` hands them over."""
+
+    cdef object _latency_s
+    cdef readonly dict answers
+    cdef list _within
+    cdef double _seconds
+
+    def __init__(self, latency_s) -> None:
+        self._latency_s = latency_s
+        self._begin()
+
+    cdef void _begin(self):
+        self.answers = {}
+        self._within = [0] * (len(self._latency_s) + 1)
+        self._seconds = 0.0
+
+    cdef void add(self, answer, double seconds):
+        label = answer.label
+        self.answers[label] = self.answers.get(label, 0) + 1
+        self._within[bisect_left(self._latency_s, seconds)] += 1
+        self._seconds += seconds
+
+    def take(self):
+        """Answers by status and verdict, by latency, and the sum of their seconds: since last."""
+        taken = self.answers, self._within, self._seconds
+        self._begin()
+        return taken
+
+
+cdef class Till:
+    """Shared by all lines of a process. `clock` measures, `now_s` is the time since 1970."""
+
+    cdef readonly Figures figures
+    cdef readonly object clock, gate
+    cdef object _keyring, _now, _language, _block, _refuse, _unauthenticated, _defaults
+    cdef Tokens _tokens
+    cdef Table _risk
+    cdef Proxies _proxies
+    cdef dict _languages, _plain
+    cdef bytes _encoded_defaults
+
+    def __init__(
+        self, gate, keyring, Tokens tokens, Figures figures, Table risk, Proxies proxies, *,
+        clock, now, language, refuse, block, unauthenticated,
+    ) -> None:
+        self.clock = clock
+        self.figures = figures
+        self.gate = gate
+        self._keyring = keyring
+        self._tokens = tokens
+        self._risk = risk
+        self._proxies = proxies
+        self._now = now
+        self._language = language
+        self._block = block
+        self._refuse = refuse
+        self._unauthenticated = unauthenticated
+        self._languages = {}
+        self._plain = {}
+        self._defaults = None
+        self._encoded_defaults = b""
+
+    cdef uint64_t judge(
+        self, double now_s, uint64_t member_id, Address peer, Wanted *wanted
+    ) except? 1:
+        """Return the risk table's answer, which has counted the claim unless it stops it."""
+        cdef Address address = peer
+        cdef uint64_t device = 0, key
+        if wanted.forwarded.size:
+            address = self._proxies.client_of(peer, wanted.forwarded.start, wanted.forwarded.size)
+        if _is_device(wanted.device):
+            device = self._risk.hash_of(<const uint8_t *> wanted.device.start, wanted.device.size)
+        key = self._risk.hash_of(<const uint8_t *> wanted.key.start, wanted.key.size)
+        if not 0 <= now_s < NOW_S_MAX:
+            raise ValueError
+        return self._risk.judge(now_s, address.hi, address.lo, member_id, key, device)
+
+    cdef object answer(self, claim, verdict, bytes accepted):
+        """Put a verdict into words; None where only the whole application can."""
+        kind = verdict.kind
+        if kind is ACCEPTED:
+            order_id, receipt = self._keyring.seal(claim, verdict)
+            return answers.accepted(
+                order_id=order_id,
+                sale_id=claim.sale_id,
+                sku_id=claim.sku_id,
+                quantity=claim.quantity,
+                receipt=receipt,
+            )
+        language = self.choose(accepted)
+        if kind not in PLAIN:
+            return self._refuse(claim, verdict, language)
+        plain = (kind, verdict.left, language)
+        if plain not in self._plain:
+            if len(self._plain) >= PLAIN_MAX:
+                self._plain.clear()
+            self._plain[plain] = self._refuse(claim, verdict, language)
+        return self._plain[plain]
+
+    cdef object unauthenticated(self, bytes accepted):
+        return self._unauthenticated[self.choose(accepted)]
+
+    cdef object block(self, uint64_t sale_id, int64_t member_id, uint64_t told, bytes accepted):
+        return self._block(sale_id, member_id, told, self.choose(accepted))
+
+    cdef bytes default_headers(self, headers):
+        """Encode the server's own headers, which it replaces with each second's date."""
+        if headers is not self._defaults:
+            self._defaults = headers
+            self._encoded_defaults = answers.encode_headers(headers)
+        return self._encoded_defaults
+
+    cdef object choose(self, bytes accepted):
+        language = self._languages.get(accepted)
+        if language is None:
+            if len(self._languages) >= LANGUAGES_MAX:
+                self._languages.clear()
+            language = self._languages[accepted] = self._language(accepted.decode("latin-1"))
+        return language
+
+
+cdef class Line:
+    """The claims of one connection, answered one at a time and in order."""
+
+    cdef public double due, timer_at
+    cdef public bint idle, parted, handed, leaving, write_paused
+    cdef public bytes held
+    cdef Till _till
+    cdef object _rest, _loop, _transport, _claim
+    cdef double _request_timeout_s, _keep_alive_s, _started
+    cdef Address _peer
+    cdef bytes _data, _accepted
+    cdef Py_ssize_t _end
+    cdef bint _deciding
+
+    def __init__(
+        self, Till till, rest, loop, *, double request_timeout_s, double keep_alive_s
+    ) -> None:
+        self.due = self.timer_at = NEVER
+        self.held = self._data = self._accepted = b""
+        self._till = till
+        self._rest = rest
+        self._loop = loop
+        self._request_timeout_s = request_timeout_s
+        self._keep_alive_s = keep_alive_s
+
+    def begin(self, transport, peer) -> None:
+        self._transport = transport
+        self._peer.hi, self._peer.lo = halves(parse(peer) or 0)
+
+    @property
+    def asking(self) -> bool:
+        """Whether a claim is being decided."""
+        return self._claim is not None
+
+    cpdef start_clock(self, double timeout_s, bint idle=False):
+        self.idle = idle
+        self.due = <double> self._loop.time() + timeout_s
+        if self.timer_at > self.due:
+            self._rest.set_timer(self.due)
+
+    def data_received(self, data) -> None:
+        if self.parted:
+            return
+        if self.held:
+            data = self.held + data
+        if self.handed and not self._rest.is_back():
+            self.held = b""
+            self._rest.feed(data)
+        elif self._claim is not None or self.write_paused:
+            self._hold(data)
+        else:
+            self.handed = False
+            self._serve(data)
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self.held and self._claim is None and not self.parted:
+            self._go_on()
+
+    cdef _hold(self, bytes data):
+        """Keep what cannot be answered yet; beyond a bound, leave the rest with the client."""
+        self.held = data
+        if PyBytes_GET_SIZE(data) > HELD_BYTES_MAX:
+            self._rest.pause_reading()
+
+    cdef _serve(self, bytes data):
+        """Answer claims until one has to wait, or what follows is not surely a claim."""
+        cdef Wanted wanted
+        cdef int outcome
+        while data:
+            outcome = read_whole(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &wanted)
+            if outcome == ASK_TWIN and _read_by_twin(data) == ():
+                self.held = data
+                if self.idle or self.due == NEVER:
+                    self.start_clock(self._request_timeout_s)
+                return
+            if outcome != WHOLE:
+                self._hand_over(data)
+                return
+            self._ask(data, &wanted)
+            if self._claim is not None or self.write_paused:
+                self._hold(self.held)
+                return
+            data = b"" if self.parted else self.held
+
+    cdef _ask(self, bytes data, Wanted *wanted):
+        """Have a claim decided, or refuse it here, or leave it all to the application."""
+        cdef Till till = self._till
+        cdef uint64_t told
+        cdef double now_s = till._now()
+        cdef int64_t member_id
+        self.due = NEVER
+        self.held = b""
+        if wanted.end < PyBytes_GET_SIZE(data):
+            self.held = data[wanted.end:]
+        self._accepted = _bytes(wanted.language)
+        self._started = till.clock()
+        member_id = till._tokens.member_of(wanted.token.start, wanted.token.size, now_s)
+        if member_id == UNSURE:
+            self._hand_over(data)
+            return
+        if member_id == 0:
+            self._answer(till, till.unauthenticated(self._accepted))
+            return
+        told = till.judge(now_s, member_id, self._peer, wanted)
+        if told & 7 > REVIEW:
+            answer = till.block(wanted.sale_id, member_id, told, self._accepted)
+            if answer is None:
+                self._hand_over(data)
+            else:
+                self._answer(till, answer)
+            return
+        self._data, self._end = data, wanted.end
+        self._claim = Claim(
+            wanted.sale_id,
+            member_id,
+            PyUnicode_DecodeASCII(wanted.key.start, wanted.key.size, NULL),
+            wanted.sku_id,
+            wanted.quantity,
+        )
+        self._deciding = True
+        till.gate.claim(self._claim, self.told, is_new=told & REPEAT == 0)
+        self._deciding = False
+
+    def told(self, verdict) -> None:
+        """Answer the claim that is being decided: at once, or in a later turn of the loop."""
+        cdef Till till = self._till
+        claim, self._claim = self._claim, None
+        if claim is None or self._transport.is_closing():
+            return
+        try:
+            answer = till.answer(claim, verdict, self._accepted)
+        except Exception:
+            answer = None  # it breaks there as well, and is logged there
+        if answer is None:
+            self._hand_over(self._data[: self._end] + self.held)
+        else:
+            self._answer(till, answer)
+        if not self._deciding and self.held and not self.parted:
+            self._go_on()
+
+    cdef _answer(self, Till till, answer):
+        cdef bytes defaults = till.default_headers(self._rest.answered())
+        self._transport.write(answer.text(defaults, last=self.leaving))
+        till.figures.add(answer, <double> till.clock() - self._started)
+        if self.leaving:
+            self.parted = True
+            self._transport.close()
+        else:
+            self.start_clock(self._keep_alive_s, True)
+
+    cdef _go_on(self):
+        """Turn to what came in the meantime."""
+        if not self.write_paused:
+            held, self.held = self.held, b""
+            self._rest.resume_reading()
+            self._serve(held)
+
+    cdef _hand_over(self, bytes data):
+        """Have uvicorn read this, and the whole application answer it."""
+        self.held = b""
+        self.handed = True
+        self._rest.feed(data)
+        if self.leaving:
+            self._rest.leave()
+
+
+cdef inline bytes _bytes(Span span):
+    return PyBytes_FromStringAndSize(span.start, span.size) if span.size else b""
+
+
+cdef bint _is_device(Span named) noexcept:
+    """Whether this is a name that a device may have: 1 to 64 visible ASCII characters."""
+    cdef Py_ssize_t i
+    for i in range(named.size):
+        if not c"!" <= named.start[i] <= c"~":
+            return False
+    return 0 < named.size <= DEVICE_MAX
