@@ -40,9 +40,7 @@ def open_till(
             return None
         return encode(place_order.refusal(directory, claim, verdict), language)
 
-    def block(
-        sale_id: int, member_id: int, told: int, language: texts.Language
-    ) -> Answer | None:
+    def block(sale_id: int, member_id: int, told: int, language: texts.Language) -> Answer | None:
         # Where the table may have forgotten a repeat, somebody has to ask Redis first.
         if directory.bucket(sale_id, member_id) is None:
             return None

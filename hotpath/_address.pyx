@@ -3,7 +3,7 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t
 from libc.string cimport memchr, memcpy
 
 from hotpath._address_py import HOPS_MAX as _HOPS_MAX
@@ -73,10 +73,9 @@ cdef class Proxies:
         """The same, of one text of entries with commas between them."""
         cdef Address found = peer, entry
         cdef Py_ssize_t start, end = size
-        cdef int hop
         if not self.trusts_it(peer):
             return found
-        for hop in range(HOPS_MAX):
+        for _ in range(HOPS_MAX):
             start = end
             while start > 0 and forwarded[start - 1] != c",":
                 start -= 1

@@ -29,7 +29,6 @@ cdef extern from *:
     const int LANGUAGE, FORWARDED, DEVICE
 
 
-
 def read(bytes data not None):
     """Read the claim that `data` begins with; None where it does not surely begin with one."""
     cdef Wanted wanted

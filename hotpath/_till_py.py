@@ -1,4 +1,4 @@
-"""The till: all that is needed to answer a claim, and the line in which one connection's claims wait.
+"""The till: what it takes to answer a claim, and the line in which a connection's claims wait.
 
 `_till.pyx` does the same faster; this is what it means. A claim is decided here without a task, a
 scope or a router. Whatever is not surely a claim, and whatever needs the whole application, goes
@@ -224,7 +224,7 @@ class Line:
         """Whether a claim is being decided."""
         return self._claim is not None
 
-    def start_clock(self, timeout_s: float, idle: bool = False) -> None:  # noqa: FBT001, FBT002
+    def start_clock(self, timeout_s: float, idle: bool = False) -> None:
         self.idle = idle
         self.due = self._loop.time() + timeout_s
         if self.timer_at > self.due:

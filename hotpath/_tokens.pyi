@@ -1,5 +1,1 @@
-from collections.abc import Callable
-
-class Tokens:
-    def __init__(self, secret: bytes, *, clock: Callable[[], float]) -> None: ...
-    def member(self, token: bytes) -> int | None: ...
+from hotpath._tokens_py import Tokens as Tokens

@@ -1,22 +1,25 @@
 """Chooses the compiled reader of addresses, or its Python twin when there is none."""
 
-import os
+import contextlib
 
-from hotpath._address_py import HOPS_MAX, MAPPED, MAPPED_BITS, UNKNOWN, bounds, halves, parse
+from hotpath import kernels
+from hotpath._address_py import (
+    HOPS_MAX,
+    MAPPED,
+    MAPPED_BITS,
+    UNKNOWN,
+    Proxies,
+    bounds,
+    halves,
+    parse,
+)
 
-if os.environ.get("SLUICE_PURE_PYTHON") == "1":
-    from hotpath._address_py import Proxies
-
-    IMPLEMENTATION = "python"
-else:
-    try:
-        from hotpath._address import Proxies  # type: ignore[assignment]
+IMPLEMENTATION = "python"
+if kernels.WANTED:
+    with contextlib.suppress(ImportError):
+        from hotpath._address import Proxies
 
         IMPLEMENTATION = "cython"
-    except ImportError:
-        from hotpath._address_py import Proxies
-
-        IMPLEMENTATION = "python"
 
 __all__ = [
     "HOPS_MAX",

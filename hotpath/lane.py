@@ -47,6 +47,7 @@ class Lane(HttpToolsProtocol):
     linger_s: ClassVar[float] = 1.0
     header_bytes_max: ClassVar[int] = 32 * 1024
     connections_max: ClassVar[int] = 10_000
+    line_type: ClassVar[type[Line]] = Line
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Lane(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         till: Till | None = app_state.get("till")
-        self._line = Line(
+        self._line = self.line_type(
             till,
             self,
             self.loop,
@@ -142,9 +143,9 @@ class Lane(HttpToolsProtocol):
         # that is no body counts, but for a request's first read, which is bounded by itself.
         self._overhead += len(data)
         super().data_received(data)
-        if self._overhead > self.header_bytes_max and self._line.due != NEVER:
-            if not self._line.parted:
-                self._refuse(HEADERS_TOO_LONG)
+        is_reading = self._line.due != NEVER and not self._line.parted
+        if self._overhead > self.header_bytes_max and is_reading:
+            self._refuse(HEADERS_TOO_LONG)
 
     def on_message_begin(self) -> None:
         self._overhead = 0

@@ -1,21 +1,15 @@
 """Chooses the compiled parser of claims, or its Python twin when there is none."""
 
-import os
+import contextlib
 
-from hotpath._parse_py import MORE, Wanted
+from hotpath import kernels
+from hotpath._parse_py import MORE, Wanted, read
 
-if os.environ.get("SLUICE_PURE_PYTHON") == "1":
-    from hotpath._parse_py import read
-
-    IMPLEMENTATION = "python"
-else:
-    try:
+IMPLEMENTATION = "python"
+if kernels.WANTED:
+    with contextlib.suppress(ImportError):
         from hotpath._parse import read
 
         IMPLEMENTATION = "cython"
-    except ImportError:
-        from hotpath._parse_py import read
-
-        IMPLEMENTATION = "python"
 
 __all__ = ["IMPLEMENTATION", "MORE", "Wanted", "read"]

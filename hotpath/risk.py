@@ -13,6 +13,7 @@ when it is full, and is made anew after a reboot, so a refusal is final only wit
 otherwise Redis has to be asked for the key's answer first (`core.flows.pass_risk`).
 """
 
+import contextlib
 import fcntl
 import math
 import mmap
@@ -24,21 +25,15 @@ from pathlib import Path
 
 import msgspec
 
-from hotpath._risk_py import ALLOW, ALLOWED, BLOCK, CHALLENGE, DEVICE, IP, MEMBER, REVIEW
+from hotpath import kernels
+from hotpath._risk_py import ALLOW, ALLOWED, BLOCK, CHALLENGE, DEVICE, IP, MEMBER, REVIEW, Table
 
-if os.environ.get("SLUICE_PURE_PYTHON") == "1":
-    from hotpath._risk_py import Table
-
-    IMPLEMENTATION = "python"
-else:
-    try:
-        from hotpath._risk import Table  # type: ignore[assignment]
+IMPLEMENTATION = "python"
+if kernels.WANTED:
+    with contextlib.suppress(ImportError):
+        from hotpath._risk import Table
 
         IMPLEMENTATION = "cython"
-    except ImportError:
-        from hotpath._risk_py import Table
-
-        IMPLEMENTATION = "python"
 
 __all__ = [
     "ALLOW",

@@ -1,22 +1,26 @@
 """Chooses the compiled till, or its Python twin when there is none."""
 
-import os
+import contextlib
 
-from hotpath._till_py import DEVICE_MAX, NEVER, Block, Language, Refuse, is_device
+from hotpath import kernels
+from hotpath._till_py import (
+    DEVICE_MAX,
+    NEVER,
+    Block,
+    Figures,
+    Language,
+    Line,
+    Refuse,
+    Till,
+    is_device,
+)
 
-if os.environ.get("SLUICE_PURE_PYTHON") == "1":
-    from hotpath._till_py import Figures, Line, Till
-
-    IMPLEMENTATION = "python"
-else:
-    try:
-        from hotpath._till import Figures, Line, Till  # type: ignore[assignment]
+IMPLEMENTATION = "python"
+if kernels.WANTED:
+    with contextlib.suppress(ImportError):
+        from hotpath._till import Figures, Line, Till
 
         IMPLEMENTATION = "cython"
-    except ImportError:
-        from hotpath._till_py import Figures, Line, Till
-
-        IMPLEMENTATION = "python"
 
 __all__ = [
     "DEVICE_MAX",

@@ -1,21 +1,15 @@
 """Chooses the compiled reader of tokens, or its Python twin when there is none."""
 
-import os
+import contextlib
 
-from hotpath._tokens_py import HEADER
+from hotpath import kernels
+from hotpath._tokens_py import HEADER, Tokens
 
-if os.environ.get("SLUICE_PURE_PYTHON") == "1":
-    from hotpath._tokens_py import Tokens
-
-    IMPLEMENTATION = "python"
-else:
-    try:
-        from hotpath._tokens import Tokens  # type: ignore[assignment]
+IMPLEMENTATION = "python"
+if kernels.WANTED:
+    with contextlib.suppress(ImportError):
+        from hotpath._tokens import Tokens
 
         IMPLEMENTATION = "cython"
-    except ImportError:
-        from hotpath._tokens_py import Tokens
-
-        IMPLEMENTATION = "python"
 
 __all__ = ["HEADER", "IMPLEMENTATION", "Tokens"]

@@ -53,9 +53,7 @@ ESCAPES: Mapping[Check, list[Escape]] = {
     ],
     python.reads_environment: [
         Escape("core/settings.py", "is where the environment enters"),
-        Escape("hotpath/routing.py", "lets a test choose the readable twin"),
-        Escape("hotpath/risk.py", "lets a test choose the readable twin"),
-        Escape("hotpath/parse.py", "lets a test choose the readable twin"),
+        Escape("hotpath/kernels.py", "lets a test choose the readable twins"),
         Escape("core/embedded/", "starts and stops programs: an edge of its own"),
     ],
     python.draws_randomness: [

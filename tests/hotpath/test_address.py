@@ -4,10 +4,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hotpath import _address_py
 from hotpath.address import HOPS_MAX, MAPPED, UNKNOWN, Proxies, halves, parse
 
 OURS = [ip_network(text) for text in ("10.0.0.0/8", "fd00::/8", "192.0.2.7/32")]
-PROXIES = Proxies(OURS)
+
+
+class Both(Proxies):
+    """The kernel, held against its twin at every step."""
+
+    twin = _address_py.Proxies(OURS)
+
+    def client(self, peer, forwarded):
+        found = super().client(peer, forwarded)
+        assert found == self.twin.client(peer, forwarded)
+        return found
+
+    def trusts(self, address):
+        found = super().trusts(address)
+        assert found == self.twin.trusts(address)
+        return found
+
+
+PROXIES = Both(OURS)
 
 ours = st.one_of(
     st.integers(0, 2**24 - 1).map(lambda n: str(IPv4Address((10 << 24) + n))),

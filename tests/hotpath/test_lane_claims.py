@@ -12,12 +12,11 @@ import jwt
 import pytest
 from redis import Redis
 
-from hotpath import answers
+from hotpath import _till_py, answers, till
 from hotpath.address import Proxies
 from hotpath.claims import Kind
 from hotpath.receipts import Keyring
 from hotpath.risk import BLOCK, IP, MEMBER, Program, open_table, rule_of, sizes_for
-from hotpath.till import Figures, Till
 from hotpath.tokens import Tokens
 from tests.hotpath.eventually import eventually
 from tests.hotpath.test_gate import gate_to
@@ -45,6 +44,12 @@ def block(told):
     return None if rule_of(told) == 153 else refusal(403, "risk-blocked")
 
 
+@pytest.fixture(params=[till, _till_py], ids=["kernel", "twin"], autouse=True)
+def kind(request):
+    """Each test stands at both tills."""
+    lane_to.till = request.param
+
+
 @contextlib.asynccontextmanager
 async def lane_to(redis_url, sale, *, left=1_000_000, queue_max=20_000, **limits):
     program = Program(1, [IP, 600, 100, BLOCK, 152, MEMBER, 600, 10, BLOCK, 153])
@@ -53,11 +58,11 @@ async def lane_to(redis_url, sale, *, left=1_000_000, queue_max=20_000, **limits
             path, sizes = Path(folder, "risk"), sizes_for(program, subjects=1_024)
             table = open_table(path, sizes, key=SECRET, program=program, now_s=time.time())
         gate.know(sale.open(redis_url, left=left))
-        till = Till(
+        made = lane_to.till.Till(
             gate,
             Keyring({1: b"k" * 32}),
             Tokens(SECRET, clock=time.time),
-            Figures([0.1, 1]),
+            lane_to.till.Figures([0.1, 1]),
             table,
             Proxies([ip_network("127.0.0.0/8")]),
             clock=time.perf_counter,
@@ -67,8 +72,8 @@ async def lane_to(redis_url, sale, *, left=1_000_000, queue_max=20_000, **limits
             block=lambda _sale_id, _member_id, told, _language: block(told),
             unauthenticated={"en": refusal(401, "unauthenticated")},
         )
-        async with serving(till=till, **limits) as server:
-            server.till = till
+        async with serving(till=made, line_type=lane_to.till.Line, **limits) as server:
+            server.till = made
             yield server
 
 
