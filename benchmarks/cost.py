@@ -60,7 +60,7 @@ DOORS = [
 
 def requests_for(door: Door, sale_ids: dict[str, int], sku_id: int, count: int) -> list[bytes]:
     if not door.sale:
-        return [b"GET / HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n"] * count
+        return [shop.LOOK] * count
     path = b"/" if "bare" in door.app[0] else b"/v1/sales/%d/orders" % sale_ids[door.sale]
     return shop.claims(path, [sku_id], count, address=door.address)
 

@@ -42,6 +42,7 @@ from hotpath import parse, routing
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 SECRET = "a secret of thirty-two bytes, ok?"
+LOOK = b"GET / HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n"
 UNITS = 100_000_000
 REQUESTS_MAX = 200_000
 READY_S_MAX = 30.0
