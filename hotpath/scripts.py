@@ -33,6 +33,8 @@ CLAIM = load("claim")
 RELEASE = load("release")
 BOOKS = load("books")
 LOOK = load("look")
+DEBIT = load("debit")
+CREDIT = load("credit")
 
 
 class BucketKeys:
@@ -47,6 +49,8 @@ class BucketKeys:
         "members",
         "returned",
         "sale",
+        "transferred",
+        "transfers",
     )
 
     def __init__(self, number: int) -> None:
@@ -58,6 +62,8 @@ class BucketKeys:
         self.claims = f"sluice:{{{number}}}:claims"
         self.returned = f"sluice:{{{number}}}:returned"
         self.back = f"sluice:{{{number}}}:back"
+        self.transfers = f"sluice:{{{number}}}:transfers"
+        self.transferred = f"sluice:{{{number}}}:transferred"
 
     def for_claim(self) -> tuple[str, ...]:
         return (self.sale, self.left, self.limits, self.members, self.answers, self.claims)
@@ -66,13 +72,18 @@ class BucketKeys:
         return (self.sale, self.left, self.members, self.returned, self.back)
 
     def for_books(self) -> tuple[str, ...]:
-        return (self.sale, self.left, self.back, self.claims)
+        return (self.sale, self.left, self.back, self.claims, self.transferred)
+
+    def for_debit(self) -> tuple[str, ...]:
+        return (self.sale, self.left, self.transfers, self.transferred)
+
+    for_credit = for_debit
 
     def for_look(self) -> tuple[str, ...]:
         return (self.sale, self.left, self.limits, self.answers)
 
     def all(self) -> tuple[str, ...]:
-        return (*self.for_claim(), self.returned, self.back)
+        return (*self.for_claim(), self.returned, self.back, self.transfers, self.transferred)
 
 
 class Released(enum.IntEnum):
@@ -97,6 +108,32 @@ async def release(
     return Released(await run(redis, RELEASE, keys.for_release(), arguments))
 
 
+async def debit(
+    redis: Redis, keys: BucketKeys, *, stamp: str, transfer_id: int, sku_id: int, units_max: int
+) -> int | None:
+    """Take what is left of so many units out, once a transfer: the same number for every repeat.
+
+    None where Redis bears another stamp.
+    """
+    arguments = (stamp, transfer_id, sku_id, units_max)
+    units = await run(redis, DEBIT, keys.for_debit(), arguments)
+    return None if units == -1 else units
+
+
+async def credit(
+    redis: Redis, keys: BucketKeys, *, stamp: str, transfer_id: int, sku_id: int, units: int
+) -> bool:
+    """Put units in, once a transfer. False where Redis bears another stamp."""
+    arguments = (stamp, transfer_id, sku_id, units)
+    return await run(redis, CREDIT, keys.for_credit(), arguments) != -1
+
+
+async def transfers(redis: Redis, keys: BucketKeys) -> set[int]:
+    """Ids of all transfers that took units out or put them in, in this epoch."""
+    found: Any = await redis.hkeys(keys.transfers)
+    return {int(name) for name in found}
+
+
 class Books(msgspec.Struct, frozen=True):
     """One atomic look at a bucket. `stamp` and `state` are empty where Redis has no such sale.
 
@@ -110,6 +147,7 @@ class Books(msgspec.Struct, frozen=True):
     deleted: str
     left: dict[int, int]
     back: dict[int, int]
+    transferred: dict[int, int]
 
 
 class DamagedBooks(Exception):
@@ -124,7 +162,7 @@ async def books(redis: Redis, keys: BucketKeys) -> Books:
         if str(error).startswith("WRONGTYPE"):
             raise DamagedBooks(str(error)) from error
         raise
-    stamp, state, now_ms, last, deleted, left, back = found
+    stamp, state, now_ms, last, deleted, left, back, transferred = found
     return Books(
         _text(stamp),
         _text(state),
@@ -133,6 +171,7 @@ async def books(redis: Redis, keys: BucketKeys) -> Books:
         _text(deleted),
         _counts(left),
         _counts(back),
+        _counts(transferred),
     )
 
 

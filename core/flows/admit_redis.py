@@ -73,6 +73,11 @@ async def judge(conn: db.Conn, redis: Redis, bucket: sales.Bucket) -> Judgement:
         return Judgement(Outcome.WAITING, "not drained yet")
     if await sales.is_settled(conn, sale_id=bucket.sale_id):
         return Judgement(Outcome.ADMITTED)
+    forgotten = await sales.transfers_known(conn, bucket) - await scripts.transfers(
+        redis, BucketKeys(bucket.number)
+    )
+    if forgotten:
+        return Judgement(Outcome.FENCED, f"Redis forgot transfer {min(forgotten)}")
     return weigh(await sales.allotted(conn, bucket), seen, await on_their_way(conn, bucket))
 
 
@@ -105,7 +110,8 @@ def weigh(
     for a in allotted:
         left = seen.left.get(a.sku_id)
         not_back = a.released - seen.back.get(a.sku_id, 0)
-        due = a.quota - a.sold - not_back - a.dead
+        between = a.transferred - seen.transferred.get(a.sku_id, 0)
+        due = a.quota - a.sold - not_back - a.dead - between
         if left != due:
             return Judgement(
                 Outcome.FENCED, f"SKU {a.sku_id}: {left} units left in Redis, {due} by Postgres"

@@ -3,7 +3,7 @@
 Postgres is read first, at one instant: everything up to its cursor. Redis is read after it, in one
 atomic look, and so are the claims above that cursor, which nobody can change. Hence per SKU
 
-    quota = left + undrained + sold + (released - given back) + dead
+    quota = left + undrained + sold + (released - given back) + dead + (transferred here - there)
 
 holds at every moment, whatever runs meanwhile; what is missing or too much is drift.
 """
@@ -118,16 +118,19 @@ async def tally(
     if backlog and is_above((await scripts.books(redis, keys)).deleted, books.cursor):
         return None
     return Tally(
-        left=Counter(seen.left), in_flight=in_flight(books, undrained, seen.back), backlog=backlog
+        left=Counter(seen.left), in_flight=in_flight(books, undrained, seen), backlog=backlog
     )
 
 
 def in_flight(
-    books: sales.BucketBooks, undrained: Counter[int], back: dict[int, int]
+    books: sales.BucketBooks, undrained: Counter[int], seen: scripts.Books
 ) -> Counter[int]:
     return Counter(
         {
-            a.sku_id: undrained[a.sku_id] + a.released - back.get(a.sku_id, 0) + a.dead
+            a.sku_id: undrained[a.sku_id]
+            + (a.released - seen.back.get(a.sku_id, 0))
+            + a.dead
+            + (a.transferred - seen.transferred.get(a.sku_id, 0))
             for a in books.allotments
         }
     )

@@ -7,7 +7,15 @@ from redis.asyncio import Redis
 
 from core import payments
 from core.flows import give_back, refund, settle_late
-from core.jobs import auditor, conductor, expirer, fence, order_writer, outbox_relay
+from core.jobs import (
+    auditor,
+    conductor,
+    expirer,
+    fence,
+    order_writer,
+    outbox_relay,
+    rebalancer,
+)
 from core.jobs.role import Role, play
 from core.kit import db
 from hotpath.receipts import Keyring
@@ -40,6 +48,7 @@ def roles(
         Role("auditor", auditor.Auditor(pool, redis).step, auditor.REST_S),
         Role("fence", fence.Fence(pool, redis).step, fence.REST_S),
         Role("conductor", conductor.Conductor(pool, redis).step, conductor.REST_S),
+        Role("rebalancer", rebalancer.Rebalancer(pool, redis).step, rebalancer.REST_S),
     ]
 
 

@@ -68,11 +68,13 @@ class OrderWriter:
     async def _write(self, bucket: sales.Bucket) -> bool:
         where = (bucket.number, bucket.epoch)
         keys = BucketKeys(bucket.number)
+        # What is drained after a position is written after it, wherever another step is by then.
+        cursor = self._cursors[where]
         entries = await loading.drain(
             self._redis,
             keys,
             stamp=bucket.stamp,
-            after=self._cursors[where],
+            after=cursor,
             batch_max=BATCH_MAX,
         )
         if entries:
@@ -82,7 +84,7 @@ class OrderWriter:
                 bucket,
                 self._terms[bucket.sale_id],
                 entries,
-                cursor=self._cursors[where],
+                cursor=cursor,
             )
         await self._trim(bucket, keys, self._cursors[where])
         return len(entries) == BATCH_MAX

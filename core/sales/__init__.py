@@ -3,7 +3,8 @@
 Owns    schema `sales`
 States  see `states.MOVES`
 Words   a bucket is the part of a sale that one Redis script call decides; an allotment is the
-        part of a SKU's quota that stands in a bucket; an epoch is one loading of a bucket
+        part of a SKU's quota that stands in a bucket; an epoch is one loading of a bucket; a
+        transfer is units of a SKU on their way from one bucket to another
 """
 
 from core.kit.states import IllegalMove
@@ -20,6 +21,7 @@ from .model import (
     Item,
     KeyReused,
     MemberLimit,
+    NewTransfer,
     NoSuchDeadLetter,
     NoSuchSale,
     NoSuchSku,
@@ -30,9 +32,11 @@ from .model import (
     SaleId,
     SaleNotOpen,
     SoldOut,
+    Transfer,
     Unaccounted,
     Unavailable,
 )
+from .rules import even_out
 from .service import (
     admit,
     advance,
@@ -45,11 +49,13 @@ from .service import (
     buckets,
     buckets_being_rebuilt,
     bury,
+    cross,
     cursors,
     dead_letter_at,
     dead_letters,
     decide,
     due_to_close,
+    end_transfer,
     fence,
     find,
     hold_bucket_alone,
@@ -61,18 +67,22 @@ from .service import (
     move,
     open_buckets,
     open_due,
+    open_transfers,
     plan,
+    plan_transfers,
     record_audit,
     settle,
     settled_before,
+    transfers_known,
     unsettled_buckets,
     watched,
     witness,
 )
-from .states import MOVES, State
+from .states import MOVES, TRANSFER_MOVES, State, TransferState
 
 __all__ = [
     "MOVES",
+    "TRANSFER_MOVES",
     "Allotment",
     "Audit",
     "Bucket",
@@ -85,6 +95,7 @@ __all__ = [
     "Item",
     "KeyReused",
     "MemberLimit",
+    "NewTransfer",
     "NoSuchDeadLetter",
     "NoSuchSale",
     "NoSuchSku",
@@ -96,6 +107,8 @@ __all__ = [
     "SaleNotOpen",
     "SoldOut",
     "State",
+    "Transfer",
+    "TransferState",
     "Unaccounted",
     "Unavailable",
     "admit",
@@ -109,11 +122,14 @@ __all__ = [
     "buckets",
     "buckets_being_rebuilt",
     "bury",
+    "cross",
     "cursors",
     "dead_letter_at",
     "dead_letters",
     "decide",
     "due_to_close",
+    "end_transfer",
+    "even_out",
     "fence",
     "find",
     "hold_bucket_alone",
@@ -125,10 +141,13 @@ __all__ = [
     "move",
     "open_buckets",
     "open_due",
+    "open_transfers",
     "plan",
+    "plan_transfers",
     "record_audit",
     "settle",
     "settled_before",
+    "transfers_known",
     "unsettled_buckets",
     "watched",
     "witness",

@@ -57,7 +57,10 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 class Allotment(msgspec.Struct, frozen=True):
-    """Units of one SKU in one bucket. `released` and `dead` count within the epoch."""
+    """Units of one SKU in one bucket. `released` and `dead` count within the epoch.
+
+    So does `transferred`: what came from other buckets less what went there; `quota` has it.
+    """
 
     bucket: BucketNumber
     sku_id: int
@@ -66,6 +69,7 @@ class Allotment(msgspec.Struct, frozen=True):
     released: int
     dead: int
     returned: int
+    transferred: int
 
 
 class BucketBooks(msgspec.Struct, frozen=True):
@@ -77,7 +81,10 @@ class BucketBooks(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A change to an allotment; each figure is added to what stands there."""
+    """A change to an allotment; each figure is added to what stands there.
+
+    `transferred` is added to the quota as well.
+    """
 
     bucket: int
     sku_id: int
@@ -85,6 +92,36 @@ class Entry(msgspec.Struct, frozen=True):
     released: int = 0
     dead: int = 0
     returned: int = 0
+    transferred: int = 0
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    """Units on their way from one bucket to another. `units` is 0 until they have crossed.
+
+    A stamp is the epoch of its bucket in which the units were taken out, or shall be put in.
+    """
+
+    id: int
+    sale_id: SaleId
+    sku_id: int
+    source: BucketNumber
+    target: BucketNumber
+    units_max: int
+    state: str
+    source_stamp: str
+    target_stamp: str
+    units: int
+
+
+class NewTransfer(msgspec.Struct, frozen=True):
+    """A wish to move units; `source_stamp` is the source's epoch as the planner saw it."""
+
+    sale_id: SaleId
+    sku_id: int
+    source: int
+    target: int
+    units_max: int
+    source_stamp: str
 
 
 class DeadLetter(msgspec.Struct, frozen=True):

@@ -14,15 +14,18 @@ from .model import (
     DeadLetter,
     Entry,
     Item,
+    NewTransfer,
     NoSuchDeadLetter,
     NoSuchSale,
     Sale,
     SaleId,
+    Transfer,
     Unaccounted,
 )
-from .states import MOVES, State
+from .states import MOVES, TRANSFER_MOVES, State, TransferState
 
 FIRST_POSITION = "0-0"
+FIGURES = ("sold", "released", "dead", "returned", "transferred")
 
 
 async def plan(
@@ -144,9 +147,9 @@ async def book(conn: Conn, entries: Iterable[Entry]) -> None:
     """
     summed: dict[tuple[int, int], list[int]] = {}
     for entry in entries:
-        figures = summed.setdefault((entry.bucket, entry.sku_id), [0, 0, 0, 0])
-        for index, amount in enumerate((entry.sold, entry.released, entry.dead, entry.returned)):
-            figures[index] += amount
+        figures = summed.setdefault((entry.bucket, entry.sku_id), [0] * len(FIGURES))
+        for index, name in enumerate(FIGURES):
+            figures[index] += getattr(entry, name)
     rows = [(*where, *figures) for where, figures in summed.items()]
     if await store.book(conn, rows) != len(rows):
         raise Unaccounted(f"an allotment is missing among {sorted(summed)}")
@@ -168,7 +171,7 @@ async def begin_epoch(conn: Conn, held: Bucket, *, epoch: int) -> Bucket:
     await store.end_cursor(conn, held.number, held.epoch)
     await store.insert_cursor(conn, held.number, epoch, FIRST_POSITION)
     await store.begin_epoch(conn, held.number, epoch)
-    await store.forget_releases(conn, held.number)
+    await store.forget_epoch(conn, held.number)
     return await bucket(conn, number=held.number)
 
 
@@ -261,6 +264,51 @@ async def decide(conn: Conn, *, letter_id: int, decision: str) -> DeadLetter:
     if letter is None:
         raise NoSuchDeadLetter(letter_id=letter_id)
     return letter
+
+
+async def plan_transfers(conn: Conn, wanted: Sequence[NewTransfer]) -> None:
+    """Write wishes down, but for those whose like is on its way between the same two buckets."""
+    await store.plan_transfers(conn, wanted)
+
+
+async def open_transfers(conn: Conn, *, page_max: int) -> list[Transfer]:
+    """Planned and crossed ones, oldest first."""
+    return await store.open_transfers(conn, page_max)
+
+
+async def cross(conn: Conn, transfer: Transfer, *, units: int, target_stamp: str) -> bool:
+    """Move quota for units that the source's Redis gave up. The caller holds both buckets shared.
+
+    False where somebody else has moved it on.
+    """
+    check_move(TRANSFER_MOVES, TransferState(transfer.state), TransferState.CROSSED)
+    moved = await store.move_transfer(
+        conn, transfer.id, transfer.state, TransferState.CROSSED, units, target_stamp
+    )
+    if moved is None:
+        return False
+    await book(
+        conn,
+        [
+            Entry(transfer.source, transfer.sku_id, transferred=-units),
+            Entry(transfer.target, transfer.sku_id, transferred=units),
+        ],
+    )
+    return True
+
+
+async def end_transfer(conn: Conn, transfer: Transfer, target: TransferState) -> bool:
+    """Arrived, or void because nothing went. False where somebody else has moved it on."""
+    check_move(TRANSFER_MOVES, TransferState(transfer.state), target)
+    moved = await store.move_transfer(
+        conn, transfer.id, transfer.state, target, transfer.units, transfer.target_stamp
+    )
+    return moved is not None
+
+
+async def transfers_known(conn: Conn, bucket: Bucket) -> set[int]:
+    """Ids of the transfers that this epoch of a bucket gave units to, or put units in by."""
+    return await store.transfers_known(conn, bucket.number, bucket.stamp)
 
 
 async def record_audit(

@@ -18,3 +18,18 @@ MOVES: dict[State, frozenset[State]] = {
     State.CLOSED: frozenset({State.RETIRED}),
     State.RETIRED: frozenset(),
 }
+
+
+class TransferState(StrEnum):
+    PLANNED = "planned"
+    CROSSED = "crossed"
+    ARRIVED = "arrived"
+    VOID = "void"
+
+
+TRANSFER_MOVES: dict[TransferState, frozenset[TransferState]] = {
+    TransferState.PLANNED: frozenset({TransferState.CROSSED, TransferState.VOID}),
+    TransferState.CROSSED: frozenset({TransferState.ARRIVED}),
+    TransferState.ARRIVED: frozenset(),
+    TransferState.VOID: frozenset(),
+}

@@ -3,7 +3,18 @@ from datetime import datetime
 
 from core.kit.db import Conn, many, one
 
-from .model import Allotment, Audit, Bucket, BucketNumber, DeadLetter, Item, Sale, SaleId
+from .model import (
+    Allotment,
+    Audit,
+    Bucket,
+    BucketNumber,
+    DeadLetter,
+    Item,
+    NewTransfer,
+    Sale,
+    SaleId,
+    Transfer,
+)
 
 INSERT = """
     INSERT INTO sales.sales (name, state, starts_at, ends_at, hold_s, shadow, bucket_count)
@@ -228,15 +239,17 @@ async def is_settled(conn: Conn, sale_id: SaleId) -> bool:
 BOOK = """
     WITH wanted AS (
         SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-                             $6::bigint[])
-          AS t (bucket, sku_id, sold, released, dead, returned)
+                             $6::bigint[], $7::bigint[])
+          AS t (bucket, sku_id, sold, released, dead, returned, transferred)
     ), held AS (
         SELECT a.bucket, a.sku_id FROM sales.allotments a JOIN wanted USING (bucket, sku_id)
          ORDER BY a.bucket, a.sku_id FOR UPDATE OF a
     )
     UPDATE sales.allotments a
        SET sold = a.sold + wanted.sold, released = a.released + wanted.released,
-           dead = a.dead + wanted.dead, returned = a.returned + wanted.returned
+           dead = a.dead + wanted.dead, returned = a.returned + wanted.returned,
+           quota = a.quota + wanted.transferred,
+           transferred = a.transferred + wanted.transferred
       FROM wanted JOIN held USING (bucket, sku_id)
      WHERE a.bucket = wanted.bucket AND a.sku_id = wanted.sku_id
 """
@@ -251,7 +264,7 @@ async def book(conn: Conn, rows: Sequence[tuple[int, ...]]) -> int:
 
 
 ALLOTMENTS = """ -- -> Allotment
-    SELECT bucket, sku_id, quota, sold, released, dead, returned
+    SELECT bucket, sku_id, quota, sold, released, dead, returned, transferred
       FROM sales.allotments WHERE bucket = ANY($1::int[]) ORDER BY bucket, sku_id
 """
 
@@ -304,11 +317,11 @@ async def begin_epoch(conn: Conn, number: int, epoch: int) -> None:
     await conn.execute(BEGIN_EPOCH, number, epoch)
 
 
-FORGET_RELEASES = "UPDATE sales.allotments SET released = 0 WHERE bucket = $1"
+FORGET_EPOCH = "UPDATE sales.allotments SET released = 0, transferred = 0 WHERE bucket = $1"
 
 
-async def forget_releases(conn: Conn, number: int) -> None:
-    await conn.execute(FORGET_RELEASES, number)
+async def forget_epoch(conn: Conn, number: int) -> None:
+    await conn.execute(FORGET_EPOCH, number)
 
 
 ADMIT = "UPDATE sales.buckets SET run_id = $2, fence_reason = NULL WHERE number = $1"
@@ -426,6 +439,58 @@ DECIDE = """ -- -> DeadLetter
 
 async def decide(conn: Conn, letter_id: int, decision: str) -> DeadLetter | None:
     return one(DeadLetter, await conn.fetchrow(DECIDE, letter_id, decision))
+
+
+PLAN_TRANSFERS = """
+    INSERT INTO sales.transfers (sale_id, sku_id, source, target, units_max, source_stamp, state)
+    SELECT *, 'planned' FROM unnest($1::bigint[], $2::bigint[], $3::int[], $4::int[], $5::bigint[],
+                                    $6::text[])
+    ON CONFLICT DO NOTHING
+"""
+
+
+async def plan_transfers(conn: Conn, wanted: Sequence[NewTransfer]) -> None:
+    fields = NewTransfer.__struct_fields__
+    await conn.execute(
+        PLAN_TRANSFERS, *([getattr(one, field) for one in wanted] for field in fields)
+    )
+
+
+OPEN_TRANSFERS = """ -- -> Transfer
+    SELECT id, sale_id, sku_id, source, target, units_max, state, source_stamp, target_stamp, units
+      FROM sales.transfers WHERE state IN ('planned', 'crossed') ORDER BY id LIMIT $1
+"""
+
+
+async def open_transfers(conn: Conn, page_max: int) -> list[Transfer]:
+    return many(Transfer, await conn.fetch(OPEN_TRANSFERS, page_max))
+
+
+# Names the state we read, so a racing carrier makes this match nothing.
+MOVE_TRANSFER = """ -- -> Transfer
+    UPDATE sales.transfers SET state = $3, units = $4, target_stamp = $5
+     WHERE id = $1 AND state = $2
+ RETURNING id, sale_id, sku_id, source, target, units_max, state, source_stamp, target_stamp, units
+"""
+
+
+async def move_transfer(
+    conn: Conn, transfer_id: int, source: str, target: str, units: int, target_stamp: str
+) -> Transfer | None:
+    row = await conn.fetchrow(MOVE_TRANSFER, transfer_id, source, target, units, target_stamp)
+    return one(Transfer, row)
+
+
+TRANSFERS_KNOWN = """
+    SELECT id FROM sales.transfers
+     WHERE source = $1 AND source_stamp = $2 AND state IN ('crossed', 'arrived')
+     UNION ALL
+    SELECT id FROM sales.transfers WHERE target = $1 AND target_stamp = $2 AND state = 'arrived'
+"""
+
+
+async def transfers_known(conn: Conn, bucket: int, stamp: str) -> set[int]:
+    return {row["id"] for row in await conn.fetch(TRANSFERS_KNOWN, bucket, stamp)}
 
 
 RECORD_AUDIT = """

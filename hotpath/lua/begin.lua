@@ -7,6 +7,8 @@
 -- KEYS[6]  sluice:{bucket}:claims    stream  emptied
 -- KEYS[7]  sluice:{bucket}:returned  set     emptied
 -- KEYS[8]  sluice:{bucket}:back      hash    emptied
+-- KEYS[9]  sluice:{bucket}:transfers    hash  emptied
+-- KEYS[10] sluice:{bucket}:transferred  hash  emptied
 -- ARGV[1]  stamp         epoch.token
 -- ARGV[2]  opens at      ms
 -- ARGV[3]  closes at     ms
@@ -26,6 +28,6 @@ end
 if standing == ARGV[4] and #redis.call('XRANGE', KEYS[6], '(' .. ARGV[5], '+', 'COUNT', 1) > 0 then
     return -1
 end
-redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10])
 redis.call('HSET', KEYS[1], 'stamp', ARGV[1], 'state', 'loading', 'opens_at_ms', ARGV[2], 'closes_at_ms', ARGV[3])
 return 1

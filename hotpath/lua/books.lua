@@ -3,8 +3,9 @@
 -- KEYS[2]  sluice:{bucket}:left    hash    sku -> units still for sale
 -- KEYS[3]  sluice:{bucket}:back    hash    sku -> units given back in this epoch
 -- KEYS[4]  sluice:{bucket}:claims  stream  c -> facts,key
+-- KEYS[5]  sluice:{bucket}:transferred  hash  sku -> units that came less units that went, in this epoch
 -- RETURNS  stamp or "", state or "", now in ms, last generated id, highest id that may have been removed,
---          {sku, left, ...}, {sku, back, ...}; a stream that does not exist gives 0-0, 0-0
+--          {sku, left, ...}, {sku, back, ...}, {sku, transferred, ...}; a stream that does not exist gives 0-0, 0-0
 
 local sale = redis.call('HMGET', KEYS[1], 'stamp', 'state')
 local time = redis.call('TIME')
@@ -58,4 +59,5 @@ return {
     removed(stream),
     redis.call('HGETALL', KEYS[2]),
     redis.call('HGETALL', KEYS[3]),
+    redis.call('HGETALL', KEYS[5]),
 }

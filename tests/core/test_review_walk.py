@@ -14,6 +14,7 @@ from core import inventory, sales
 from core.flows.admit_redis import Outcome, admit_redis
 from core.flows.audit_sale import audit_sale
 from core.flows.cancel_order import cancel_order
+from core.flows.carry_units import carry_units
 from core.flows.expire_holds import expire_holds
 from core.flows.find_order import find_order
 from core.flows.give_back import give_back
@@ -25,6 +26,7 @@ from core.flows.write_orders import AnotherWriter
 from core.jobs import order_writer
 from core.jobs.conductor import Conductor
 from core.jobs.order_writer import OrderWriter
+from core.jobs.rebalancer import Rebalancer
 from core.kit import db
 from core.kit.outbox import TryLater
 from core.kit.refusal import Refusal
@@ -63,6 +65,8 @@ class Walk:
         self.told: dict[tuple[int, str], object] = {}
         self.asked: dict[tuple[int, str], Claim] = {}
         self.payloads: list[object] = []
+        self.transfers: list[sales.Transfer] = []
+        self.rebalancers = [Rebalancer(pool, redis) for _ in range(2)]
         self.asleep: list[tuple] = []
         self.numbers = 0
         monkeypatch.setattr(order_writer, "BATCH_MAX", 4)
@@ -127,6 +131,27 @@ class Walk:
         self.payloads.append(row["payload"])
         if self.dice.random() < 0.8:
             await self.pool.execute("DELETE FROM kit.outbox WHERE id = $1", row["id"])
+
+    async def rebalance(self):
+        """Carry units between buckets, and now and then go on with what one read long ago."""
+        async with db.reading(self.pool) as conn:
+            self.transfers += await sales.open_transfers(conn, page_max=10)
+        if self.transfers and self.dice.random() < 0.5:
+            await carry_units(self.pool, self.redis, self.dice.choice(self.transfers))
+        else:
+            await self.dice.choice(self.rebalancers).step()
+
+    async def shift(self):
+        """Move any number of units from any bucket to any other."""
+        buckets = await self.buckets()
+        if len(buckets) > 1:
+            source, target = self.dice.sample(buckets, 2)
+            units, sku_id = self.dice.randint(1, 9), self.dice.choice(self.sku_ids[:2])
+            wish = sales.NewTransfer(
+                self.sale.id, sku_id, source.number, target.number, units, source.stamp
+            )
+            async with db.transaction(self.pool) as conn:
+                await sales.plan_transfers(conn, [wish])
 
     async def quietly(self, deed):
         await asyncio.gather(deed, return_exceptions=True)
@@ -222,6 +247,9 @@ class Walk:
             self.wake,
             self.damage,
             self.decide,
+            self.rebalance,
+            self.rebalance,
+            self.shift,
         )
         if self.dice.random() < 0.05:
             await self.restart()
@@ -268,6 +296,10 @@ class Walk:
             raise AssertionError("the sale is never settled")
         for late in self.asleep:
             await self.quietly(tell_redis(self.redis, *late))
+        while await self.rebalancers[0].step():
+            pass
+        async with db.reading(self.pool) as conn:
+            assert await sales.open_transfers(conn, page_max=1) == []
         await self.refresh()
         claim = Claim(self.sale.id, MEMBERS + 1, "too late", self.sku_ids[0], 1)
         with pytest.raises(sales.SaleNotOpen):

@@ -1,4 +1,4 @@
-"""What claim.lua, release.lua and look.lua mean, in as few lines as will say it."""
+"""What the scripts mean that decide, move and show units, in as few lines as will say it."""
 
 from collections import Counter
 
@@ -10,6 +10,7 @@ class Model:
         self.stream, self.answers, self.held = [], {}, Counter()
         self.returned, self.back = set(), Counter()
         self.freed = 0
+        self.transfers, self.transferred = {}, Counter()
 
     def claim(self, member, key, sku, quantity):  # noqa: PLR0911 - one line a verdict
         if (member, key) in self.answers:
@@ -48,3 +49,22 @@ class Model:
         """Whether it sells, what came back, how many keys have answers, and each SKU's shelf."""
         shelves = [(self.left.get(sku), self.limits.get(sku)) for sku in skus]
         return self.open, self.freed, len(self.answers), shelves
+
+    def debit(self, transfer, sku, units_max):
+        if transfer in self.transfers:
+            return self.transfers[transfer]
+        if self.closed:
+            return 0
+        units = self.transfers[transfer] = min(self.left[sku], units_max)
+        self.left[sku] -= units
+        self.transferred[sku] -= units
+        return units
+
+    def credit(self, transfer, sku, units):
+        if transfer in self.transfers:
+            return 0
+        self.transfers[transfer] = units
+        self.left[sku] += units
+        self.transferred[sku] += units
+        self.freed += units
+        return 1

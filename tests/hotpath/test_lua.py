@@ -23,10 +23,13 @@ FAR_MS = 2**42
 wanted = st.tuples(
     st.integers(1, 3), st.sampled_from(["a", "b:1", "c,2"]), st.integers(1, 5), st.integers(1, 4)
 )
+moved = st.tuples(st.integers(1, 5), st.integers(1, 2), st.integers(1, 6))
 step = st.one_of(
     st.tuples(st.just("claim"), st.lists(wanted, min_size=1, max_size=6)),
     st.tuples(st.just("claim"), st.lists(wanted, min_size=1, max_size=6)),
     st.tuples(st.just("release"), st.integers(0, BACKLOG_MAX)),
+    st.tuples(st.just("debit"), moved),
+    st.tuples(st.just("credit"), moved),
     st.tuples(st.just("other epoch"), wanted),
     st.tuples(st.just("state"), st.sampled_from(["open", "open", "paused", "closed"])),
     st.tuples(st.just("window"), st.sampled_from(["now", "now", "past", "future", "broken"])),
@@ -79,6 +82,14 @@ class Pair:
         got = eval_release(self.redis, order, sku, member, quantity)
         assert got == self.model.release(order, member, sku, quantity)
 
+    def debit(self, transfer, sku, units):
+        got = eval_transfer(self.redis, scripts.DEBIT, transfer, sku, units)
+        assert got == self.model.debit(transfer, sku, units)
+
+    def credit(self, transfer, sku, units):
+        got = eval_transfer(self.redis, scripts.CREDIT, transfer, sku, units)
+        assert got == self.model.credit(transfer, sku, units)
+
     def agree(self):
         counts = self.redis.hgetall(KEYS.left)
         left = {int(k): None if v == b"1.5" else int(v) for k, v in counts.items()}
@@ -92,6 +103,10 @@ class Pair:
         back = {int(k): int(v) for k, v in self.redis.hgetall(KEYS.back).items()}
         assert back == {sku: n for sku, n in self.model.back.items() if n}
         assert eval_look(self.redis, [1, 2, 3]) == (STAMP, *self.model.look([1, 2, 3]))
+        net = {int(k): int(v) for k, v in self.redis.hgetall(KEYS.transferred).items() if int(v)}
+        assert net == {sku: n for sku, n in self.model.transferred.items() if n}
+        done = {int(k): int(v) for k, v in self.redis.hgetall(KEYS.transfers).items()}
+        assert done == self.model.transfers
 
 
 def eval_claims(redis, batch, *, stamp=STAMP, backlog_max=BACKLOG_MAX):
@@ -117,6 +132,10 @@ def eval_release(redis, order, sku, member, quantity, *, stamp=STAMP):
     return redis.eval(scripts.RELEASE.source, 5, *KEYS.for_release(), *arguments)
 
 
+def eval_transfer(redis, script, transfer, sku, units, *, stamp=STAMP):
+    return redis.eval(script.source, 4, *KEYS.for_debit(), stamp, transfer, sku, units)
+
+
 @settings(max_examples=EXAMPLES, deadline=None, print_blob=True)
 @given(
     left=st.tuples(st.integers(0, 9), st.integers(0, 9)),
@@ -129,10 +148,14 @@ def test_the_scripts_agree_with_their_model(both_servers, left, steps):
             pair.claim(fact)
         elif verb == "release":
             pair.release(fact)
+        elif verb in {"debit", "credit"}:
+            getattr(pair, verb)(*fact)
         elif verb == "other epoch":
             with pytest.raises(ResponseError, match=r"^EPOCH"):
                 eval_claims(both_servers, [fact], stamp="4.00112233445566ff")
             assert eval_release(both_servers, "0-0", 1, 1, 1, stamp="3.other") == -1
+            for script in (scripts.DEBIT, scripts.CREDIT):
+                assert eval_transfer(both_servers, script, 9, 1, 1, stamp="3.other") == -1
         else:
             setattr(pair, verb, fact)
             pair.look()
@@ -236,3 +259,21 @@ def test_a_quantity_of_a_million_is_exact(both_servers):
     answers = eval_claims(both_servers, [(1, "a", 2, 1_000_000), (2, "b", 2, 999_999)])
     assert [answer[:1] for answer in answers] == [b"+", b"+"]
     assert int(both_servers.hget(KEYS.left, "2")) == 999_999_998_000_000
+
+
+@pytest.mark.parametrize("script", [scripts.DEBIT, scripts.CREDIT])
+def test_a_transfer_that_cannot_be_right_changes_nothing(both_servers, script):
+    pair = Pair(both_servers, {1: 5, 2: 5})
+    for bad in ("0", "-1", "1.5", "x", "1" * 14):
+        with pytest.raises(ResponseError, match=r"^TRANSFER"):
+            eval_transfer(both_servers, script, 1, 1, bad)
+    for transfer, sku in (("x", 1), (1, "x"), ("-1", 1), (1, "1.5")):
+        with pytest.raises(ResponseError, match=r"^TRANSFER"):
+            eval_transfer(both_servers, script, transfer, sku, 1)
+    with pytest.raises(ResponseError, match=r"^DAMAGED"):
+        eval_transfer(both_servers, script, 1, 9, 1)
+    both_servers.hset(KEYS.transferred, "2", "many")
+    with pytest.raises(ResponseError, match=r"^DAMAGED"):
+        eval_transfer(both_servers, script, 1, 2, 1)
+    both_servers.delete(KEYS.transferred)
+    pair.agree()
