@@ -17,11 +17,13 @@ from litestar.types import ASGIApp
 
 from api import auth, health, logs, metrics, openapi, origin, problems, wiring
 from api.admin import sales as admin_sales
+from api.admin import stock, transfers
 from api.requests import BODY_BYTES_MAX, StrictRequest
 from api.shop import demo, orders, page, payments, products, sales
 from api.shop.events import Watch
 from api.till import open_till, with_till
 from core.flows.directory import Directory
+from core.flows.reserve_stock import Reserver
 from core.kit.db import create_pool
 from core.settings import Settings, load
 from hotpath.address import Proxies
@@ -55,6 +57,7 @@ PROVIDED = (
     "till",
     "table",
     "recall",
+    "reserver",
 )
 
 
@@ -76,6 +79,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             sales.routes,
             demo.routes,
             admin_sales.routes,
+            stock.routes,
+            transfers.routes,
             *page.routes,
         ],
         dependencies={
@@ -113,9 +118,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
             create_pool(settings.database_url, size_max=settings.pool_size_max)
         )
         redis = await stack.enter_async_context(wiring.redis_client(settings))
-        wire = Wire(settings.redis_url, name="sluice-gate", scripts=SCRIPTS)
-        wire.start()
-        stack.push_async_callback(wire.aclose)
+        wire = _open_wire(settings, stack)
         provider = await stack.enter_async_context(wiring.payment_provider(settings))
         keyring = wiring.keyring(settings)
         gate = _open_gate(settings, wire, keyring)
@@ -139,6 +142,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
                 "till": till,
                 "table": exchange.table,
                 "recall": Recall(redis),
+                "reserver": Reserver(pool),
                 "proxies": proxies,
             }
         )
@@ -154,6 +158,13 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
             stack.push_async_callback(_end, task)
         yield
         watch.stop()
+
+
+def _open_wire(settings: Settings, stack: contextlib.AsyncExitStack) -> Wire:
+    wire = Wire(settings.redis_url, name="sluice-gate", scripts=SCRIPTS)
+    wire.start()
+    stack.push_async_callback(wire.aclose)
+    return wire
 
 
 def _open_gate(settings: Settings, wire: Wire, keyring: Keyring) -> Gate:

@@ -22,6 +22,7 @@ VERBS = (
     "audit",
     "rebuild",
     "sale",
+    "inventory",
     "receipt",
     "rehearse",
     "doctor",

@@ -8,6 +8,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from core import inventory, orders, sales
+from core.flows.run_sale import purpose
 from core.kit import db, outbox
 from hotpath import scripts
 from hotpath.scripts import BucketKeys
@@ -33,7 +34,7 @@ async def book_release(
 
     `was_sold` is false for claims that never became live orders, which `sold` never counted.
     """
-    to_stock: list[orders.Expired] = []
+    to_stock: list[inventory.Deed] = []
     for number in sorted({order.bucket for order in ended}):
         mine = [order for order in ended if order.bucket == number]
         bucket, settled = await sales.hold_bucket_shared(conn, number=number)
@@ -54,16 +55,15 @@ async def book_release(
         if not settled:
             await outbox.add(conn, TOPIC, [release_of(bucket, order) for order in mine])
         elif not (await sales.find(conn, sale_id=bucket.sale_id)).shadow:
-            to_stock += mine
-    await back_to_stock(conn, to_stock)
+            to_stock += [to_free(bucket.sale_id, order) for order in mine]
+    # Stock is locked last, all of it at once, so that nobody waits in a ring.
+    await inventory.release(conn, to_stock)
 
 
-async def back_to_stock(conn: db.Conn, ended: Sequence[orders.Expired]) -> None:
-    """Stock is locked last and in the order of its SKUs, so that nobody waits in a ring."""
-    for order in sorted(ended, key=lambda order: order.sku_id):
-        await inventory.put(
-            conn, units={order.sku_id: order.quantity}, reason="cancelled", reference=order.id
-        )
+def to_free(sale_id: sales.SaleId, order: orders.Expired) -> inventory.Deed:
+    """Units that a settled sale kept for an order, free again."""
+    units = {order.sku_id: order.quantity}
+    return inventory.Deed(purpose(sale_id), units, f"order:{order.id}", by="sales")
 
 
 def release_of(bucket: sales.Bucket, order: orders.Expired) -> Release:

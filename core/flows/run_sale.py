@@ -25,7 +25,8 @@ async def arm_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> sal
         await refuse_broken_promises(conn, redis)
         if not sale.shadow:
             quota = {i.sku_id: i.quota for i in await sales.items(conn, sale_id=sale_id)}
-            await inventory.take(conn, units=quota, reason="sale", reference=str(sale_id))
+            drawn = inventory.Wanted(purpose(sale_id), quota, by="sales")
+            await inventory.reserve(conn, drawn)
         for bucket in await sales.open_buckets(conn, sale):
             held = await sales.hold_bucket_alone(conn, number=bucket.number)
             await load_bucket(conn, redis, held)
@@ -71,6 +72,11 @@ async def tell_redis(redis: Redis, sale: sales.Sale, buckets: list[sales.Bucket]
         await loading.set_state(
             redis, BucketKeys(bucket.number), stamp=bucket.stamp, state=redis_state(sale)
         )
+
+
+def purpose(sale_id: sales.SaleId) -> str:
+    """What the units of a sale are kept for."""
+    return f"sale:{sale_id}"
 
 
 async def refuse_broken_promises(conn: db.Conn, redis: Redis) -> None:

@@ -3,6 +3,7 @@
 from redis.asyncio import Redis
 
 from core import inventory, sales
+from core.flows.run_sale import purpose
 from core.kit import db
 from hotpath import scripts
 from hotpath.scripts import BucketKeys
@@ -26,7 +27,8 @@ async def settle_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> 
             return False
         units = await sales.settle(conn, sale)
         if not sale.shadow:
-            await inventory.put(conn, units=units, reason="sale-closed", reference=str(sale_id))
+            unsold = inventory.Deed(purpose(sale_id), units, purpose(sale_id), by="sales")
+            await inventory.release(conn, [unsold])
         return True
 
 

@@ -26,7 +26,11 @@ async def stock_products(
         for product in products:
             _, sku_ids = await catalogue.add_product(conn, title=product.title, skus=product.skus)
             made += sku_ids
-        await inventory.put(
-            conn, units=dict.fromkeys(made, units), reason="stocked", reference=reference
+        await inventory.receive(
+            conn,
+            place_id=inventory.MAIN,
+            units=dict.fromkeys(made, units),
+            reference=reference,
+            by="seed",
         )
     return made

@@ -1,7 +1,238 @@
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+import msgspec
+
 from core.kit.refusal import Kind, Refusal
+
+PlaceId = NewType("PlaceId", int)
+TransferId = NewType("TransferId", int)
+
+# The warehouse that every shop has from its first day.
+MAIN = PlaceId(1)
+
+
+class Move(StrEnum):
+    """The kinds of movement. What each does to a balance stands in the table inventory.kinds."""
+
+    RECEIVE = "receive"
+    RESERVE = "reserve"
+    RELEASE = "release"
+    ALLOCATE = "allocate"
+    RECALL = "recall"
+    SHIP = "ship"
+    DAMAGE = "damage"
+    MEND = "mend"
+    SCRAP = "scrap"
+    SEND = "send"
+    EXPECT = "expect"
+    ARRIVE = "arrive"
+    LOSE = "lose"
+    SURPLUS = "surplus"
+    SHORTAGE = "shortage"
+
+
+class Place(msgspec.Struct, frozen=True):
+    """`kind` is warehouse or store. The buyer's region goes first, then the lowest rank."""
+
+    id: PlaceId
+    code: str
+    kind: str
+    name: dict[str, str]
+    region: str
+    rank: int
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """One SKU in one place. `free` = on_hand - reserved - allocated, and may be promised."""
+
+    sku_id: int
+    place_id: PlaceId
+    on_hand: int
+    reserved: int
+    allocated: int
+    in_transit: int
+    damaged: int
+    free: int
+    safety_stock: int
+    alerted: bool
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """Units of a SKU that a place keeps."""
+
+    sku_id: int
+    place_id: PlaceId
+    quantity: int
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """Units (SKU id -> how many, each > 0) to keep for one purpose, such as `sale:7`, all or none.
+
+    From `place_id` alone, or from the warehouses, those of `region` first.
+    """
+
+    kept_for: str
+    units: Mapping[int, int]
+    by: str
+    place_id: PlaceId | None = None
+    region: str = ""
+
+
+class Deed(msgspec.Struct, frozen=True):
+    """What happens once, by its reference, to units that are kept for one purpose.
+
+    `units` is SKU id -> how many, each > 0. Where no place is named, any that keeps some will do.
+    """
+
+    kept_for: str
+    units: Mapping[int, int]
+    reference: str
+    by: str
+    place_id: PlaceId | None = None
+
+
+class Done(msgspec.Struct, frozen=True):
+    """What a reference did before."""
+
+    reference: str
+    kept_for: str | None
+    kept: list[Kept]
+
+
+class Reservation(msgspec.Struct, frozen=True):
+    kept_for: str
+    sku_id: int
+    place_id: PlaceId
+    reserved: int
+    allocated: int
+    shipped: int
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A movement to write."""
+
+    kind: Move
+    sku_id: int
+    place_id: PlaceId
+    quantity: int
+    reference: str
+    line_no: int
+    by_whom: str
+    kept_for: str | None = None
+
+
+class Movement(msgspec.Struct, frozen=True):
+    id: int
+    kind: str
+    sku_id: int
+    place_id: PlaceId
+    quantity: int
+    reference: str
+    kept_for: str | None
+    by_whom: str
+    moved_at: datetime
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """A figure of a balance that its rows do not prove."""
+
+    sku_id: int
+    place_id: PlaceId
+    figure: str
+    shown: int
+    proven: int
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """What was free when it fell to the safety stock."""
+
+    id: int
+    sku_id: int
+    place_id: PlaceId
+    free: int
+    safety_stock: int
+    raised_at: datetime
+    cleared_at: datetime | None
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    id: TransferId
+    source_id: PlaceId
+    target_id: PlaceId
+    state: str
+    by_whom: str
+    planned_at: datetime
+    sent_at: datetime | None
+    ended_at: datetime | None
+
+
+class TransferLine(msgspec.Struct, frozen=True):
+    """`arrived` is None until the transfer has ended; what did not arrive is lost."""
+
+    transfer_id: TransferId
+    sku_id: int
+    quantity: int
+    arrived: int | None
 
 
 class OutOfStock(Refusal):
-    """There is not that much on hand."""
+    """There is not that much in stock."""
 
     kind = Kind.CONFLICT
+
+
+class NoSuchPlace(Refusal):
+    """There is no such place."""
+
+    kind = Kind.NOT_FOUND
+
+
+class PlaceExists(Refusal):
+    """There is a place with that code already."""
+
+    kind = Kind.CONFLICT
+
+
+class TooManyPlaces(Refusal):
+    """There are as many places as there may be."""
+
+    kind = Kind.CONFLICT
+
+
+class NoSuchReservation(Refusal):
+    """Nothing was ever kept for this."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NotKept(Refusal):
+    """There are not that many units kept for this."""
+
+    kind = Kind.CONFLICT
+
+
+class ReferenceReused(Refusal):
+    """That reference was used for something else."""
+
+    kind = Kind.INVALID
+
+
+class TooManyReservations(Refusal):
+    """Too many reservations are under way. Nothing was reserved; try again."""
+
+    kind = Kind.TOO_MANY
+
+
+class NoSuchTransfer(Refusal):
+    """There is no such transfer."""
+
+    kind = Kind.NOT_FOUND
+
+
+class ImpossibleTransfer(Refusal):
+    """Units cannot be transferred so."""
+
+    kind = Kind.INVALID

@@ -1,27 +1,308 @@
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from core.kit.db import Conn
+from core.kit.ids import ID_MAX
+from core.kit.refusal import Refusal
+from core.kit.states import check_move
 
-from . import store
-from .model import OutOfStock
+from . import books, rules, store
+from .model import (
+    Alert,
+    Balance,
+    Deed,
+    Drift,
+    Entry,
+    ImpossibleTransfer,
+    Kept,
+    Move,
+    Movement,
+    NoSuchReservation,
+    NoSuchTransfer,
+    Place,
+    PlaceExists,
+    PlaceId,
+    Reservation,
+    TooManyPlaces,
+    Transfer,
+    TransferId,
+    TransferLine,
+    Wanted,
+)
+from .states import TRANSFER_MOVES, TransferState
+
+DRIFTS_MAX = 1_000
+PLACES_MAX = 1_000
+
+Outcome = list[Kept] | Refusal
 
 
-async def put(conn: Conn, *, units: Mapping[int, int], reason: str, reference: str) -> None:
-    """Add `units` (SKU id -> how many, each > 0) to what is on hand."""
-    if units:
-        await store.put(conn, units, reason, reference)
+async def add_place(
+    conn: Conn, *, code: str, kind: str, name: dict[str, str], region: str, rank: int
+) -> Place:
+    """`kind` is warehouse or store. Raises PlaceExists, TooManyPlaces."""
+    if len(await store.places(conn)) >= PLACES_MAX:
+        raise TooManyPlaces(places_max=PLACES_MAX)
+    place = await store.add_place(conn, code, kind, name, region, rank)
+    if place is None:
+        raise PlaceExists(code=code)
+    return place
 
 
-async def take(conn: Conn, *, units: Mapping[int, int], reason: str, reference: str) -> None:
-    """Take `units` (SKU id -> how many, each > 0) from what is on hand.
+async def places(conn: Conn) -> list[Place]:
+    return await store.places(conn)
 
-    Raises OutOfStock naming the SKU; the caller's transaction then takes nothing.
+
+async def receive(
+    conn: Conn, *, place_id: PlaceId, units: Mapping[int, int], reference: str, by: str
+) -> None:
+    """Put `units` (SKU id -> how many, each > 0) on hand, once per reference.
+
+    Raises NoSuchPlace, ReferenceReused.
     """
-    taken = await store.take(conn, units, reason, reference)
-    for sku_id, quantity in units.items():
-        if sku_id not in taken:
-            raise OutOfStock(sku_id=str(sku_id), wanted=quantity)
+    await books.insist_on_place(conn, place_id)
+    await store.open_balances(conn, units, place_id)
+    held = await store.hold(conn, list(units))
+    came = books.kept(units, place_id)
+    if not await books.is_done(conn, Move.RECEIVE, reference, came):
+        await books.book(conn, held, books.entries(Move.RECEIVE, came, reference, by))
 
 
-async def on_hand(conn: Conn, *, sku_ids: Iterable[int]) -> dict[int, int]:
-    return await store.on_hand(conn, list(sku_ids))
+async def damage(
+    conn: Conn, *, place_id: PlaceId, units: Mapping[int, int], reference: str, by: str
+) -> None:
+    """Set free units aside as damaged, once per reference. Raises OutOfStock, ReferenceReused."""
+    await books.take(conn, Move.DAMAGE, "free", books.kept(units, place_id), reference, by)
+
+
+async def mend(
+    conn: Conn, *, place_id: PlaceId, units: Mapping[int, int], reference: str, by: str
+) -> None:
+    """Damaged units are good again. Raises OutOfStock, ReferenceReused."""
+    await books.take(conn, Move.MEND, "damaged", books.kept(units, place_id), reference, by)
+
+
+async def scrap(
+    conn: Conn, *, place_id: PlaceId, units: Mapping[int, int], reference: str, by: str
+) -> None:
+    """Damaged units are thrown away. Raises OutOfStock, ReferenceReused."""
+    await books.take(conn, Move.SCRAP, "damaged", books.kept(units, place_id), reference, by)
+
+
+async def reserve(conn: Conn, wanted: Wanted) -> list[Kept]:
+    """Keep units for one purpose, once. Raises OutOfStock, NoSuchPlace, ReferenceReused."""
+    (outcome,) = await reserve_many(conn, [wanted])
+    if isinstance(outcome, list):
+        return outcome
+    raise outcome
+
+
+async def reserve_many(conn: Conn, wanted: Sequence[Wanted]) -> list[Outcome]:
+    """Serve many purposes in one go, first come first served. None may stand here twice.
+
+    What is refused to one leaves the others alone. Raises ReferenceReused where another
+    transaction serves one of these purposes with other SKUs at this moment.
+    """
+    assert len({want.kept_for for want in wanted}) == len(wanted)
+    every = await store.places(conn)
+    held = await store.hold(conn, sorted({sku_id for want in wanted for sku_id in want.units}))
+    before = await store.recorded(conn, Move.RESERVE, [want.kept_for for want in wanted])
+    free = {shelf: balance.free for shelf, balance in held.items()}
+    outcomes: list[Outcome] = []
+    lines: list[Entry] = []
+    for want in wanted:
+        try:
+            if want.kept_for in before:
+                done = before[want.kept_for]
+                books.insist_on_same(done, want.kept_for, want.units)
+                outcomes.append(done.kept)
+                continue
+            chosen = rules.choose(want, every, free)
+        except Refusal as refusal:
+            outcomes.append(refusal)
+            continue
+        outcomes.append(chosen)
+        lines += books.entries(Move.RESERVE, chosen, want.kept_for, want.by, want.kept_for)
+    await books.book(conn, held, lines)
+    return outcomes
+
+
+async def release(conn: Conn, deeds: Sequence[Deed]) -> None:
+    """Reserved units are free again. Raises NotKept, ReferenceReused."""
+    await books.settle(conn, Move.RELEASE, "reserved", deeds)
+
+
+async def allocate(conn: Conn, deeds: Sequence[Deed]) -> None:
+    """Reserved units are picked for their parcel. Raises NotKept, ReferenceReused."""
+    await books.settle(conn, Move.ALLOCATE, "reserved", deeds)
+
+
+async def recall(conn: Conn, deeds: Sequence[Deed]) -> None:
+    """Allocated units are merely reserved again. Raises NotKept, ReferenceReused."""
+    await books.settle(conn, Move.RECALL, "allocated", deeds)
+
+
+async def ship(conn: Conn, deeds: Sequence[Deed]) -> None:
+    """Allocated units leave the house. Raises NotKept, ReferenceReused."""
+    await books.settle(conn, Move.SHIP, "allocated", deeds)
+
+
+async def set_safety_stock(conn: Conn, *, sku_id: int, place_id: PlaceId, units: int) -> None:
+    """At or below this many free units a balance raises an alert. Raises NoSuchPlace."""
+    await books.insist_on_place(conn, place_id)
+    await store.open_balances(conn, [sku_id], place_id)
+    held = await store.hold(conn, [sku_id])
+    shelf = (sku_id, place_id)
+    await books.note_alerts(conn, held, {shelf: await store.set_safety_stock(conn, shelf, units)})
+
+
+async def alerts(conn: Conn, *, after: int, page_max: int) -> list[Alert]:
+    """Those that are open, oldest first."""
+    return await store.alerts(conn, after, page_max)
+
+
+async def balances(conn: Conn, *, sku_ids: Iterable[int]) -> list[Balance]:
+    return await store.of_skus(conn, list(sku_ids))
+
+
+async def free(conn: Conn, *, sku_ids: Iterable[int]) -> dict[int, int]:
+    """SKU id -> what may still be promised online: what is free in the warehouses."""
+    warehouses = {place.id for place in await store.places(conn) if place.kind == "warehouse"}
+    found = dict.fromkeys(sku_ids, 0)
+    for balance in await store.of_skus(conn, list(found)):
+        if balance.place_id in warehouses:
+            found[balance.sku_id] += balance.free
+    return found
+
+
+async def stock_of_place(
+    conn: Conn, *, place_id: PlaceId, after: int, page_max: int
+) -> list[Balance]:
+    """In the order of SKU ids, from the first one after `after`. Raises NoSuchPlace."""
+    await books.insist_on_place(conn, place_id)
+    return await store.in_place(conn, place_id, after, page_max)
+
+
+async def movements(conn: Conn, *, sku_id: int, after: int, page_max: int) -> list[Movement]:
+    """Oldest first, from the first one after `after`."""
+    return await store.movements(conn, sku_id, after, page_max)
+
+
+async def reservations(conn: Conn, *, kept_for: str) -> list[Reservation]:
+    """Raises NoSuchReservation."""
+    found = await store.reservations(conn, [kept_for])
+    if not found:
+        raise NoSuchReservation(kept_for=kept_for)
+    return found
+
+
+async def audit(conn: Conn) -> list[Drift]:
+    """Recompute every balance from its rows. Nothing found means that all are proven."""
+    return await store.drifts(conn, DRIFTS_MAX)
+
+
+async def plan_transfer(
+    conn: Conn, *, source_id: PlaceId, target_id: PlaceId, units: Mapping[int, int], by: str
+) -> Transfer:
+    """Write a transfer down; nothing moves yet. Raises NoSuchPlace, ImpossibleTransfer."""
+    await books.insist_on_place(conn, source_id)
+    await books.insist_on_place(conn, target_id)
+    if source_id == target_id:
+        raise ImpossibleTransfer("A transfer leads from one place to another.")
+    return await store.plan_transfer(conn, source_id, target_id, by, units)
+
+
+async def send_transfer(conn: Conn, *, transfer_id: TransferId, by: str) -> Transfer:
+    """Free units leave their place and are in transit to the other. Again: nothing happens.
+
+    Raises NoSuchTransfer, IllegalMove, OutOfStock.
+    """
+    transfer = await _hold_transfer(conn, transfer_id)
+    if transfer.state == TransferState.SENT:
+        return transfer
+    moved = await _move_transfer(conn, transfer, TransferState.SENT)
+    units = {one.sku_id: one.quantity for one in await store.transfer_lines(conn, [transfer_id])}
+    await store.open_balances(conn, units, transfer.target_id)
+    held = await store.hold(conn, list(units))
+    leaving = books.kept(units, transfer.source_id)
+    books.insist_on(held, "free", leaving)
+    reference = f"transfer:{transfer_id}"
+    lines = books.entries(Move.SEND, leaving, reference, by)
+    lines += books.entries(Move.EXPECT, books.kept(units, transfer.target_id), reference, by)
+    await books.book(conn, held, lines)
+    return moved
+
+
+async def receive_transfer(
+    conn: Conn, *, transfer_id: TransferId, came: Mapping[int, int], by: str
+) -> Transfer:
+    """`came` (SKU id -> how many, each >= 0) is on hand; a SKU it leaves out came whole.
+
+    What did not come is lost. The very same again: nothing happens.
+    Raises NoSuchTransfer, IllegalMove, ImpossibleTransfer.
+    """
+    transfer = await _hold_transfer(conn, transfer_id)
+    lines = await store.transfer_lines(conn, [transfer_id])
+    arrived = _arrivals(lines, came)
+    if transfer.state == TransferState.ARRIVED and arrived == {n.sku_id: n.arrived for n in lines}:
+        return transfer
+    moved = await _move_transfer(conn, transfer, TransferState.ARRIVED)
+    held = await store.hold(conn, list(arrived))
+    lost = {n.sku_id: n.quantity - arrived[n.sku_id] for n in lines}
+    reference = f"transfer:{transfer_id}"
+    booked = books.entries(Move.ARRIVE, books.kept(arrived, transfer.target_id), reference, by)
+    booked += books.entries(Move.LOSE, books.kept(lost, transfer.target_id), reference, by)
+    await books.book(conn, held, booked)
+    await store.note_arrival(conn, transfer_id, arrived)
+    return moved
+
+
+async def cancel_transfer(conn: Conn, *, transfer_id: TransferId) -> Transfer:
+    """Raises NoSuchTransfer, and IllegalMove for what has been sent."""
+    transfer = await _hold_transfer(conn, transfer_id)
+    if transfer.state == TransferState.CANCELLED:
+        return transfer
+    return await _move_transfer(conn, transfer, TransferState.CANCELLED)
+
+
+async def find_transfer(
+    conn: Conn, *, transfer_id: TransferId
+) -> tuple[Transfer, list[TransferLine]]:
+    """Raises NoSuchTransfer."""
+    transfer = await store.find_transfer(conn, transfer_id)
+    if transfer is None:
+        raise NoSuchTransfer
+    return transfer, await store.transfer_lines(conn, [transfer_id])
+
+
+async def transfers(
+    conn: Conn, *, before: int | None, page_max: int
+) -> list[tuple[Transfer, list[TransferLine]]]:
+    """Newest first, below `before`."""
+    found = await store.transfers(conn, ID_MAX if before is None else before, page_max)
+    lines: dict[TransferId, list[TransferLine]] = {one.id: [] for one in found}
+    for line in await store.transfer_lines(conn, list(lines)):
+        lines[line.transfer_id].append(line)
+    return [(one, lines[one.id]) for one in found]
+
+
+async def _hold_transfer(conn: Conn, transfer_id: TransferId) -> Transfer:
+    transfer = await store.hold_transfer(conn, transfer_id)
+    if transfer is None:
+        raise NoSuchTransfer
+    return transfer
+
+
+async def _move_transfer(conn: Conn, transfer: Transfer, target: TransferState) -> Transfer:
+    source = TransferState(transfer.state)
+    check_move(TRANSFER_MOVES, source, target)
+    moved = await store.move_transfer(conn, transfer.id, source, target)
+    assert moved is not None, "the caller holds its row"
+    return moved
+
+
+def _arrivals(lines: Sequence[TransferLine], came: Mapping[int, int]) -> dict[int, int]:
+    sent = {line.sku_id: line.quantity for line in lines}
+    for sku_id, quantity in came.items():
+        if quantity > sent.get(sku_id, 0):
+            raise ImpossibleTransfer("More arrived than was sent.", sku_id=str(sku_id))
+    return {**sent, **came}

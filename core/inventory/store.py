@@ -1,51 +1,372 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from core.kit.db import Conn
+import asyncpg
 
-PUT = """
+from core.kit.db import Conn, many, one
+
+from .model import (
+    Alert,
+    Balance,
+    Done,
+    Drift,
+    Entry,
+    Kept,
+    Move,
+    Movement,
+    Place,
+    PlaceId,
+    Reservation,
+    Transfer,
+    TransferId,
+    TransferLine,
+)
+from .rules import Shelf
+from .states import TransferState
+
+ADD_PLACE = """ -- -> Place
+    INSERT INTO inventory.places (code, kind, name, region, rank) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (code) DO NOTHING
+ RETURNING id, code, kind, name, region, rank
+"""
+
+
+async def add_place(
+    conn: Conn, code: str, kind: str, name: dict[str, str], region: str, rank: int
+) -> Place | None:
+    return one(Place, await conn.fetchrow(ADD_PLACE, code, kind, name, region, rank))
+
+
+PLACES = """ -- -> Place
+    SELECT id, code, kind, name, region, rank FROM inventory.places ORDER BY rank, id
+"""
+
+
+async def places(conn: Conn) -> list[Place]:
+    return many(Place, await conn.fetch(PLACES))
+
+
+# One order for all, so that nobody waits in a ring.
+OPEN_BALANCES = """
+    INSERT INTO inventory.balances (sku_id, place_id)
+    SELECT sku_id, $2 FROM unnest($1::bigint[]) AS wanted (sku_id) ORDER BY sku_id
+    ON CONFLICT DO NOTHING
+"""
+
+
+async def open_balances(conn: Conn, sku_ids: Iterable[int], place_id: PlaceId) -> None:
+    await conn.execute(OPEN_BALANCES, list(sku_ids), place_id)
+
+
+HOLD = """ -- -> Balance
+    SELECT sku_id, place_id, on_hand, reserved, allocated, in_transit, damaged, free,
+           safety_stock, alerted
+      FROM inventory.balances WHERE sku_id = ANY($1::bigint[])
+     ORDER BY sku_id, place_id FOR UPDATE
+"""
+
+
+async def hold(conn: Conn, sku_ids: Collection[int]) -> dict[Shelf, Balance]:
+    """All balances of these SKUs, which nobody else changes until the transaction ends."""
+    held = many(Balance, await conn.fetch(HOLD, sku_ids))
+    return {(balance.sku_id, balance.place_id): balance for balance in held}
+
+
+RECORDED = """
+    SELECT reference, kept_for, sku_id, place_id, quantity FROM inventory.movements
+     WHERE reference = ANY($1::text[]) AND kind = $2 ORDER BY reference, line_no
+"""
+
+
+async def recorded(conn: Conn, kind: Move, references: Collection[str]) -> dict[str, Done]:
+    """What was done before under each reference."""
+    found: dict[str, Done] = {}
+    for reference, kept_for, *kept in await conn.fetch(RECORDED, references, kind):
+        done = found.setdefault(reference, Done(reference, kept_for, []))
+        done.kept.append(Kept(*kept))
+    return found
+
+
+# The caller holds the balances. A CHECK refuses what nobody here may have let through.
+BOOK = """
+    WITH moves AS (
+        SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[],
+                             $6::int[], $7::text[], $8::text[])
+          AS wanted (kind, sku_id, place_id, quantity, reference, line_no, by_whom, kept_for)
+          JOIN inventory.kinds USING (kind)
+    ), written AS (
+        INSERT INTO inventory.movements (kind, sku_id, place_id, quantity, reference, line_no,
+                                         by_whom, kept_for)
+        SELECT kind, sku_id, place_id, quantity, reference, line_no, by_whom, kept_for FROM moves
+    ), kept AS (
+        INSERT INTO inventory.reservations AS kept (kept_for, sku_id, place_id, reserved)
+        SELECT kept_for, sku_id, place_id, sum(quantity)::bigint FROM moves WHERE kind = 'reserve'
+         GROUP BY kept_for, sku_id, place_id
+        ON CONFLICT (kept_for, sku_id, place_id)
+        DO UPDATE SET reserved = kept.reserved + excluded.reserved
+    ), turned AS (
+        SELECT kept_for, sku_id, place_id, sum(quantity * reserved)::bigint AS reserved,
+               sum(quantity * allocated)::bigint AS allocated,
+               (sum(quantity) FILTER (WHERE kind = 'ship'))::bigint AS shipped
+          FROM moves WHERE kept_for IS NOT NULL AND kind <> 'reserve'
+         GROUP BY kept_for, sku_id, place_id
+    ), settled AS (
+        UPDATE inventory.reservations AS kept
+           SET reserved = kept.reserved + turned.reserved,
+               allocated = kept.allocated + turned.allocated,
+               shipped = kept.shipped + coalesce(turned.shipped, 0)
+          FROM turned
+         WHERE kept.kept_for = turned.kept_for AND kept.sku_id = turned.sku_id
+           AND kept.place_id = turned.place_id
+    ), changes AS (
+        SELECT sku_id, place_id, sum(quantity * on_hand)::bigint AS on_hand,
+               sum(quantity * reserved)::bigint AS reserved,
+               sum(quantity * allocated)::bigint AS allocated,
+               sum(quantity * in_transit)::bigint AS in_transit,
+               sum(quantity * damaged)::bigint AS damaged
+          FROM moves GROUP BY sku_id, place_id
+    )
+    UPDATE inventory.balances AS old
+       SET on_hand = old.on_hand + changes.on_hand, reserved = old.reserved + changes.reserved,
+           allocated = old.allocated + changes.allocated, damaged = old.damaged + changes.damaged,
+           in_transit = old.in_transit + changes.in_transit,
+           alerted = free + changes.on_hand - changes.reserved - changes.allocated <= safety_stock
+      FROM changes WHERE old.sku_id = changes.sku_id AND old.place_id = changes.place_id
+ RETURNING old.sku_id, old.place_id, alerted
+"""
+
+
+async def book(conn: Conn, entries: Sequence[Entry]) -> dict[Shelf, bool] | None:
+    """Write movements and what they make of the balances; say which balances are low now.
+
+    None where a reference was used at the same time for other SKUs. The transaction is lost then.
+    """
+    columns = [[getattr(entry, field) for entry in entries] for field in Entry.__struct_fields__]
+    try:
+        rows = await conn.fetch(BOOK, *columns)
+    except asyncpg.UniqueViolationError:
+        return None
+    return {(row["sku_id"], row["place_id"]): row["alerted"] for row in rows}
+
+
+RAISE_ALERTS = """
+    INSERT INTO inventory.alerts (sku_id, place_id, free, safety_stock)
+    SELECT sku_id, place_id, free, safety_stock
+      FROM unnest($1::bigint[], $2::bigint[]) AS turned (sku_id, place_id)
+      JOIN inventory.balances USING (sku_id, place_id) WHERE alerted
+    ON CONFLICT (sku_id, place_id) WHERE cleared_at IS NULL DO NOTHING
+"""
+
+
+async def raise_alerts(conn: Conn, shelves: Collection[Shelf]) -> None:
+    await conn.execute(RAISE_ALERTS, *map(list, zip(*shelves, strict=True)))
+
+
+CLEAR_ALERTS = """
+    UPDATE inventory.alerts SET cleared_at = now()
+      FROM unnest($1::bigint[], $2::bigint[]) AS turned (sku_id, place_id)
+      JOIN inventory.balances USING (sku_id, place_id)
+     WHERE alerts.sku_id = turned.sku_id AND alerts.place_id = turned.place_id
+       AND cleared_at IS NULL AND NOT alerted
+"""
+
+
+async def clear_alerts(conn: Conn, shelves: Collection[Shelf]) -> None:
+    await conn.execute(CLEAR_ALERTS, *map(list, zip(*shelves, strict=True)))
+
+
+SET_SAFETY_STOCK = """
+    UPDATE inventory.balances SET safety_stock = $3, alerted = free <= $3
+     WHERE sku_id = $1 AND place_id = $2
+ RETURNING alerted
+"""
+
+
+async def set_safety_stock(conn: Conn, shelf: Shelf, units: int) -> bool:
+    """Say whether it is low now."""
+    return await conn.fetchval(SET_SAFETY_STOCK, *shelf, units)
+
+
+ALERTS = """ -- -> Alert
+    SELECT id, sku_id, place_id, free, safety_stock, raised_at, cleared_at FROM inventory.alerts
+     WHERE cleared_at IS NULL AND id > $1 ORDER BY id LIMIT $2
+"""
+
+
+async def alerts(conn: Conn, after: int, page_max: int) -> list[Alert]:
+    return many(Alert, await conn.fetch(ALERTS, after, page_max))
+
+
+OF_SKUS = """ -- -> Balance
+    SELECT sku_id, place_id, on_hand, reserved, allocated, in_transit, damaged, free,
+           safety_stock, alerted
+      FROM inventory.balances WHERE sku_id = ANY($1::bigint[]) ORDER BY sku_id, place_id
+"""
+
+
+async def of_skus(conn: Conn, sku_ids: Collection[int]) -> list[Balance]:
+    return many(Balance, await conn.fetch(OF_SKUS, sku_ids))
+
+
+IN_PLACE = """ -- -> Balance
+    SELECT sku_id, place_id, on_hand, reserved, allocated, in_transit, damaged, free,
+           safety_stock, alerted
+      FROM inventory.balances WHERE place_id = $1 AND sku_id > $2 ORDER BY sku_id LIMIT $3
+"""
+
+
+async def in_place(conn: Conn, place_id: PlaceId, after: int, page_max: int) -> list[Balance]:
+    return many(Balance, await conn.fetch(IN_PLACE, place_id, after, page_max))
+
+
+MOVEMENTS = """ -- -> Movement
+    SELECT id, kind, sku_id, place_id, quantity, reference, kept_for, by_whom, moved_at
+      FROM inventory.movements WHERE sku_id = $1 AND id > $2 ORDER BY id LIMIT $3
+"""
+
+
+async def movements(conn: Conn, sku_id: int, after: int, page_max: int) -> list[Movement]:
+    return many(Movement, await conn.fetch(MOVEMENTS, sku_id, after, page_max))
+
+
+RESERVATIONS = """ -- -> Reservation
+    SELECT kept_for, sku_id, place_id, reserved, allocated, shipped
+      FROM inventory.reservations WHERE kept_for = ANY($1::text[])
+     ORDER BY kept_for, sku_id, place_id
+"""
+
+
+async def reservations(conn: Conn, kept_for: Collection[str]) -> list[Reservation]:
+    return many(Reservation, await conn.fetch(RESERVATIONS, kept_for))
+
+
+# Every figure three ways: as shown, from the movements, and (where there are any) from what is kept
+# for somebody or under way. Rows only where two of them differ.
+DRIFTS = """ -- -> Drift
     WITH moved AS (
-        INSERT INTO inventory.stock AS stock (sku_id, on_hand)
-        SELECT * FROM unnest($1::bigint[], $2::bigint[]) ORDER BY 1
-        ON CONFLICT (sku_id) DO UPDATE SET on_hand = stock.on_hand + excluded.on_hand
-     RETURNING sku_id
+        SELECT sku_id, place_id, sum(quantity * on_hand)::bigint AS on_hand,
+               sum(quantity * reserved)::bigint AS reserved,
+               sum(quantity * allocated)::bigint AS allocated,
+               sum(quantity * in_transit)::bigint AS in_transit,
+               sum(quantity * damaged)::bigint AS damaged
+          FROM inventory.movements JOIN inventory.kinds USING (kind) GROUP BY sku_id, place_id
+    ), kept AS (
+        SELECT sku_id, place_id, sum(reserved)::bigint AS reserved,
+               sum(allocated)::bigint AS allocated
+          FROM inventory.reservations GROUP BY sku_id, place_id
+    ), under_way AS (
+        SELECT sku_id, target_id AS place_id, sum(quantity)::bigint AS in_transit
+          FROM inventory.transfers JOIN inventory.transfer_lines ON transfer_id = transfers.id
+         WHERE state = 'sent' GROUP BY sku_id, target_id
     )
-    INSERT INTO inventory.movements (sku_id, quantity, reason, reference)
-    SELECT wanted.sku_id, wanted.quantity, $3, $4
-      FROM unnest($1::bigint[], $2::bigint[]) AS wanted (sku_id, quantity)
-      JOIN moved USING (sku_id)
+    SELECT sku_id, place_id, figure, coalesce(shown, 0) AS shown, coalesce(proven, 0) AS proven
+      FROM inventory.balances
+      LEFT JOIN moved USING (sku_id, place_id)
+      FULL JOIN kept USING (sku_id, place_id)
+      FULL JOIN under_way USING (sku_id, place_id)
+     CROSS JOIN LATERAL (VALUES
+           ('on_hand', balances.on_hand, moved.on_hand),
+           ('reserved', balances.reserved, moved.reserved),
+           ('reserved', balances.reserved, kept.reserved),
+           ('allocated', balances.allocated, moved.allocated),
+           ('allocated', balances.allocated, kept.allocated),
+           ('in_transit', balances.in_transit, moved.in_transit),
+           ('in_transit', balances.in_transit, under_way.in_transit),
+           ('damaged', balances.damaged, moved.damaged)) AS found (figure, shown, proven)
+     WHERE coalesce(shown, 0) <> coalesce(proven, 0)
+     ORDER BY sku_id, place_id, figure LIMIT $1
 """
 
 
-async def put(conn: Conn, units: Mapping[int, int], reason: str, reference: str) -> None:
-    await conn.execute(PUT, list(units), list(units.values()), reason, reference)
+async def drifts(conn: Conn, drifts_max: int) -> list[Drift]:
+    return many(Drift, await conn.fetch(DRIFTS, drifts_max))
 
 
-# The guard sits in the WHERE clause, so two takers can never both have the last unit. Rows are
-# locked in one order, as putting does, so that nobody waits in a ring.
-TAKE = """
-    WITH held AS (
-        SELECT sku_id FROM inventory.stock WHERE sku_id = ANY($1::bigint[])
-         ORDER BY sku_id FOR UPDATE
-    ), moved AS (
-        UPDATE inventory.stock SET on_hand = on_hand - wanted.quantity
-          FROM unnest($1::bigint[], $2::bigint[]) AS wanted (sku_id, quantity)
-          JOIN held USING (sku_id)
-         WHERE stock.sku_id = wanted.sku_id AND on_hand >= wanted.quantity
-     RETURNING stock.sku_id, wanted.quantity
+PLAN_TRANSFER = """ -- -> Transfer
+    WITH planned AS (
+        INSERT INTO inventory.transfers (source_id, target_id, state, by_whom)
+        VALUES ($1, $2, 'planned', $3)
+     RETURNING id, source_id, target_id, state, by_whom, planned_at, sent_at, ended_at
+    ), lines AS (
+        INSERT INTO inventory.transfer_lines (transfer_id, sku_id, quantity)
+        SELECT id, sku_id, quantity
+          FROM planned, unnest($4::bigint[], $5::bigint[]) AS line (sku_id, quantity)
     )
-    INSERT INTO inventory.movements (sku_id, quantity, reason, reference)
-    SELECT sku_id, -quantity, $3, $4 FROM moved
- RETURNING sku_id
+    SELECT id, source_id, target_id, state, by_whom, planned_at, sent_at, ended_at FROM planned
 """
 
 
-async def take(conn: Conn, units: Mapping[int, int], reason: str, reference: str) -> set[int]:
-    rows = await conn.fetch(TAKE, list(units), list(units.values()), reason, reference)
-    return {row["sku_id"] for row in rows}
+async def plan_transfer(
+    conn: Conn, source: PlaceId, target: PlaceId, by: str, units: Mapping[int, int]
+) -> Transfer:
+    row = await conn.fetchrow(PLAN_TRANSFER, source, target, by, list(units), list(units.values()))
+    planned = one(Transfer, row)
+    assert planned is not None
+    return planned
 
 
-ON_HAND = "SELECT sku_id, on_hand FROM inventory.stock WHERE sku_id = ANY($1::bigint[])"
+FIND_TRANSFER = """ -- -> Transfer
+    SELECT id, source_id, target_id, state, by_whom, planned_at, sent_at, ended_at
+      FROM inventory.transfers WHERE id = $1
+"""
 
 
-async def on_hand(conn: Conn, sku_ids: Sequence[int]) -> dict[int, int]:
-    return {row["sku_id"]: row["on_hand"] for row in await conn.fetch(ON_HAND, sku_ids)}
+async def find_transfer(conn: Conn, transfer_id: TransferId) -> Transfer | None:
+    return one(Transfer, await conn.fetchrow(FIND_TRANSFER, transfer_id))
+
+
+HOLD_TRANSFER = """ -- -> Transfer
+    SELECT id, source_id, target_id, state, by_whom, planned_at, sent_at, ended_at
+      FROM inventory.transfers WHERE id = $1 FOR UPDATE
+"""
+
+
+async def hold_transfer(conn: Conn, transfer_id: TransferId) -> Transfer | None:
+    return one(Transfer, await conn.fetchrow(HOLD_TRANSFER, transfer_id))
+
+
+TRANSFERS = """ -- -> Transfer
+    SELECT id, source_id, target_id, state, by_whom, planned_at, sent_at, ended_at
+      FROM inventory.transfers WHERE id < $1 ORDER BY id DESC LIMIT $2
+"""
+
+
+async def transfers(conn: Conn, before: int, page_max: int) -> list[Transfer]:
+    return many(Transfer, await conn.fetch(TRANSFERS, before, page_max))
+
+
+TRANSFER_LINES = """ -- -> TransferLine
+    SELECT transfer_id, sku_id, quantity, arrived FROM inventory.transfer_lines
+     WHERE transfer_id = ANY($1::bigint[]) ORDER BY transfer_id, sku_id
+"""
+
+
+async def transfer_lines(conn: Conn, transfer_ids: Collection[TransferId]) -> list[TransferLine]:
+    return many(TransferLine, await conn.fetch(TRANSFER_LINES, transfer_ids))
+
+
+# Names the state we read, so a racing writer makes this match nothing.
+MOVE_TRANSFER = """ -- -> Transfer
+    UPDATE inventory.transfers
+       SET state = $3,
+           sent_at = CASE WHEN $3 = 'sent' THEN now() ELSE sent_at END,
+           ended_at = CASE WHEN $3 <> 'sent' THEN now() END
+     WHERE id = $1 AND state = $2
+ RETURNING id, source_id, target_id, state, by_whom, planned_at, sent_at, ended_at
+"""
+
+
+async def move_transfer(
+    conn: Conn, transfer_id: TransferId, source: TransferState, target: TransferState
+) -> Transfer | None:
+    return one(Transfer, await conn.fetchrow(MOVE_TRANSFER, transfer_id, source, target))
+
+
+NOTE_ARRIVAL = """
+    UPDATE inventory.transfer_lines SET arrived = came.quantity
+      FROM unnest($2::bigint[], $3::bigint[]) AS came (sku_id, quantity)
+     WHERE transfer_id = $1 AND transfer_lines.sku_id = came.sku_id
+"""
+
+
+async def note_arrival(conn: Conn, transfer_id: TransferId, came: Mapping[int, int]) -> None:
+    await conn.execute(NOTE_ARRIVAL, transfer_id, list(came), list(came.values()))

@@ -47,7 +47,7 @@ async def test_a_sale_is_run_from_plan_to_close(http, run, planned, pool, sku_id
     seen = (await http.get(f"/v1/admin/sales/{sale_id}", headers=as_admin())).json()
     assert (seen["state"], seen["settled"]) == ("closed", False)
     async with db.reading(pool) as conn:
-        assert await inventory.on_hand(conn, sku_ids=sku_ids[:1]) == {sku_ids[0]: 600}
+        assert await inventory.free(conn, sku_ids=sku_ids[:1]) == {sku_ids[0]: 600}
 
 
 async def test_an_armed_sale_takes_claims_at_once(http, run, planned, buy):

@@ -207,3 +207,24 @@ async def test_it_is_a_command_of_its_own(settings):
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+async def test_stock_is_proven_or_what_is_not_is_named(sluice, pool, sku_ids):
+    assert said(await sluice("inventory", "check")) == "every balance is proven by its rows"
+    async with db.transaction(pool) as conn:
+        taken = "UPDATE inventory.balances SET on_hand = on_hand - 1 WHERE sku_id = $1"
+        await conn.execute(taken, sku_ids[0])
+    found = await sluice("inventory", "check", "--json")
+    assert (found.returncode, json.loads(found.stdout)["drifts"]) == (
+        1,
+        [
+            {
+                "sku_id": str(sku_ids[0]),
+                "place_id": "1",
+                "figure": "on_hand",
+                "shown": 999,
+                "proven": 1_000,
+            }
+        ],
+    )
+    assert "1,000" in (await sluice("inventory", "check")).stdout

@@ -147,7 +147,13 @@ class Visit:
             _, (sku_id,) = await catalogue.add_product(
                 conn, title={"en": "Kettle", "zh": "水壶"}, skus=[(uuid4().hex, PRICE, "CNY")]
             )
-            await inventory.put(conn, units={sku_id: quota}, reason="stocked", reference="test")
+            await inventory.receive(
+                conn,
+                place_id=inventory.MAIN,
+                units={sku_id: quota},
+                reference=f"stock {sku_id}",
+                by="test",
+            )
         now = datetime.now(UTC)
         planned = await plan_sale(
             self.pool,

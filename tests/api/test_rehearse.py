@@ -120,7 +120,13 @@ async def sale(pool, redis) -> sales.Sale:
         _, (sku_id,) = await catalogue.add_product(
             conn, title={"en": "Kettle", "zh": "水壶"}, skus=[("KETTLE", 9_900, "CNY")]
         )
-        await inventory.put(conn, units={sku_id: UNITS}, reason="stocked", reference="test")
+        await inventory.receive(
+            conn,
+            place_id=inventory.MAIN,
+            units={sku_id: UNITS},
+            reference=f"stock {sku_id}",
+            by="test",
+        )
     now = datetime.now(UTC)
     planned = await plan_sale(
         pool,
@@ -157,7 +163,7 @@ async def test_a_rehearsal_sells_a_shadow_out_and_passes_with_its_evidence(shop,
         assert [s.id for s in await sales.listing(conn, before=None, page_max=9)] == [sale.id]
         skus = [item.sku_id for item in await sales.items(conn, sale_id=sale.id)]
         # The real sale took its fifty units from stock; its shadow took none and gave none back.
-        assert list((await inventory.on_hand(conn, sku_ids=skus)).values()) == [0]
+        assert list((await inventory.free(conn, sku_ids=skus)).values()) == [0]
     left = await redis.hgetall("sluice:{1}:left")
     assert left == {str(skus[0]).encode(): b"50"}
 

@@ -35,7 +35,9 @@ async def sku_ids(pool: db.Pool) -> list[int]:
     async with db.transaction(pool) as conn:
         _, made = await catalogue.add_product(conn, title={"en": "Kettle", "zh": "水壶"}, skus=skus)
         units = dict.fromkeys(made, 1_000)
-        await inventory.put(conn, units=units, reason="stocked", reference="test")
+        await inventory.receive(
+            conn, place_id=inventory.MAIN, units=units, reference="test", by="test"
+        )
     return list(made)
 
 

@@ -124,7 +124,7 @@ async def test_a_sale_of_buckets_is_settled_whole_and_leaves_nothing_in_redis(
     assert await settle_sale(pool, redis, sale_id=sale.id)
     assert await books(pool, redis, sale) == (0, 0, 12, 88)
     async with db.reading(pool) as conn:
-        assert (await inventory.on_hand(conn, sku_ids=sku_ids))[sku_ids[0]] == 988
+        assert (await inventory.free(conn, sku_ids=sku_ids))[sku_ids[0]] == 988
     await retire_sale(pool, redis, sale_id=sale.id, age_min_s=0)
     assert await redis.dbsize() == 0
     assert {m: await buy(sale, m) for m in bought} == bought

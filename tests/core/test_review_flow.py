@@ -8,11 +8,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from core import inventory, orders, sales
+from core import inventory, sales
 from core.flows.admit_redis import Outcome, admit_redis
 from core.flows.cancel_order import cancel_order
 from core.flows.expire_holds import expire_holds
-from core.flows.give_back import back_to_stock
 from core.flows.rebuild_sale import rebuild_sale
 from core.flows.retire_sale import retire_sale
 from core.flows.run_sale import arm_sale, close_sale
@@ -148,22 +147,27 @@ async def newcomer(pool, fence) -> None:
     await fence.step()
 
 
-async def test_stock_is_locked_in_one_order_whoever_moves_it(pool, redis, sale, sku_ids):
+async def test_stock_is_locked_in_one_order_whoever_moves_it(pool, sale, sku_ids):
     low, high, _ = sku_ids
-    lock = "UPDATE inventory.stock SET on_hand = on_hand WHERE sku_id = $1"
+    lock = "UPDATE inventory.balances SET on_hand = on_hand WHERE sku_id = $1"
+    both = {high: 1, low: 1}
+
+    async def put(conn):
+        place = inventory.MAIN
+        await inventory.receive(conn, place_id=place, units=both, reference="1", by="test")
+
+    async def keep(conn):
+        await inventory.reserve(conn, inventory.Wanted("order:2", both, by="test"))
 
     async def put_back(conn):
-        ended = [orders.Expired(orders.OrderId(f"{sku}"), 1, 7, sku, 1) for sku in (high, low)]
-        await back_to_stock(conn, ended)
-
-    async def take(conn):
-        await inventory.take(conn, units={high: 1, low: 1}, reason="sale", reference="2")
+        deeds = [inventory.Deed("order:2", {sku: 1}, f"cancel:{sku}", by="test") for sku in both]
+        await inventory.release(conn, deeds)
 
     async def move(verb):
         async with db.transaction(pool) as conn:
             await verb(conn)
 
-    for verb in (put_back, take):
+    for verb in (put, keep, put_back):
         async with db.transaction(pool) as conn:
             await conn.execute(lock, low)
             task = asyncio.create_task(move(verb))
@@ -198,7 +202,7 @@ async def test_two_conductors_settle_a_sale_once(pool, redis, sale, sku_ids):
     both = (settle_sale(pool, redis, sale_id=sale.id) for _ in range(2))
     assert sorted(await asyncio.gather(*both)) == [False, True]
     async with db.reading(pool) as conn:
-        assert (await inventory.on_hand(conn, sku_ids=sku_ids))[sku_ids[0]] == 1_000
+        assert (await inventory.free(conn, sku_ids=sku_ids))[sku_ids[0]] == 1_000
 
 
 async def test_a_sale_is_closed_when_its_window_is_over_by_the_clock_of_redis(

@@ -102,11 +102,11 @@ async def test_an_unpaid_order_expires_and_its_units_are_sold_again(
 async def test_the_quota_comes_out_of_stock_and_what_is_left_goes_back(
     pool, redis, keyring, sku_ids, sale, buy, writer
 ):
-    async def on_hand():
+    async def free():
         async with db.reading(pool) as conn:
-            return (await inventory.on_hand(conn, sku_ids=sku_ids))[sku_ids[0]]
+            return (await inventory.free(conn, sku_ids=sku_ids))[sku_ids[0]]
 
-    assert await on_hand() == 900
+    assert await free() == 900
     accepted = await buy(sale, 7)
     await close_sale(pool, redis, sale_id=sale.id)
     with pytest.raises(sales.SaleNotOpen):
@@ -114,11 +114,11 @@ async def test_the_quota_comes_out_of_stock_and_what_is_left_goes_back(
     assert not await settle_sale(pool, redis, sale_id=sale.id)  # not drained yet
     await drain(writer)
     assert await settle_sale(pool, redis, sale_id=sale.id)
-    assert await on_hand() == 999
+    assert await free() == 999
     assert await books(pool, redis, sale) == (0, 0, 1, 99)
 
     await cancel_order(pool, redis, keyring, order_id=accepted.order_id, member_id=7)
-    assert await on_hand() == 1_000
+    assert await free() == 1_000
     assert await books(pool, redis, sale) == (0, 0, 0, 100)
 
 

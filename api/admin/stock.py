@@ -1,0 +1,528 @@
+"""Keep stock: places, what stands in each, what is kept for whom, and who is low."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from litestar import Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from api import auth
+from api.problems import AnyRequest, InvalidValue, refuses
+from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
+from core import catalogue, inventory
+from core.flows import move_stock
+from core.flows.reserve_stock import Reserver
+from core.kit import db, ids
+
+LINES_MAX = 1_000
+UNITS_MAX = 10**9
+NAME_MAX = 200
+
+Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9][A-Z0-9-]{0,31}$(?!\n)")]
+Region = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9-]{0,16}$(?!\n)")]
+REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$(?!\n)"
+Reference = Annotated[str, msgspec.Meta(pattern=REFERENCE)]
+Units = Annotated[int, msgspec.Meta(ge=1, le=UNITS_MAX)]
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX)]
+
+
+class Name(Body, frozen=True):
+    en: Text
+    zh: Text
+
+
+class NewPlace(Body, frozen=True):
+    """The region of the buyer goes first, then the lowest `rank`. A store serves who names it."""
+
+    code: Code
+    kind: Literal["warehouse", "store"]
+    name: Name
+    region: Region = ""
+    rank: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+
+
+class Place(msgspec.Struct, frozen=True):
+    place_id: str
+    code: str
+    kind: str
+    name: dict[str, str]
+    region: str
+    rank: int
+
+
+class Places(msgspec.Struct, frozen=True):
+    items: list[Place]
+
+
+class Line(Body, frozen=True):
+    sku_id: str
+    quantity: Units
+
+
+Lines = Annotated[list[Line], msgspec.Meta(min_length=1, max_length=LINES_MAX)]
+
+
+class NewMovement(Body, frozen=True):
+    """Done once for each kind and `reference`: a repeat changes nothing."""
+
+    kind: Literal["receive", "damage", "mend", "scrap"]
+    reference: Reference
+    place_id: str
+    lines: Lines
+
+
+class NewReservation(Body, frozen=True):
+    """All lines or none, once for each `kept_for`; from `place_id`, or from the warehouses."""
+
+    kept_for: Reference
+    lines: Lines
+    place_id: str | None = None
+    region: Region = ""
+
+
+class NewStep(Body, frozen=True):
+    """What happens to reserved units, once for each kind and `reference`."""
+
+    kind: Literal["release", "allocate", "recall", "ship"]
+    reference: Reference
+    lines: Lines
+    place_id: str | None = None
+
+
+class SafetyStock(Body, frozen=True):
+    place_id: str
+    units: Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)]
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """on_hand = reserved + allocated + free, and `free` is what may be promised."""
+
+    sku_id: str
+    place_id: str
+    on_hand: int
+    reserved: int
+    allocated: int
+    free: int
+    in_transit: int
+    damaged: int
+    safety_stock: int
+    is_low: bool
+
+
+class Balances(msgspec.Struct, frozen=True):
+    items: list[Balance]
+
+
+class Page(msgspec.Struct, frozen=True):
+    """`cursor` is null on the last page."""
+
+    items: list[Balance]
+    cursor: str | None
+
+
+class Movement(msgspec.Struct, frozen=True):
+    movement_id: str
+    kind: str
+    place_id: str
+    quantity: int
+    reference: str
+    kept_for: str | None
+    by: str
+    moved_at: datetime
+
+
+class Movements(msgspec.Struct, frozen=True):
+    """Oldest first; `cursor` is null on the last page."""
+
+    items: list[Movement]
+    cursor: str | None
+
+
+class KeptLine(msgspec.Struct, frozen=True):
+    sku_id: str
+    place_id: str
+    reserved: int
+    allocated: int
+    shipped: int
+
+
+class Reservation(msgspec.Struct, frozen=True):
+    kept_for: str
+    lines: list[KeptLine]
+
+
+class Alert(msgspec.Struct, frozen=True):
+    """`free` is what was left when the alert was raised."""
+
+    alert_id: str
+    sku_id: str
+    place_id: str
+    free: int
+    safety_stock: int
+    raised_at: datetime
+
+
+class Alerts(msgspec.Struct, frozen=True):
+    """Those still open, oldest first; `cursor` is null on the last page."""
+
+    items: list[Alert]
+    cursor: str | None
+
+
+class Drift(msgspec.Struct, frozen=True):
+    sku_id: str
+    place_id: str
+    figure: str
+    shown: int
+    proven: int
+
+
+class Audit(msgspec.Struct, frozen=True):
+    """Empty when every figure is proven by its rows."""
+
+    drifts: list[Drift]
+
+
+@get("/places", responses=refuses(*auth.SIGNED_IN))
+async def places(pool: NamedDependency[db.Pool]) -> Places:
+    async with db.reading(pool) as conn:
+        return Places([shown_place(place) for place in await inventory.places(conn)])
+
+
+@post(
+    "/places",
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        inventory.PlaceExists,
+        inventory.TooManyPlaces,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def add_place(data: JSONBody[NewPlace], pool: NamedDependency[db.Pool]) -> Place:
+    async with db.transaction(pool) as conn:
+        place = await inventory.add_place(
+            conn,
+            code=data.code,
+            kind=data.kind,
+            name={"en": data.name.en, "zh": data.name.zh},
+            region=data.region,
+            rank=data.rank,
+        )
+    return shown_place(place)
+
+
+@get(
+    "/places/{place_id:str}/stock",
+    responses=refuses(*auth.SIGNED_IN, inventory.NoSuchPlace, InvalidValue),
+)
+async def stock_of_place(
+    place_id: FromPath[str],
+    pool: NamedDependency[db.Pool],
+    limit: Limit = PAGE_DEFAULT,
+    cursor: Cursor = None,
+) -> Page:
+    """List what stands in a place, by SKU."""
+    async with db.reading(pool) as conn:
+        found = await inventory.stock_of_place(
+            conn, place_id=place_of(place_id), after=after(cursor) or 0, page_max=limit
+        )
+    last = str(found[-1].sku_id) if len(found) == limit else None
+    return Page([shown(balance) for balance in found], last)
+
+
+@get("/stock/{sku_id:str}", responses=refuses(*auth.SIGNED_IN, catalogue.NoSuchSku))
+async def stock_of_sku(sku_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Balances:
+    """Show a SKU in every place that has ever had it."""
+    async with db.reading(pool) as conn:
+        found = await inventory.balances(conn, sku_ids=[sku_of(sku_id)])
+    return Balances([shown(balance) for balance in found])
+
+
+@get(
+    "/stock/{sku_id:str}/movements",
+    responses=refuses(*auth.SIGNED_IN, catalogue.NoSuchSku, InvalidValue),
+)
+async def movements(
+    sku_id: FromPath[str],
+    pool: NamedDependency[db.Pool],
+    limit: Limit = PAGE_DEFAULT,
+    cursor: Cursor = None,
+) -> Movements:
+    """List everything that ever changed a SKU's stock."""
+    async with db.reading(pool) as conn:
+        found = await inventory.movements(
+            conn, sku_id=sku_of(sku_id), after=after(cursor) or 0, page_max=limit
+        )
+    items = [
+        Movement(
+            movement_id=str(one.id),
+            kind=one.kind,
+            place_id=str(one.place_id),
+            quantity=one.quantity,
+            reference=one.reference,
+            kept_for=one.kept_for,
+            by=one.by_whom,
+            moved_at=one.moved_at,
+        )
+        for one in found
+    ]
+    return Movements(items, items[-1].movement_id if len(items) == limit else None)
+
+
+@post(
+    "/stock/movements",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.NoSuchSku,
+        inventory.NoSuchPlace,
+        inventory.OutOfStock,
+        inventory.ReferenceReused,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def move(
+    request: AnyRequest, data: JSONBody[NewMovement], pool: NamedDependency[db.Pool]
+) -> Balances:
+    """Receive goods, set damaged ones aside, take them back or throw them away."""
+    found = await move_stock.move_stock(
+        pool,
+        kind=data.kind,
+        place_id=place_of(data.place_id),
+        units=units_of(data.lines),
+        reference=data.reference,
+        by=request.user,
+    )
+    return Balances([shown(balance) for balance in found])
+
+
+@post(
+    "/stock/{sku_id:str}/safety-stock",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.NoSuchSku,
+        inventory.NoSuchPlace,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def set_safety_stock(
+    sku_id: FromPath[str], data: JSONBody[SafetyStock], pool: NamedDependency[db.Pool]
+) -> Balance:
+    """Say at how many free units a place is low on a SKU."""
+    found = await move_stock.set_safety_stock(
+        pool, sku_id=sku_of(sku_id), place_id=place_of(data.place_id), units=data.units
+    )
+    return shown(found)
+
+
+@get("/stock/alerts", responses=refuses(*auth.SIGNED_IN, InvalidValue))
+async def alerts(
+    pool: NamedDependency[db.Pool], limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+) -> Alerts:
+    """List where what is free has fallen to the safety stock."""
+    async with db.reading(pool) as conn:
+        found = await inventory.alerts(conn, after=after(cursor) or 0, page_max=limit)
+    items = [
+        Alert(str(a.id), str(a.sku_id), str(a.place_id), a.free, a.safety_stock, a.raised_at)
+        for a in found
+    ]
+    return Alerts(items, items[-1].alert_id if len(items) == limit else None)
+
+
+@get("/stock/audit", responses=refuses(*auth.SIGNED_IN))
+async def audit(pool: NamedDependency[db.Pool]) -> Audit:
+    """Recompute every balance from its movements, its reservations and what is under way."""
+    async with db.reading(pool) as conn:
+        return shown_audit(await inventory.audit(conn))
+
+
+@post(
+    "/reservations",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.NoSuchSku,
+        inventory.NoSuchPlace,
+        inventory.OutOfStock,
+        inventory.ReferenceReused,
+        inventory.TooManyReservations,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def reserve(
+    request: AnyRequest,
+    data: JSONBody[NewReservation],
+    pool: NamedDependency[db.Pool],
+    reserver: NamedDependency[Reserver],
+) -> Reservation:
+    """Keep units for one purpose; a repeat changes nothing."""
+    place_id = None if data.place_id is None else place_of(data.place_id)
+    await reserver.reserve(
+        inventory.Wanted(
+            data.kept_for,
+            units_of(data.lines),
+            by=request.user,
+            place_id=place_id,
+            region=data.region,
+        )
+    )
+    return await shown_reservation(pool, data.kept_for)
+
+
+@get(
+    "/reservations/{kept_for:str}",
+    responses=refuses(*auth.SIGNED_IN, inventory.NoSuchReservation),
+)
+async def find_reservation(kept_for: FromPath[str], pool: NamedDependency[db.Pool]) -> Reservation:
+    return await shown_reservation(pool, purpose_of(kept_for))
+
+
+STEPS = {
+    "release": inventory.release,
+    "allocate": inventory.allocate,
+    "recall": inventory.recall,
+    "ship": inventory.ship,
+}
+
+
+@post(
+    "/reservations/{kept_for:str}/steps",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.NoSuchSku,
+        inventory.NoSuchPlace,
+        inventory.NotKept,
+        inventory.NoSuchReservation,
+        inventory.ReferenceReused,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def step(
+    request: AnyRequest,
+    kept_for: FromPath[str],
+    data: JSONBody[NewStep],
+    pool: NamedDependency[db.Pool],
+) -> Reservation:
+    """Let reserved units go, pick them, put them back, or ship what was picked."""
+    place_id = None if data.place_id is None else place_of(data.place_id)
+    deed = inventory.Deed(
+        purpose_of(kept_for),
+        units_of(data.lines),
+        data.reference,
+        by=request.user,
+        place_id=place_id,
+    )
+    async with db.transaction(pool) as conn:
+        await STEPS[data.kind](conn, [deed])
+    return await shown_reservation(pool, kept_for)
+
+
+async def shown_reservation(pool: db.Pool, kept_for: str) -> Reservation:
+    async with db.reading(pool) as conn:
+        found = await inventory.reservations(conn, kept_for=kept_for)
+    return Reservation(
+        kept_for,
+        [
+            KeptLine(str(r.sku_id), str(r.place_id), r.reserved, r.allocated, r.shipped)
+            for r in found
+        ],
+    )
+
+
+def shown_place(place: inventory.Place) -> Place:
+    return Place(
+        place_id=str(place.id),
+        code=place.code,
+        kind=place.kind,
+        name=place.name,
+        region=place.region,
+        rank=place.rank,
+    )
+
+
+def shown(balance: inventory.Balance) -> Balance:
+    return Balance(
+        sku_id=str(balance.sku_id),
+        place_id=str(balance.place_id),
+        on_hand=balance.on_hand,
+        reserved=balance.reserved,
+        allocated=balance.allocated,
+        free=balance.free,
+        in_transit=balance.in_transit,
+        damaged=balance.damaged,
+        safety_stock=balance.safety_stock,
+        is_low=balance.alerted,
+    )
+
+
+def shown_audit(found: Sequence[inventory.Drift]) -> Audit:
+    return Audit(
+        [Drift(str(d.sku_id), str(d.place_id), d.figure, d.shown, d.proven) for d in found]
+    )
+
+
+def units_of(lines: Sequence[Line]) -> dict[int, int]:
+    """SKU id -> units. A SKU stands in one line only."""
+    units: dict[int, int] = {}
+    for number, line in enumerate(lines):
+        sku_id = sku_of(line.sku_id)
+        if sku_id in units:
+            detail = "A SKU stands here twice."
+            where = {"pointer": f"/lines/{number}/sku_id", "detail": detail}
+            raise InvalidValue(detail, errors=[where])
+        units[sku_id] = line.quantity
+    return units
+
+
+def purpose_of(text: str) -> str:
+    if not re.search(REFERENCE, text):
+        raise inventory.NoSuchReservation
+    return text
+
+
+def sku_of(text: str) -> int:
+    sku_id = ids.parse(text)
+    if sku_id is None:
+        raise catalogue.NoSuchSku(sku_id=text[:NAME_MAX])
+    return sku_id
+
+
+def place_of(text: str) -> inventory.PlaceId:
+    place_id = ids.parse(text)
+    if place_id is None:
+        raise inventory.NoSuchPlace
+    return inventory.PlaceId(place_id)
+
+
+routes = Router(
+    "/v1/admin",
+    route_handlers=[
+        places,
+        add_place,
+        stock_of_place,
+        stock_of_sku,
+        movements,
+        move,
+        set_safety_stock,
+        alerts,
+        audit,
+        reserve,
+        find_reservation,
+        step,
+    ],
+    guards=[auth.needs_admin],
+    security=auth.SECURITY,
+    tags=["inventory"],
+)

@@ -1,0 +1,202 @@
+"""Move units from place to place, by way of the road between them."""
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from litestar import Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+
+from api import auth
+from api.admin.stock import LINES_MAX, UNITS_MAX, Lines, place_of, sku_of, units_of
+from api.problems import AnyRequest, InvalidValue, refuses
+from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
+from core import catalogue, inventory
+from core.kit import db, ids
+from core.kit.states import IllegalMove
+
+
+class NewTransfer(Body, frozen=True):
+    source_id: str
+    target_id: str
+    lines: Lines
+
+
+class CameLine(Body, frozen=True):
+    sku_id: str
+    arrived: Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)]
+
+
+class Arrival(Body, frozen=True):
+    """What did not arrive whole. A SKU that is not named did."""
+
+    lines: Annotated[list[CameLine], msgspec.Meta(max_length=LINES_MAX)] = msgspec.field(
+        default_factory=list
+    )
+
+
+class TransferLine(msgspec.Struct, frozen=True):
+    """`arrived` is null until the transfer has ended; what did not arrive is lost."""
+
+    sku_id: str
+    quantity: int
+    arrived: int | None
+
+
+class Transfer(msgspec.Struct, frozen=True):
+    transfer_id: str
+    source_id: str
+    target_id: str
+    state: str
+    by: str
+    planned_at: datetime
+    sent_at: datetime | None
+    ended_at: datetime | None
+    lines: list[TransferLine]
+
+
+class Transfers(msgspec.Struct, frozen=True):
+    """Newest first; `cursor` is null on the last page."""
+
+    items: list[Transfer]
+    cursor: str | None
+
+
+@post(
+    "",
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.NoSuchSku,
+        inventory.NoSuchPlace,
+        inventory.ImpossibleTransfer,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def plan_transfer(
+    request: AnyRequest, data: JSONBody[NewTransfer], pool: NamedDependency[db.Pool]
+) -> Transfer:
+    """Write a transfer down. Nothing moves before it is sent."""
+    async with db.transaction(pool) as conn:
+        planned = await inventory.plan_transfer(
+            conn,
+            source_id=place_of(data.source_id),
+            target_id=place_of(data.target_id),
+            units=units_of(data.lines),
+            by=request.user,
+        )
+    return await shown_transfer(pool, planned.id)
+
+
+@get("", responses=refuses(*auth.SIGNED_IN, InvalidValue))
+async def list_transfers(
+    pool: NamedDependency[db.Pool], limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
+) -> Transfers:
+    async with db.snapshot(pool) as conn:
+        found = await inventory.transfers(conn, before=after(cursor), page_max=limit)
+    items = [shown(transfer, lines) for transfer, lines in found]
+    return Transfers(items, items[-1].transfer_id if len(items) == limit else None)
+
+
+@get("/{transfer_id:str}", responses=refuses(*auth.SIGNED_IN, inventory.NoSuchTransfer))
+async def find_transfer(transfer_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Transfer:
+    return await shown_transfer(pool, transfer_of(transfer_id))
+
+
+@post(
+    "/{transfer_id:str}/send",
+    status_code=200,
+    responses=refuses(*auth.SIGNED_IN, inventory.NoSuchTransfer, IllegalMove, inventory.OutOfStock),
+)
+async def send_transfer(
+    request: AnyRequest, transfer_id: FromPath[str], pool: NamedDependency[db.Pool]
+) -> Transfer:
+    """Let the units leave: they are in transit now. Again changes nothing."""
+    number = transfer_of(transfer_id)
+    async with db.transaction(pool) as conn:
+        await inventory.send_transfer(conn, transfer_id=number, by=request.user)
+    return await shown_transfer(pool, number)
+
+
+@post(
+    "/{transfer_id:str}/receive",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.NoSuchSku,
+        inventory.NoSuchTransfer,
+        IllegalMove,
+        inventory.ImpossibleTransfer,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def receive_transfer(
+    request: AnyRequest,
+    transfer_id: FromPath[str],
+    data: JSONBody[Arrival],
+    pool: NamedDependency[db.Pool],
+) -> Transfer:
+    """Put what arrived on hand; the rest is lost. The very same again changes nothing."""
+    number = transfer_of(transfer_id)
+    came = {sku_of(line.sku_id): line.arrived for line in data.lines}
+    async with db.transaction(pool) as conn:
+        await inventory.receive_transfer(conn, transfer_id=number, came=came, by=request.user)
+    return await shown_transfer(pool, number)
+
+
+@post(
+    "/{transfer_id:str}/cancel",
+    status_code=200,
+    responses=refuses(*auth.SIGNED_IN, inventory.NoSuchTransfer, IllegalMove),
+)
+async def cancel_transfer(transfer_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Transfer:
+    """Drop a transfer that has not been sent."""
+    number = transfer_of(transfer_id)
+    async with db.transaction(pool) as conn:
+        await inventory.cancel_transfer(conn, transfer_id=number)
+    return await shown_transfer(pool, number)
+
+
+async def shown_transfer(pool: db.Pool, transfer_id: inventory.TransferId) -> Transfer:
+    async with db.snapshot(pool) as conn:
+        return shown(*await inventory.find_transfer(conn, transfer_id=transfer_id))
+
+
+def shown(transfer: inventory.Transfer, lines: list[inventory.TransferLine]) -> Transfer:
+    return Transfer(
+        transfer_id=str(transfer.id),
+        source_id=str(transfer.source_id),
+        target_id=str(transfer.target_id),
+        state=transfer.state,
+        by=transfer.by_whom,
+        planned_at=transfer.planned_at,
+        sent_at=transfer.sent_at,
+        ended_at=transfer.ended_at,
+        lines=[TransferLine(str(line.sku_id), line.quantity, line.arrived) for line in lines],
+    )
+
+
+def transfer_of(text: str) -> inventory.TransferId:
+    transfer_id = ids.parse(text)
+    if transfer_id is None:
+        raise inventory.NoSuchTransfer
+    return inventory.TransferId(transfer_id)
+
+
+routes = Router(
+    "/v1/admin/transfers",
+    route_handlers=[
+        plan_transfer,
+        list_transfers,
+        find_transfer,
+        send_transfer,
+        receive_transfer,
+        cancel_transfer,
+    ],
+    guards=[auth.needs_admin],
+    security=auth.SECURITY,
+    tags=["inventory"],
+)

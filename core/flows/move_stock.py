@@ -1,0 +1,44 @@
+"""Goods the catalogue knows come into a place, break, are mended or thrown away."""
+
+from collections.abc import Mapping
+
+from core import catalogue, inventory
+from core.kit import db
+
+VERBS = {
+    "receive": inventory.receive,
+    "damage": inventory.damage,
+    "mend": inventory.mend,
+    "scrap": inventory.scrap,
+}
+
+
+async def move_stock(
+    pool: db.Pool,
+    *,
+    kind: str,
+    place_id: inventory.PlaceId,
+    units: Mapping[int, int],
+    reference: str,
+    by: str,
+) -> list[inventory.Balance]:
+    """`kind` is one of VERBS. Return what the place shows of these SKUs then.
+
+    Raises catalogue.NoSuchSku, inventory.NoSuchPlace, OutOfStock, ReferenceReused.
+    """
+    async with db.transaction(pool) as conn:
+        await catalogue.skus(conn, sku_ids=[catalogue.SkuId(sku_id) for sku_id in units])
+        await VERBS[kind](conn, place_id=place_id, units=units, reference=reference, by=by)
+        found = await inventory.balances(conn, sku_ids=units)
+    return [balance for balance in found if balance.place_id == place_id]
+
+
+async def set_safety_stock(
+    pool: db.Pool, *, sku_id: int, place_id: inventory.PlaceId, units: int
+) -> inventory.Balance:
+    """Raises catalogue.NoSuchSku, inventory.NoSuchPlace."""
+    async with db.transaction(pool) as conn:
+        await catalogue.skus(conn, sku_ids=[catalogue.SkuId(sku_id)])
+        await inventory.set_safety_stock(conn, sku_id=sku_id, place_id=place_id, units=units)
+        found = await inventory.balances(conn, sku_ids=[sku_id])
+    return next(balance for balance in found if balance.place_id == place_id)

@@ -1,0 +1,94 @@
+"""Ordinary orders reserve by group commit: what is asked for while a batch is being written makes
+up the next one, so that a hot SKU's row is locked once a batch and not once an order.
+"""
+
+import asyncio
+from collections import deque
+from typing import NamedTuple
+
+from core import inventory
+from core.kit import db
+
+BATCH_MAX = 200
+QUEUE_MAX = 10_000
+# One batch is written while another waits for its locks.
+WRITERS_MAX = 2
+
+
+class Asked(NamedTuple):
+    wanted: inventory.Wanted
+    answer: asyncio.Future[list[inventory.Kept]]
+
+
+class Reserver:
+    """One in each process."""
+
+    def __init__(self, pool: db.Pool) -> None:
+        self._pool = pool
+        self._waiting: deque[Asked] = deque()
+        self._writers: set[asyncio.Task[None]] = set()
+
+    async def reserve(self, wanted: inventory.Wanted) -> list[inventory.Kept]:
+        """Keep units, once for each purpose: who hears nothing asks again.
+
+        Raises inventory.OutOfStock, ReferenceReused, TooManyReservations.
+        """
+        if len(self._waiting) >= QUEUE_MAX:
+            raise inventory.TooManyReservations
+        answer = asyncio.get_running_loop().create_future()
+        self._waiting.append(Asked(wanted, answer))
+        if len(self._writers) < WRITERS_MAX:
+            writer = asyncio.create_task(self._write())
+            self._writers.add(writer)
+            writer.add_done_callback(self._writers.discard)
+        return await answer
+
+    async def _write(self) -> None:
+        # Whoever asks in this turn of the event loop still comes along.
+        await asyncio.sleep(0)
+        while batch := self._next_batch():
+            await self._answer(batch)
+
+    def _next_batch(self) -> list[Asked]:
+        """The oldest ones, each purpose once: its repeat is answered by a later batch."""
+        batch: dict[str, Asked] = {}
+        again: list[Asked] = []
+        while self._waiting and len(batch) < BATCH_MAX:
+            asked = self._waiting.popleft()
+            if asked.wanted.kept_for in batch:
+                again.append(asked)
+            elif not asked.answer.done():
+                batch[asked.wanted.kept_for] = asked
+        self._waiting.extendleft(reversed(again))
+        return list(batch.values())
+
+    async def _answer(self, batch: list[Asked]) -> None:
+        try:
+            async with db.transaction(self._pool) as conn:
+                outcomes = await inventory.reserve_many(conn, [asked.wanted for asked in batch])
+        except inventory.ReferenceReused as refusal:
+            # Another process serves one of these purposes right now; the rest have no part in it.
+            if len(batch) == 1:
+                refuse(batch, refusal)
+            for asked in batch if len(batch) > 1 else ():
+                await self._answer([asked])
+        except Exception as error:  # noqa: BLE001 - each who asked raises it
+            refuse(batch, error)
+        else:
+            for asked, outcome in zip(batch, outcomes, strict=True):
+                tell(asked, outcome)
+
+
+def tell(asked: Asked, outcome: inventory.Outcome) -> None:
+    if asked.answer.done():
+        return
+    if isinstance(outcome, list):
+        asked.answer.set_result(outcome)
+    else:
+        asked.answer.set_exception(outcome)
+
+
+def refuse(batch: list[Asked], error: Exception) -> None:
+    for asked in batch:
+        if not asked.answer.done():
+            asked.answer.set_exception(error)
