@@ -1,12 +1,14 @@
 """What a claim is, how it is written down, and what can come of it.
 
-A claim's facts are the text `1,<epoch>,<member>,<sku>,<quantity>,<key id>,<crc>`, where 1 is the
-version of this format. The stream keeps `<facts>,<key>`, the answers keep `<position>,<facts>`;
-the CRC covers the key as well, because Redis loads a flipped byte in silence.
+A claim's facts are the text `2,<epoch>,<member>,<sku>,<quantity>,<key id>,<crc>`, where 2 is the
+version of this format. Its record is `<facts>,<key>`: that is what claim.lua is given, and what the
+stream keeps; the answers keep `<position>,<facts>`. The CRC covers the key as well, because Redis
+loads a flipped byte in silence.
 """
 
 import enum
 import re
+from collections.abc import Sequence
 from zlib import crc32
 
 import msgspec
@@ -114,20 +116,68 @@ _PLAIN = {
 }
 
 _ID = rb"([1-9][0-9]{0,18})"
-_FACTS = rb"(1,([1-9][0-9]{0,2})," + _ID + rb"," + _ID + rb",([1-9][0-9]{0,6}),([1-9][0-9]{0,8}))"
+_FACTS = rb"(2,([1-9][0-9]{0,2})," + _ID + rb"," + _ID + rb",([1-9][0-9]{0,6}),([1-9][0-9]{0,8}))"
 _CRC = rb",([0-9a-f]{8})"
 _RECORD = re.compile(_FACTS + _CRC + rb",([ -~]{1,64})")
-_FRESH = re.compile(rb"\+[0-9]{1,20}-[0-9]{1,20}")
+_POSITION = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
 _ANSWER = re.compile(rb"([0-9]{1,20}-[0-9]{1,20})," + _FACTS + _CRC)
 
 
 def encode_facts(claim: Claim, *, epoch: int, key_id: int) -> str:
-    head = f"1,{epoch},{claim.member_id},{claim.sku_id},{claim.quantity},{key_id}"
+    head = f"2,{epoch},{claim.member_id},{claim.sku_id},{claim.quantity},{key_id}"
     return f"{head},{crc32(f'{head},{claim.key}'.encode('ascii')):08x}"
 
 
+def encode_record(claim: Claim, *, epoch: int, key_id: int) -> str:
+    return f"{encode_facts(claim, epoch=epoch, key_id=key_id)},{claim.key}"
+
+
+def pack_batch(
+    bucket: BucketFacts, wanted: Sequence[Claim], *, key_id: int, backlog_max: int
+) -> list[str | int]:
+    """The ARGV of claim.lua for a batch."""
+    records = [encode_record(claim, epoch=bucket.epoch, key_id=key_id) for claim in wanted]
+    return [bucket.stamp, backlog_max, *records]
+
+
+class Decided(msgspec.Struct, frozen=True):
+    """What came of a batch, and the position of its last claim that was accepted just now."""
+
+    verdicts: list[Verdict]
+    last: str | None
+
+
+def read_batch(
+    reply: object, bucket: BucketFacts, wanted: Sequence[Claim], *, key_id: int
+) -> Decided:
+    """Read the reply to a batch that was packed with this bucket's facts and key id.
+
+    A reply that is wrong in one place proves nothing of the rest: then all of it is unknown.
+    """
+    lines = reply.split(b"\n") if isinstance(reply, bytes) else []
+    fresh = lines.count(b"+")
+    unknown = Decided([UNKNOWN] * len(wanted), None)
+    if len(lines) != len(wanted) + 1:
+        return unknown
+    first = _POSITION.fullmatch(lines[0])
+    if first is None and (fresh or lines[0] != b"-"):
+        return unknown
+    ms, after = (first[1].decode(), int(first[2])) if first and fresh else ("", 0)
+    verdicts = []
+    for answer, claim in zip(lines[1:], wanted, strict=True):
+        if answer == b"+":
+            position = f"{ms}-{after}"
+            verdicts.append(Verdict(Kind.ACCEPTED, bucket.number, bucket.epoch, position, key_id))
+            after += 1
+        else:
+            verdicts.append(read_answer(answer, claim, bucket))
+    if UNKNOWN in verdicts or (first and not fresh):
+        return unknown
+    return Decided(verdicts, f"{ms}-{after - 1}" if fresh else None)
+
+
 def decode_record(raw: bytes) -> Record:
-    """Read a stream entry's field `c`. Whatever this returns fits every bound we have."""
+    """Read a claim's record. Whatever this returns fits every bound we have."""
     found = _RECORD.fullmatch(raw)
     if found is None:
         raise DamagedRecord("not the text of a claim")
@@ -145,11 +195,8 @@ def decode_record(raw: bytes) -> Record:
     return record
 
 
-def read_answer(answer: bytes, claim: Claim, bucket: BucketFacts, *, key_id: int) -> Verdict:
-    """Read the script's answer to one claim, which was sent with this bucket's facts and key id."""
-    if _FRESH.fullmatch(answer):
-        position = answer[1:].decode("ascii")
-        return Verdict(Kind.ACCEPTED, bucket.number, bucket.epoch, position, key_id)
+def read_answer(answer: bytes, claim: Claim, bucket: BucketFacts) -> Verdict:
+    """Read the script's answer to a claim that it did not accept just now."""
     if answer.startswith(b"="):
         return _read_repeat(answer[1:], claim, bucket)
     if answer.startswith(b"s") and answer[1:].isdigit():

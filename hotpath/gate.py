@@ -14,7 +14,7 @@ import hiredis
 import msgspec
 
 from hotpath import claims, scripts
-from hotpath.claims import BucketFacts, Claim, Kind, SaleFacts, Verdict
+from hotpath.claims import BucketFacts, Claim, Decided, Kind, SaleFacts, Verdict
 from hotpath.routing import bucket_of
 from hotpath.soldout import SoldOut
 from hotpath.wire import Wire, Wires
@@ -217,7 +217,7 @@ class Gate:
         arguments: Arguments = (
             len(bucket.keys),
             *bucket.keys,
-            *scripts.claim_arguments(
+            *claims.pack_batch(
                 facts,
                 [claim for claim, _ in batch],
                 key_id=self._key_id,
@@ -272,20 +272,15 @@ class Gate:
     def _read(
         self, bucket: _Bucket, facts: BucketFacts, batch: Batch, reply: object
     ) -> list[Verdict]:
-        if (
-            isinstance(reply, list)
-            and len(reply) == len(batch)
-            and set(map(type, reply)) == {bytes}
-        ):
-            verdicts = [
-                claims.read_answer(answer, claim, facts, key_id=self._key_id)
-                for answer, (claim, _) in zip(reply, batch, strict=True)
-            ]
-            self._note_holders(bucket.sold_out, batch, verdicts)
-            self.counters.damaged += sum(verdict is claims.DAMAGED for verdict in verdicts)
+        if isinstance(reply, bytes):
+            wanted = [claim for claim, _ in batch]
+            found = claims.read_batch(reply, facts, wanted, key_id=self._key_id)
+            self._note_holders(bucket.sold_out, batch, found.verdicts)
+            self.counters.damaged += sum(verdict is claims.DAMAGED for verdict in found.verdicts)
+            self.counters.unknown += found.verdicts.count(claims.UNKNOWN)
             if facts.stamp == bucket.facts.stamp:
-                bucket.highest = max(bucket.highest, _highest(reply, verdicts, facts.epoch))
-            return verdicts
+                bucket.highest = max(bucket.highest, _highest(found, facts.epoch))
+            return found.verdicts
         refused = isinstance(reply, hiredis.ReplyError)
         verdict = claims.read_error(str(reply)) if refused else claims.UNKNOWN
         self.counters.unknown += len(batch) if verdict is claims.UNKNOWN else 0
@@ -330,12 +325,11 @@ class Gate:
             )
 
 
-def _highest(answers: list[bytes], verdicts: list[Verdict], epoch: int) -> tuple[int, int]:
-    # Stream ids ascend, so the last fresh one is above all else that this reply can name.
-    fresh = next((answer for answer in reversed(answers) if answer[:1] == b"+"), None)
-    if fresh is not None:
-        return _order(fresh[1:].decode("ascii"))
-    repeats = (v.position for v in verdicts if v.kind is Kind.ACCEPTED and v.epoch == epoch)
+def _highest(found: Decided, epoch: int) -> tuple[int, int]:
+    # Positions ascend, so the last fresh one is above all else that this reply can name.
+    if found.last is not None:
+        return _order(found.last)
+    repeats = (v.position for v in found.verdicts if v.kind is Kind.ACCEPTED and v.epoch == epoch)
     return max(map(_order, repeats), default=(0, 0))
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from hotpath.entries import Entry, claims_of
 from hotpath.scripts import BucketKeys, load, run
 
 BEGIN = load("begin")
@@ -24,13 +24,6 @@ FIELDS_PER_CALL_MAX = 1_000
 
 class EpochMoved(Exception):
     """Redis bears another stamp than ours: somebody loaded this bucket anew."""
-
-
-class Drained(msgspec.Struct, frozen=True):
-    """One accepted claim, still as the bytes that the stream keeps."""
-
-    position: str
-    record: bytes
 
 
 class Undrained(Exception):
@@ -78,28 +71,44 @@ async def set_state(redis: Redis, keys: BucketKeys, *, stamp: str, state: str) -
 
 
 async def drain(
-    redis: Redis, keys: BucketKeys, *, stamp: str, after: str, batch_max: int
-) -> list[Drained]:
-    """Accepted claims after a position, oldest first. Raises EpochMoved."""
+    redis: Redis,
+    keys: BucketKeys,
+    *,
+    stamp: str,
+    after: str,
+    claims_max: int,
+    written: int | None = None,
+) -> list[Entry]:
+    """Entries after a position, oldest first, until they hold so many claims. Raises EpochMoved.
+
+    `written` tells Redis how many claims of this epoch are written down, which is what room its
+    backlog has.
+    """
+    arguments = (stamp, after, claims_max, "" if written is None else written)
     try:
-        flat = await run(redis, DRAIN, (keys.sale, keys.claims), (stamp, after, batch_max))
+        flat = await run(redis, DRAIN, (keys.sale, keys.claims), arguments)
     except ResponseError as error:
         if str(error).startswith("EPOCH"):
             raise EpochMoved(stamp) from error
         raise
     return [
-        Drained(position.decode("ascii"), record)
-        for position, record in zip(flat[::2], flat[1::2], strict=True)
+        Entry(position.decode("ascii"), records, count)
+        for position, records, count in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
     ]
 
 
 async def trim(redis: Redis, keys: BucketKeys, *, stamp: str, before: str) -> None:
-    """Drop claims below a position that is written down. Raises EpochMoved."""
+    """Drop entries below one that is written down, up to this position. Raises EpochMoved."""
     if await run(redis, TRIM, (keys.sale, keys.claims), (stamp, before)) == -1:
         raise EpochMoved(stamp)
 
 
-async def entry(redis: Redis, keys: BucketKeys, position: str) -> bytes | None:
+async def record_at(redis: Redis, keys: BucketKeys, position: str) -> bytes | None:
     """The record that stands at one position of the stream, if it has not been trimmed."""
-    found: Any = await redis.xrange(keys.claims, position, position)
-    return found[0][1][b"c"] if found else None
+    found: Any = await redis.xrevrange(keys.claims, position, "-", count=1)
+    for place, fields in found:
+        entry = Entry(place.decode("ascii"), fields.get(b"c", b""), fields.get(b"n", b""))
+        for claim in claims_of(entry):
+            if claim.position == position:
+                return claim.record
+    return None

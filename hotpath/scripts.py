@@ -137,7 +137,8 @@ async def transfers(redis: Redis, keys: BucketKeys) -> set[int]:
 class Books(msgspec.Struct, frozen=True):
     """One atomic look at a bucket. `stamp` and `state` are empty where Redis has no such sale.
 
-    `last` is the stream's highest id ever; all above `deleted` is still there.
+    `last` is the position of the last claim ever; all above `deleted` is still there. `accepted` is
+    how many claims this epoch has taken.
     """
 
     stamp: str
@@ -148,6 +149,7 @@ class Books(msgspec.Struct, frozen=True):
     left: dict[int, int]
     back: dict[int, int]
     transferred: dict[int, int]
+    accepted: int
 
 
 class DamagedBooks(Exception):
@@ -162,7 +164,7 @@ async def books(redis: Redis, keys: BucketKeys) -> Books:
         if str(error).startswith("WRONGTYPE"):
             raise DamagedBooks(str(error)) from error
         raise
-    stamp, state, now_ms, last, deleted, left, back, transferred = found
+    stamp, state, now_ms, last, deleted, left, back, transferred, accepted = found
     return Books(
         _text(stamp),
         _text(state),
@@ -172,6 +174,7 @@ async def books(redis: Redis, keys: BucketKeys) -> Books:
         _counts(left),
         _counts(back),
         _counts(transferred),
+        _count(accepted),
     )
 
 
@@ -207,7 +210,7 @@ async def claim_now(
 
     Every claim gets a verdict; a connection that breaks in between makes all of them unknown.
     """
-    arguments = claim_arguments(facts, wanted, key_id=key_id, backlog_max=backlog_max)
+    arguments = claims.pack_batch(facts, wanted, key_id=key_id, backlog_max=backlog_max)
     nothing, sent = [claims.UNAVAILABLE] * len(wanted), False
     try:
         # One held connection: redis-py never reconnects it in silence between look and claim.
@@ -215,29 +218,10 @@ async def claim_now(
             if await process_of(held) != facts.run_id:
                 return nothing
             sent = True
-            answers = await run(held, CLAIM, BucketKeys(facts.number).for_claim(), arguments)
+            reply = await run(held, CLAIM, BucketKeys(facts.number).for_claim(), arguments)
     except RedisError as error:
         return [_read_exception(error)] * len(wanted) if sent else nothing
-    return [
-        claims.read_answer(_text(answer).encode(), claim, facts, key_id=key_id)
-        for answer, claim in zip(answers, wanted, strict=True)
-    ]
-
-
-def claim_arguments(
-    facts: BucketFacts, wanted: Sequence[Claim], *, key_id: int, backlog_max: int
-) -> list[str | int]:
-    """The ARGV of claim.lua."""
-    arguments: list[str | int] = [facts.stamp, backlog_max]
-    for claim in wanted:
-        arguments += (
-            claim.member_id,
-            claim.key,
-            claim.sku_id,
-            claim.quantity,
-            claims.encode_facts(claim, epoch=facts.epoch, key_id=key_id),
-        )
-    return arguments
+    return claims.read_batch(reply, facts, wanted, key_id=key_id).verdicts
 
 
 def _read_exception(error: RedisError) -> Verdict:
@@ -260,9 +244,13 @@ def _text(value: bytes | str) -> str:
     return value if isinstance(value, str) else value.decode("ascii", "replace")
 
 
-def _counts(flat: Sequence[bytes | str]) -> dict[int, int]:
+def _count(value: bytes | str) -> int:
     try:
-        numbers = [int(_text(value)) for value in flat]
+        return int(_text(value))
     except ValueError:
         raise DamagedBooks("a count is no number") from None
+
+
+def _counts(flat: Sequence[bytes | str]) -> dict[int, int]:
+    numbers = [_count(value) for value in flat]
     return dict(zip(numbers[::2], numbers[1::2], strict=True))

@@ -66,7 +66,7 @@ async def judge(conn: db.Conn, redis: Redis, bucket: sales.Bucket) -> Judgement:
         seen = await scripts.books(redis, BucketKeys(bucket.number))
     except scripts.DamagedBooks as damage:
         return Judgement(Outcome.FENCED, f"Redis' books are damaged: {damage}")
-    cursor = (await sales.cursors(conn, bucket=bucket.number))[bucket.epoch]
+    cursor = (await sales.cursors(conn, bucket=bucket.number))[bucket.epoch].position
     if wrong := what_is_wrong(bucket, cursor, seen):
         return Judgement(Outcome.FENCED, wrong)
     if is_above(seen.last, cursor):

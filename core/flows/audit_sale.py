@@ -5,7 +5,8 @@ atomic look, and so are the claims above that cursor, which nobody can change. H
 
     quota = left + undrained + sold + (released - given back) + dead + (transferred here - there)
 
-holds at every moment, whatever runs meanwhile; what is missing or too much is drift.
+holds at every moment, whatever runs meanwhile, and so does, per bucket, that claims accepted are
+claims written down and claims undrained. What is missing or too much is drift.
 """
 
 from collections import Counter
@@ -19,6 +20,7 @@ from core.flows.write_orders import Terms, best_guess, terms_of
 from core.kit import db
 from hotpath import loading, scripts
 from hotpath.claims import DamagedRecord, decode_record
+from hotpath.entries import claims_of
 from hotpath.scripts import BucketKeys
 
 LOOKS_MAX = 8
@@ -36,7 +38,10 @@ class ItemAudit(msgspec.Struct, frozen=True):
 
 
 class SaleAudit(msgspec.Struct, frozen=True):
-    """`in_flight` and `drift` are sums over the items; drift counts both directions as positive."""
+    """`in_flight` and `drift` are sums over the items; drift counts both directions as positive.
+
+    Claims that Redis accepted and nobody counts, or the other way round, are drift, too.
+    """
 
     sale_id: int
     state: str
@@ -51,11 +56,12 @@ class CannotAudit(sales.Unavailable):
 
 
 class Tally(msgspec.Struct):
-    """What one bucket holds of each SKU, from both sides."""
+    """What one bucket holds of each SKU, from both sides, and how many claims nobody counts."""
 
     left: Counter[int]
     in_flight: Counter[int]
     backlog: int
+    uncounted: int
 
 
 async def audit_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> SaleAudit:
@@ -81,7 +87,7 @@ async def audit_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> S
 def settled_tally(books: sales.BucketBooks) -> Tally:
     """Redis is not asked any more: what it held is returned, sold, or a dead letter."""
     dead = Counter({a.sku_id: a.dead for a in books.allotments})
-    return Tally(left=Counter(), in_flight=dead, backlog=0)
+    return Tally(left=Counter(), in_flight=dead, backlog=0, uncounted=0)
 
 
 async def tally(
@@ -109,16 +115,19 @@ async def tally(
             f"Redis does not carry epoch {books.bucket.epoch} of bucket {books.bucket.number}."
             f" Run `sluice rebuild {books.bucket.sale_id}`."
         )
-    if is_above(seen.deleted, books.cursor):
+    if is_above(seen.deleted, books.cursor.position):
         return None
     try:
         undrained, backlog = await count_undrained(redis, books, keys, terms, last=seen.last)
     except loading.EpochMoved:
         return None
-    if backlog and is_above((await scripts.books(redis, keys)).deleted, books.cursor):
+    if backlog and is_above((await scripts.books(redis, keys)).deleted, books.cursor.position):
         return None
     return Tally(
-        left=Counter(seen.left), in_flight=in_flight(books, undrained, seen), backlog=backlog
+        left=Counter(seen.left),
+        in_flight=in_flight(books, undrained, seen),
+        backlog=backlog,
+        uncounted=abs(seen.accepted - books.cursor.written - backlog),
     )
 
 
@@ -142,20 +151,20 @@ async def count_undrained(
     """Units per SKU in the claims above the cursor, and how many claims they are."""
     units: Counter[int] = Counter()
     claims = 0
-    after = books.cursor
+    after = books.cursor.position
     while is_above(last, after):
         page = await loading.drain(
-            redis, keys, stamp=books.bucket.stamp, after=after, batch_max=PAGE_MAX
+            redis, keys, stamp=books.bucket.stamp, after=after, claims_max=PAGE_MAX
         )
         if not page:
             break
-        for found in page:
-            if is_above(found.position, last):
+        for found in (claim for entry in page for claim in claims_of(entry)):
+            after = found.position
+            if is_above(after, last):
                 break
             sku_id, quantity = what_it_holds(found.record, terms)
             units[sku_id] += quantity
             claims += 1
-        after = page[-1].position
     return units, claims
 
 
@@ -191,7 +200,7 @@ def add_up(
         state=sale.state,
         items=audited,
         in_flight=sum(item.in_flight for item in audited),
-        drift=sum(abs(item.drift) for item in audited),
+        drift=sum(abs(item.drift) for item in audited) + sum(each.uncounted for each in tallies),
         backlog=sum(each.backlog for each in tallies),
     )
 

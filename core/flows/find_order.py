@@ -60,8 +60,8 @@ async def trace_order(
         )
     if letter is not None:
         return buried(order_id, bucket, letter)
-    ended_at = cursors.get(named.epoch)
-    if ended_at is not None and is_above(named.position, ended_at):
+    cursor = cursors.get(named.epoch)
+    if cursor is not None and is_above(named.position, cursor.position):
         found = await above_the_cursor(redis, order_id, named, bucket, member_id)
     else:
         found = None
@@ -85,7 +85,7 @@ async def above_the_cursor(
         )
     async with redis.client() as held:
         keys = BucketKeys(bucket.number)
-        raw = await loading.entry(held, keys, named.position)
+        raw = await loading.record_at(held, keys, named.position)
         if raw is not None:
             return still_in_stream(raw, order_id, named, bucket, member_id)
         if bucket.fence_reason is not None:

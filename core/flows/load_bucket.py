@@ -44,7 +44,7 @@ async def load_bucket(
         opens_at_ms=milliseconds(sale.starts_at),
         closes_at_ms=milliseconds(sale.ends_at),
         old_stamp=held.stamp,
-        cursor=cursors[held.epoch],
+        cursor=cursors[held.epoch].position,
     )
     await fill_shelves(conn, redis, keys, bucket)
     await fill_answers(conn, redis, keys, bucket, progress)

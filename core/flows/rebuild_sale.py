@@ -68,7 +68,7 @@ async def reload_bucket(
         held = await sales.hold_bucket_alone(conn, number=bucket.number)
         cursors = await sales.cursors(conn, bucket=bucket.number)
         loaded = await load_bucket(conn, redis, held, progress=progress)
-    return Rebuilt(bucket.number, held.epoch, cursors[held.epoch], loaded.epoch)
+    return Rebuilt(bucket.number, held.epoch, cursors[held.epoch].position, loaded.epoch)
 
 
 async def drain_what_is_ours(
@@ -95,5 +95,6 @@ async def drain_what_is_ours(
 async def undrained(pool: db.Pool, redis: Redis, bucket: sales.Bucket, keys: BucketKeys) -> bool:
     """Tell whether claims wait to be written. What is gone from the stream will never be."""
     async with db.reading(pool) as conn:
-        cursor = (await sales.cursors(conn, bucket=bucket.number))[bucket.epoch]
-    return bool(await loading.drain(redis, keys, stamp=bucket.stamp, after=cursor, batch_max=1))
+        cursors = await sales.cursors(conn, bucket=bucket.number)
+    after = cursors[bucket.epoch].position
+    return bool(await loading.drain(redis, keys, stamp=bucket.stamp, after=after, claims_max=1))

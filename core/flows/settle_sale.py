@@ -38,5 +38,7 @@ async def is_drained(conn: db.Conn, redis: Redis, bucket: sales.Bucket) -> bool:
     seen = await scripts.books(redis, BucketKeys(bucket.number))
     cursors = await sales.cursors(conn, bucket=bucket.number)
     return (
-        seen.stamp == bucket.stamp and seen.state == "closed" and seen.last == cursors[bucket.epoch]
+        seen.stamp == bucket.stamp
+        and seen.state == "closed"
+        and seen.last == cursors[bucket.epoch].position
     )

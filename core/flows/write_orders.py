@@ -1,7 +1,8 @@
-"""Accepted claims become orders: batch by batch, each claim exactly once.
+"""Accepted claims become orders: entry by entry of the stream, each claim exactly once.
 
 A batch is one transaction that begins with a compare-and-set of the bucket's cursor. Whoever finds
 the cursor elsewhere drops its batch, so a writer may be stopped, woken or doubled at any instant.
+The cursor only ever stands at the last claim of an entry.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from core import orders, sales
 from core.flows.give_back import book_release
 from core.kit import db
 from hotpath.claims import DamagedRecord, Record, decode_record
-from hotpath.loading import Drained
+from hotpath.entries import Drained, Entry, claims_of
 from hotpath.receipts import Keyring
 
 POISON = (DataError, IntegrityConstraintViolationError, sales.Unaccounted)
@@ -45,23 +46,25 @@ async def write_orders(
     keyring: Keyring,
     bucket: sales.Bucket,
     terms: Terms,
-    entries: Sequence[Drained],
+    entries: Sequence[Entry],
     *,
     cursor: str,
-) -> str:
+) -> sales.Cursor:
     """Write drained entries down and return the new cursor. Raises AnotherWriter.
 
-    A batch that the database refuses is halved until the one poisonous claim stands alone; that
-    one is rejected, and the others lose nothing but the moment it took.
+    A batch that the database refuses is written entry by entry, and an entry is halved until the
+    one poisonous claim stands alone; that one is set aside, and the others lose nothing but the
+    moment it took.
     """
     try:
-        return await write_batch(pool, keyring, bucket, terms, entries, cursor=cursor)
-    except (*POISON, DamagedRecord) as error:
+        return await write_batch(pool, keyring, bucket, terms, entries, cursor, sift=False)
+    except (*POISON, DamagedRecord):
         if len(entries) == 1:
-            return await set_aside(pool, keyring, bucket, terms, entries[0], cursor, error)
-    middle = len(entries) // 2
-    cursor = await write_orders(pool, keyring, bucket, terms, entries[:middle], cursor=cursor)
-    return await write_orders(pool, keyring, bucket, terms, entries[middle:], cursor=cursor)
+            return await write_batch(pool, keyring, bucket, terms, entries, cursor, sift=True)
+    for entry in entries:
+        reached = await write_orders(pool, keyring, bucket, terms, [entry], cursor=cursor)
+        cursor = reached.position
+    return reached
 
 
 async def write_batch(
@@ -69,40 +72,58 @@ async def write_batch(
     keyring: Keyring,
     bucket: sales.Bucket,
     terms: Terms,
-    entries: Sequence[Drained],
-    *,
+    entries: Sequence[Entry],
     cursor: str,
-) -> str:
-    found = [order_of(keyring, bucket, terms, entry) for entry in entries]
-    target = entries[-1].position
+    *,
+    sift: bool,
+) -> sales.Cursor:
+    found = [claim for entry in entries for claim in claims_of(entry)]
     async with db.transaction(pool) as conn:
-        await go_on(conn, bucket, cursor, target)
-        await orders.write(conn, found)
-        await sales.book(
-            conn, [sales.Entry(bucket.number, o.sku_id, sold=o.quantity) for o in found]
+        await sales.hold_bucket_shared(conn, number=bucket.number)
+        reached = await sales.advance(
+            conn, bucket, source=cursor, target=found[-1].position, claims=len(found)
         )
-    return target
+        if reached is None:
+            raise AnotherWriter
+        await (sift_claims if sift else write_claims)(conn, keyring, bucket, terms, found)
+    return reached
 
 
-async def go_on(conn: db.Conn, bucket: sales.Bucket, source: str, target: str) -> None:
-    await sales.hold_bucket_shared(conn, number=bucket.number)
-    if not await sales.advance(
-        conn, bucket=bucket.number, epoch=bucket.epoch, source=source, target=target
-    ):
-        raise AnotherWriter
+async def write_claims(
+    conn: db.Conn, keyring: Keyring, bucket: sales.Bucket, terms: Terms, found: Sequence[Drained]
+) -> None:
+    new = [order_of(keyring, bucket, terms, claim) for claim in found]
+    await orders.write(conn, new)
+    await sales.book(conn, [sales.Entry(bucket.number, o.sku_id, sold=o.quantity) for o in new])
+
+
+async def sift_claims(
+    conn: db.Conn, keyring: Keyring, bucket: sales.Bucket, terms: Terms, found: Sequence[Drained]
+) -> None:
+    """Write what can be written, and set aside each claim that cannot, all or nothing."""
+    try:
+        async with db.savepoint(conn):
+            await write_claims(conn, keyring, bucket, terms, found)
+    except (*POISON, DamagedRecord) as error:
+        if len(found) == 1:
+            await set_aside(conn, keyring, bucket, terms, found[0], error)
+            return
+        middle = len(found) // 2
+        await sift_claims(conn, keyring, bucket, terms, found[:middle])
+        await sift_claims(conn, keyring, bucket, terms, found[middle:])
 
 
 def order_of(
-    keyring: Keyring, bucket: sales.Bucket, terms: Terms, entry: Drained
+    keyring: Keyring, bucket: sales.Bucket, terms: Terms, claim: Drained
 ) -> orders.NewOrder:
-    record = decode_record(entry.record)
+    record = decode_record(claim.record)
     if record.epoch != bucket.epoch:
         raise DamagedRecord("the claim bears another epoch than its stream")
     item = terms.items.get(record.sku_id)
     if item is None:
         raise sales.Unaccounted(f"SKU {record.sku_id} is not part of the sale")
     return new_order(
-        keyring, bucket, terms, entry.position, record, item.price_minor, item.currency
+        keyring, bucket, terms, claim.position, record, item.price_minor, item.currency
     )
 
 
@@ -135,73 +156,55 @@ def new_order(
 
 
 async def set_aside(
-    pool: db.Pool,
+    conn: db.Conn,
     keyring: Keyring,
     bucket: sales.Bucket,
     terms: Terms,
-    entry: Drained,
-    cursor: str,
+    claim: Drained,
     error: Exception,
-) -> str:
+) -> None:
     """One claim that cannot become an order: rejected and given back, or buried if unreadable."""
     try:
-        record = decode_record(entry.record)
-    except DamagedRecord:
-        record = None
-    if record is not None and record.sku_id in terms.items and record.epoch == bucket.epoch:
-        order = order_of(keyring, bucket, terms, entry)
+        order = order_of(keyring, bucket, terms, claim)
+    except (DamagedRecord, sales.Unaccounted):
+        pass
+    else:
         try:
-            return await reject(pool, bucket, order, entry, cursor, error)
+            async with db.savepoint(conn):
+                return await reject(conn, order, error)
         except POISON as second:
             error = second
     try:
-        return await bury(pool, bucket, entry, cursor, error, best_guess(entry.record, terms))
+        async with db.savepoint(conn):
+            await bury(conn, bucket, claim, error, best_guess(claim.record, terms))
     except POISON:
         # The guess was worse than none: the books cannot hold it.
-        return await bury(pool, bucket, entry, cursor, error, NO_GUESS)
+        await bury(conn, bucket, claim, error, NO_GUESS)
 
 
-async def reject(
-    pool: db.Pool,
-    bucket: sales.Bucket,
-    order: orders.NewOrder,
-    entry: Drained,
-    cursor: str,
-    error: Exception,
-) -> str:
+async def reject(conn: db.Conn, order: orders.NewOrder, error: Exception) -> None:
     ended = orders.Expired(order.id, order.bucket, order.member_id, order.sku_id, order.quantity)
-    async with db.transaction(pool) as conn:
-        await go_on(conn, bucket, cursor, entry.position)
-        await orders.reject(conn, order, reason=f"poison: {type(error).__name__}")
-        await book_release(conn, [ended], was_sold=False)
-    return entry.position
+    await orders.reject(conn, order, reason=f"poison: {type(error).__name__}")
+    await book_release(conn, [ended], was_sold=False)
 
 
 async def bury(
-    pool: db.Pool,
-    bucket: sales.Bucket,
-    entry: Drained,
-    cursor: str,
-    error: Exception,
-    guess: Guess,
-) -> str:
+    conn: db.Conn, bucket: sales.Bucket, claim: Drained, error: Exception, guess: Guess
+) -> None:
     member_id, sku_id, quantity = guess
-    async with db.transaction(pool) as conn:
-        await go_on(conn, bucket, cursor, entry.position)
-        await sales.bury(
-            conn,
-            bucket=bucket.number,
-            epoch=bucket.epoch,
-            position=entry.position,
-            record=entry.record,
-            reason=f"{type(error).__name__}: {error}"[:500],
-            sku_id=sku_id,
-            member_id=member_id,
-            quantity=quantity,
-        )
-        if sku_id is not None:
-            await sales.book(conn, [sales.Entry(bucket.number, sku_id, dead=quantity)])
-    return entry.position
+    await sales.bury(
+        conn,
+        bucket=bucket.number,
+        epoch=bucket.epoch,
+        position=claim.position,
+        record=claim.record,
+        reason=f"{type(error).__name__}: {error}"[:500],
+        sku_id=sku_id,
+        member_id=member_id,
+        quantity=quantity,
+    )
+    if sku_id is not None:
+        await sales.book(conn, [sales.Entry(bucket.number, sku_id, dead=quantity)])
 
 
 def best_guess(record: bytes, terms: Terms) -> Guess:

@@ -32,7 +32,7 @@ class OrderWriter:
         self._look_at = 0.0
         self._buckets: list[sales.Bucket] = []
         self._terms: dict[int, Terms] = {}
-        self._cursors: dict[tuple[int, int], str] = {}
+        self._cursors: dict[tuple[int, int], sales.Cursor] = {}
         self._trims: dict[str, tuple[float, str]] = {}
 
     async def step(self) -> bool:
@@ -45,9 +45,9 @@ class OrderWriter:
         async with db.snapshot(self._pool) as conn:
             self._buckets = await sales.unsettled_buckets(conn)
             self._cursors = {
-                (bucket.number, epoch): position
+                (bucket.number, epoch): cursor
                 for bucket in self._buckets
-                for epoch, position in (await sales.cursors(conn, bucket=bucket.number)).items()
+                for epoch, cursor in (await sales.cursors(conn, bucket=bucket.number)).items()
             }
             for sale_id in {bucket.sale_id for bucket in self._buckets} - self._terms.keys():
                 sale = await sales.find(conn, sale_id=sale_id)
@@ -74,8 +74,9 @@ class OrderWriter:
             self._redis,
             keys,
             stamp=bucket.stamp,
-            after=cursor,
-            batch_max=BATCH_MAX,
+            after=cursor.position,
+            claims_max=BATCH_MAX,
+            written=cursor.written,
         )
         if entries:
             self._cursors[where] = await write_orders(
@@ -84,10 +85,10 @@ class OrderWriter:
                 bucket,
                 self._terms[bucket.sale_id],
                 entries,
-                cursor=cursor,
+                cursor=cursor.position,
             )
-        await self._trim(bucket, keys, self._cursors[where])
-        return len(entries) == BATCH_MAX
+        await self._trim(bucket, keys, self._cursors[where].position)
+        return self._cursors[where].written - cursor.written >= BATCH_MAX
 
     async def _trim(self, bucket: sales.Bucket, keys: BucketKeys, cursor: str) -> None:
         """Drop what was written down long ago: never above a committed cursor, never by length."""

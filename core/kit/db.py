@@ -55,6 +55,13 @@ async def transaction(pool: Pool) -> AsyncIterator[Conn]:
 
 
 @asynccontextmanager
+async def savepoint(conn: Conn) -> AsyncIterator[None]:
+    """A part of a transaction that may fail by itself: what it wrote is undone, the rest stays."""
+    async with conn.transaction():
+        yield
+
+
+@asynccontextmanager
 async def snapshot(pool: Pool) -> AsyncIterator[Conn]:
     """Many reads that all see the same instant."""
     async with (

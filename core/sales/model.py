@@ -72,11 +72,19 @@ class Allotment(msgspec.Struct, frozen=True):
     transferred: int
 
 
+class Cursor(msgspec.Struct, frozen=True):
+    """Up to where an epoch's claims are written down, and how many those are."""
+
+    epoch: int
+    position: str
+    written: int
+
+
 class BucketBooks(msgspec.Struct, frozen=True):
     """What Postgres knows of a bucket at one instant: everything written up to `cursor`."""
 
     bucket: Bucket
-    cursor: str
+    cursor: Cursor
     allotments: list[Allotment]
 
 

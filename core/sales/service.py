@@ -11,6 +11,7 @@ from .model import (
     Bucket,
     BucketBooks,
     BucketNumber,
+    Cursor,
     DeadLetter,
     Entry,
     Item,
@@ -155,14 +156,16 @@ async def book(conn: Conn, entries: Iterable[Entry]) -> None:
         raise Unaccounted(f"an allotment is missing among {sorted(summed)}")
 
 
-async def cursors(conn: Conn, *, bucket: int) -> dict[int, str]:
+async def cursors(conn: Conn, *, bucket: int) -> dict[int, Cursor]:
     """How far each epoch of a bucket has been written down."""
     return await store.cursors(conn, bucket)
 
 
-async def advance(conn: Conn, *, bucket: int, epoch: int, source: str, target: str) -> bool:
-    """Move the cursor, if it still stands at `source` and the epoch has not ended."""
-    return await store.advance(conn, bucket, epoch, source, target)
+async def advance(
+    conn: Conn, bucket: Bucket, *, source: str, target: str, claims: int
+) -> Cursor | None:
+    """Move the cursor past so many claims, if it still stands at `source` and is not ended."""
+    return await store.advance(conn, bucket.number, bucket.epoch, source, target, claims)
 
 
 async def begin_epoch(conn: Conn, held: Bucket, *, epoch: int) -> Bucket:

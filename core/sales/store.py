@@ -8,6 +8,7 @@ from .model import (
     Audit,
     Bucket,
     BucketNumber,
+    Cursor,
     DeadLetter,
     Item,
     NewTransfer,
@@ -273,11 +274,13 @@ async def allotments(conn: Conn, numbers: Sequence[int]) -> list[Allotment]:
     return many(Allotment, await conn.fetch(ALLOTMENTS, numbers))
 
 
-CURSORS = "SELECT epoch, position FROM sales.cursors WHERE bucket = $1"
+CURSORS = """ -- -> Cursor
+    SELECT epoch, position, written FROM sales.cursors WHERE bucket = $1
+"""
 
 
-async def cursors(conn: Conn, bucket: int) -> dict[int, str]:
-    return {row["epoch"]: row["position"] for row in await conn.fetch(CURSORS, bucket)}
+async def cursors(conn: Conn, bucket: int) -> dict[int, Cursor]:
+    return {found.epoch: found for found in many(Cursor, await conn.fetch(CURSORS, bucket))}
 
 
 INSERT_CURSOR = "INSERT INTO sales.cursors (bucket, epoch, position) VALUES ($1, $2, $3)"
@@ -288,14 +291,17 @@ async def insert_cursor(conn: Conn, bucket: int, epoch: int, position: str) -> N
 
 
 # No row means that another writer went on: whoever reads this drops its batch.
-ADVANCE = """
-    UPDATE sales.cursors SET position = $4
-     WHERE bucket = $1 AND epoch = $2 AND position = $3 AND NOT ended RETURNING true
+ADVANCE = """ -- -> Cursor
+    UPDATE sales.cursors SET position = $4, written = written + $5
+     WHERE bucket = $1 AND epoch = $2 AND position = $3 AND NOT ended
+ RETURNING epoch, position, written
 """
 
 
-async def advance(conn: Conn, bucket: int, epoch: int, source: str, target: str) -> bool:
-    return await conn.fetchval(ADVANCE, bucket, epoch, source, target) or False
+async def advance(
+    conn: Conn, bucket: int, epoch: int, source: str, target: str, claims: int
+) -> Cursor | None:
+    return one(Cursor, await conn.fetchrow(ADVANCE, bucket, epoch, source, target, claims))
 
 
 END_CURSOR = "UPDATE sales.cursors SET ended = true WHERE bucket = $1 AND epoch = $2"

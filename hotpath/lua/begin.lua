@@ -1,5 +1,5 @@
 -- Begin a bucket's epoch: throw away whatever stands under its keys and let it be loaded anew.
--- KEYS[1]  sluice:{bucket}:sale      hash    stamp, state, opens_at_ms, closes_at_ms; freed begins at none
+-- KEYS[1]  sluice:{bucket}:sale      hash    stamp, state, opens_at_ms, closes_at_ms, accepted, written; freed at none
 -- KEYS[2]  sluice:{bucket}:left      hash    emptied
 -- KEYS[3]  sluice:{bucket}:limits    hash    emptied
 -- KEYS[4]  sluice:{bucket}:members   hash    emptied
@@ -30,4 +30,5 @@ if standing == ARGV[4] and #redis.call('XRANGE', KEYS[6], '(' .. ARGV[5], '+', '
 end
 redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10])
 redis.call('HSET', KEYS[1], 'stamp', ARGV[1], 'state', 'loading', 'opens_at_ms', ARGV[2], 'closes_at_ms', ARGV[3])
+redis.call('HSET', KEYS[1], 'accepted', 0, 'written', 0)
 return 1

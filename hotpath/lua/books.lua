@@ -1,13 +1,14 @@
 -- Read a bucket's books in one atomic look, for the audit, the fence and the rebuild.
--- KEYS[1]  sluice:{bucket}:sale    hash    stamp, state
+-- KEYS[1]  sluice:{bucket}:sale    hash    stamp, state, accepted
 -- KEYS[2]  sluice:{bucket}:left    hash    sku -> units still for sale
 -- KEYS[3]  sluice:{bucket}:back    hash    sku -> units given back in this epoch
--- KEYS[4]  sluice:{bucket}:claims  stream  c -> facts,key
+-- KEYS[4]  sluice:{bucket}:claims  stream
 -- KEYS[5]  sluice:{bucket}:transferred  hash  sku -> units that came less units that went, in this epoch
--- RETURNS  stamp or "", state or "", now in ms, last generated id, highest id that may have been removed,
---          {sku, left, ...}, {sku, back, ...}, {sku, transferred, ...}; a stream that does not exist gives 0-0, 0-0
+-- RETURNS  stamp or "", state or "", now in ms, position of the last claim, highest id that may have been removed,
+--          {sku, left, ...}, {sku, back, ...}, {sku, transferred, ...}, claims accepted in this epoch;
+--          a stream that does not exist gives 0-0, 0-0
 
-local sale = redis.call('HMGET', KEYS[1], 'stamp', 'state')
+local sale = redis.call('HMGET', KEYS[1], 'stamp', 'state', 'accepted')
 local time = redis.call('TIME')
 
 local function parts(id)
@@ -60,4 +61,5 @@ return {
     redis.call('HGETALL', KEYS[2]),
     redis.call('HGETALL', KEYS[3]),
     redis.call('HGETALL', KEYS[5]),
+    sale[3] or '0',
 }

@@ -183,7 +183,7 @@ async def test_a_damaged_claim_waits_for_a_person_who_gives_it_back(
     ((position, fields),) = await redis.xrange(stream)
     damaged = fields[b"c"].replace(b",k", b",K")
     await redis.delete(stream)
-    await redis.xadd(stream, {"c": damaged}, id=position)
+    await redis.xadd(stream, {**fields, b"c": damaged}, id=position)
     await OrderWriter(pool, redis, keyring).step()
 
     (letter,) = said(await sluice("deadletter", "list", "--json")).splitlines()

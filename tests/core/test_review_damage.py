@@ -14,7 +14,7 @@ from core.jobs.auditor import Auditor
 from core.jobs.conductor import Conductor
 from core.jobs.order_writer import OrderWriter
 from core.kit import db
-from tests.core.steps import books, drain
+from tests.core.steps import books, drain, plant
 
 CLAIMS, LEFT, SALE = "sluice:{1}:claims", "sluice:{1}:left", "sluice:{1}:sale"
 
@@ -44,7 +44,7 @@ async def damage_last_claim(redis) -> str:
     for other, kept in others:
         await redis.xadd(CLAIMS, kept, id=other)
     damaged = record[:-1] + bytes([record[-1] ^ 1])
-    await redis.xadd(CLAIMS, {"c": damaged}, id=position)
+    await redis.xadd(CLAIMS, {**fields, b"c": damaged}, id=position)
     return position.decode()
 
 
@@ -53,7 +53,7 @@ async def test_a_damaged_claim_that_seems_impossible_stops_no_one(
     pool, redis, sale, buy, writer, sku_ids, member, quantity
 ):
     await buy(sale, 1)
-    await redis.xadd(CLAIMS, {"c": f"1,1,{member},{sku_ids[0]},{quantity},1,00000000,k"})
+    await plant(redis, f"2,1,{member},{sku_ids[0]},{quantity},1,00000000,k")
     await buy(sale, 2)
     await drain(writer)
     audit = await audit_sale(pool, redis, sale_id=sale.id)

@@ -82,7 +82,8 @@ async def test_a_process_frozen_in_a_transaction_stops_the_others_for_seconds_on
     async with db.create_pool(database_url, size_max=1) as other, other.acquire() as frozen:
         await frozen.execute("BEGIN")
         await sales.hold_bucket_shared(frozen, number=1)
-        await sales.advance(frozen, bucket=1, epoch=1, source="0-0", target="9-9")
+        (bucket,) = await buckets_of(pool, sale)
+        await sales.advance(frozen, bucket, source="0-0", target="9-9", claims=1)
         await buy(sale, 7)
         async with asyncio.timeout(5):
             await drain(writer)

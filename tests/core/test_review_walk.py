@@ -51,7 +51,8 @@ DAMAGED = """
     if sale[1] == ARGV[3] and sale[2] == 'open' and left > 0 then
         redis.call('HINCRBY', KEYS[2], ARGV[1], -1)
         redis.call('HINCRBY', KEYS[4], ARGV[1] .. ':' .. ARGV[2], 1)
-        redis.call('XADD', KEYS[3], '*', 'c', ARGV[4])
+        redis.call('XADD', KEYS[3], '*', 'c', ARGV[4], 'n', '1,1')
+        redis.call('HINCRBY', KEYS[1], 'accepted', 1)
     end
 """
 
@@ -88,6 +89,10 @@ class Walk:
         except Refusal:
             return
         assert self.told.setdefault(who, accepted) == accepted
+
+    async def rush(self):
+        """Some buyers in one turn, whose claims become one entry of the stream."""
+        await asyncio.gather(*(self.buy() for _ in range(self.dice.randint(2, 6))))
 
     async def refresh(self):
         await self.directory.refresh()
@@ -199,7 +204,7 @@ class Walk:
             sku_id,
             member,
             bucket.stamp,
-            f"1,{bucket.epoch},{member},{sku_id},1,1,00000000,dead",
+            f"2,{bucket.epoch},{member},{sku_id},1,1,00000000,dead",
         )
 
     async def decide(self):
@@ -229,7 +234,7 @@ class Walk:
             self.buy,
             self.buy,
             self.buy,
-            self.buy,
+            self.rush,
             self.refresh,
             self.write,
             self.write,

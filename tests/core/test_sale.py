@@ -16,7 +16,7 @@ from core.flows.run_sale import arm_sale, close_sale, pause_sale, resume_sale
 from core.flows.settle_sale import settle_sale
 from core.kit import db
 from core.kit.refusal import Refusal
-from tests.core.steps import books, drain
+from tests.core.steps import books, drain, plant
 
 
 async def test_a_claim_becomes_an_order_and_the_books_add_up_at_every_step(
@@ -244,7 +244,7 @@ async def test_a_damaged_claim_is_buried_and_delays_nobody(
     pool, redis, keyring, sale, buy, writer, sku_ids
 ):
     accepted = await buy(sale, 1)
-    await redis.xadd("sluice:{1}:claims", {"c": f"1,1,9,{sku_ids[0]},1,1,00000000,damaged"})
+    await plant(redis, f"2,1,9,{sku_ids[0]},1,1,00000000,damaged")
     await redis.hincrby("sluice:{1}:left", str(sku_ids[0]), -1)
     assert await books(pool, redis, sale) == (98, 2, 0, 0)
     await drain(writer)
@@ -258,10 +258,10 @@ async def test_a_damaged_claim_is_buried_and_delays_nobody(
 
 async def test_planted_drift_is_found(pool, redis, sale, buy, writer, sku_ids):
     await buy(sale, 1)
-    for plant in (1, -1):
-        await redis.hincrby("sluice:{1}:left", str(sku_ids[0]), plant)
-        assert (await audit_sale(pool, redis, sale_id=sale.id)).items[0].drift == -plant
-        await redis.hincrby("sluice:{1}:left", str(sku_ids[0]), -plant)
+    for units in (1, -1):
+        await redis.hincrby("sluice:{1}:left", str(sku_ids[0]), units)
+        assert (await audit_sale(pool, redis, sale_id=sale.id)).items[0].drift == -units
+        await redis.hincrby("sluice:{1}:left", str(sku_ids[0]), -units)
     async with db.reading(pool) as conn:
         await conn.execute("UPDATE sales.allotments SET sold = sold + 3")
     assert (await audit_sale(pool, redis, sale_id=sale.id)).items[0].drift == -3

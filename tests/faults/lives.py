@@ -37,6 +37,7 @@ from core.jobs.role import Role, play
 from core.kit import db
 from hotpath import claims, loading, scripts
 from hotpath.claims import BucketFacts, Claim, Kind, SaleFacts, Verdict
+from hotpath.entries import Entry, claims_of
 from hotpath.gate import Gate
 from hotpath.lookout import Lookout
 from hotpath.receipts import Keyring
@@ -297,13 +298,15 @@ class Life:
             entries = await redis.xrange(scripts.BucketKeys(self.bucket).claims)
         found = {}
         for position, fields in entries:
-            record = claims.decode_record(fields[b"c"])
-            found[position.decode()] = (
-                record.member_id,
-                record.key,
-                record.sku_id,
-                record.quantity,
-            )
+            entry = Entry(position.decode(), fields[b"c"], fields[b"n"])
+            for claim in claims_of(entry):
+                record = claims.decode_record(claim.record)
+                found[claim.position] = (
+                    record.member_id,
+                    record.key,
+                    record.sku_id,
+                    record.quantity,
+                )
         return found
 
     async def audit(self) -> None:

@@ -7,6 +7,7 @@ class Model:
     def __init__(self, left, limits, backlog_max):
         self.left, self.limits, self.backlog_max = dict(left), limits, backlog_max
         self.open, self.closed = True, False
+        self.written = 0
         self.stream, self.answers, self.held = [], {}, Counter()
         self.returned, self.back = set(), Counter()
         self.freed = 0
@@ -17,7 +18,7 @@ class Model:
             return "=", self.answers[member, key]
         if not self.open:
             return "w", None
-        if len(self.stream) >= self.backlog_max:
+        if len(self.stream) - self.written >= self.backlog_max:
             return "b", None
         if sku not in self.left:
             return "n", None

@@ -13,7 +13,7 @@ key_ids = st.integers(1, 999_999_999)
 
 
 def record_of(claim, epoch, key_id):
-    return f"{claims.encode_facts(claim, epoch=epoch, key_id=key_id)},{claim.key}".encode()
+    return claims.encode_record(claim, epoch=epoch, key_id=key_id).encode()
 
 
 @given(wishes, epochs, key_ids)
@@ -65,11 +65,15 @@ def answer_to(claim, *, epoch=3, key_id=1):
 
 
 def read(answer, claim=CLAIM):
-    return claims.read_answer(answer, claim, BUCKET, key_id=9)
+    return claims.read_answer(answer, claim, BUCKET)
+
+
+def read_all(reply, *wanted):
+    return claims.read_batch(reply, BUCKET, wanted or (CLAIM,), key_id=9)
 
 
 def test_a_fresh_acceptance_carries_this_epoch_and_key():
-    verdict = read(b"+1795349212400-5")
+    (verdict,) = read_all(b"1795349212400-5\n+").verdicts
     assert (verdict.kind, verdict.position) == (Kind.ACCEPTED, "1795349212400-5")
     assert (verdict.bucket, verdict.epoch, verdict.key_id) == (17, 3, 9)
 
@@ -108,14 +112,54 @@ def test_the_answer_of_another_member_is_damaged():
         (b"x", Kind.UNAVAILABLE),
         (b"s0", Kind.SOLD_OUT),
         (b"s-1", Kind.UNKNOWN),
+        (b"=w", Kind.UNAVAILABLE),
         (b"+", Kind.UNKNOWN),
-        (b"+1-\xff", Kind.UNKNOWN),
         (b"", Kind.UNKNOWN),
         (b"zzz", Kind.UNKNOWN),
     ],
 )
 def test_each_letter_has_its_verdict(answer, kind):
     assert read(answer).kind is kind
+
+
+def test_each_accepted_claim_stands_one_position_above_the_one_before():
+    others = [Claim(1, member, "key", 7, 2) for member in range(1, 5)]
+    reply = b"\n".join([b"5-8", b"+", b"l", b"+", answer_to(others[3], epoch=2)])
+    decided = read_all(reply, *others)
+    kinds = [verdict.kind for verdict in decided.verdicts]
+    assert kinds == [Kind.ACCEPTED, Kind.MEMBER_LIMIT, Kind.ACCEPTED, Kind.ACCEPTED]
+    positions = [verdict.position for verdict in decided.verdicts]
+    assert positions == ["5-8", "", "5-9", "1795349212400-5"]
+    assert decided.last == "5-9"
+    assert read_all(b"-\nw").last is None
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"",
+        b"+",
+        b"5-0",
+        b"-\n+\nw",
+        b"5-0\nw\nw",
+        b"5-0\n+",
+        b"5-0\n+\nw\nw",
+        b"5-0\n+\nzzz",
+        b"5-0\n+\n",
+        b"5\n+\nw",
+        b"5-\xff\n+\nw",
+        b"x-1\n+\nw",
+        b"5-0 \n+\nw",
+        b"\n+\nw",
+        [b"5-0", b"+", b"w"],
+        None,
+        7,
+    ],
+)
+def test_a_reply_that_is_wrong_anywhere_accepts_nobody(reply):
+    decided = read_all(reply, CLAIM, Claim(1, 43, "key", 7, 2))
+    assert decided.verdicts == [claims.UNKNOWN] * 2
+    assert decided.last is None
 
 
 def test_sold_out_says_how_many_are_left():

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
-from hotpath import claims, scripts
-from hotpath.claims import Claim
+from hotpath import claims, loading, scripts
+from hotpath.claims import BucketFacts, Claim
+from hotpath.entries import Entry, claims_of
 from tests.hotpath.model import Model
 
 STEPS = int(os.environ.get("TEST_STEPS", "2000"))
@@ -30,6 +31,7 @@ step = st.one_of(
     st.tuples(st.just("release"), st.integers(0, BACKLOG_MAX)),
     st.tuples(st.just("debit"), moved),
     st.tuples(st.just("credit"), moved),
+    st.tuples(st.just("write down"), st.floats(0, 1)),
     st.tuples(st.just("other epoch"), wanted),
     st.tuples(st.just("state"), st.sampled_from(["open", "open", "paused", "closed"])),
     st.tuples(st.just("window"), st.sampled_from(["now", "now", "past", "future", "broken"])),
@@ -62,17 +64,23 @@ class Pair:
         self.model.closed = self.state == "closed"
 
     def claim(self, batch):
-        got = eval_claims(self.redis, batch)
-        positions = [p.decode() for p, _ in self.redis.xrange(KEYS.claims)]
-        for (member, key, sku, quantity), answer in zip(batch, got, strict=True):
-            kind, fact = self.model.claim(member, key, sku, quantity)
-            assert answer[:1].decode() == kind
-            if kind == "+":
-                assert answer[1:].decode() == positions[fact]
-            elif kind == "=":
-                assert answer[1:].decode().split(",")[0] == positions[fact]
+        first, *got = eval_claims(self.redis, batch)
+        positions = [claim.position for claim in in_stream(self.redis)]
+        wanted = [self.model.claim(*claim) for claim in batch]
+        accepted = [positions[fact] for kind, fact in wanted if kind == "+"]
+        assert first == (accepted[0] if accepted else "-")
+        for (kind, fact), answer in zip(wanted, got, strict=True):
+            assert answer[:1] == kind
+            if kind == "=":
+                assert answer[1:].split(",")[0] == positions[fact]
             elif kind == "s":
                 assert int(answer[1:]) == fact
+
+    def write_down(self, share):
+        """The order writer tells of claims that it has written down; an old one changes nothing."""
+        claims = round(share * len(self.model.stream))
+        eval_drain(self.redis, "0-0", 1, claims)
+        self.model.written = max(self.model.written, claims)
 
     def release(self, index):
         if index >= len(self.model.stream):
@@ -98,7 +106,7 @@ class Pair:
         assert {k: n for k, n in held.items() if n} == {
             f"{sku}:{member}": n for (sku, member), n in self.model.held.items() if n
         }
-        records = [claims.decode_record(e[b"c"]) for _, e in self.redis.xrange(KEYS.claims)]
+        records = [claims.decode_record(claim.record) for claim in in_stream(self.redis)]
         assert [(r.member_id, r.key, r.sku_id, r.quantity) for r in records] == self.model.stream
         back = {int(k): int(v) for k, v in self.redis.hgetall(KEYS.back).items()}
         assert back == {sku: n for sku, n in self.model.back.items() if n}
@@ -107,15 +115,49 @@ class Pair:
         assert net == {sku: n for sku, n in self.model.transferred.items() if n}
         done = {int(k): int(v) for k, v in self.redis.hgetall(KEYS.transfers).items()}
         assert done == self.model.transfers
+        counts = self.redis.hmget(KEYS.sale, "accepted", "written")
+        assert [int(n or 0) for n in counts] == [len(self.model.stream), self.model.written]
+        positions = [claim.position for claim in in_stream(self.redis)]
+        assert positions == sorted(set(positions), key=place)
+        if positions:
+            assert (
+                self.redis.xinfo_stream(KEYS.claims)["last-generated-id"].decode() == positions[-1]
+            )
 
 
 def eval_claims(redis, batch, *, stamp=STAMP, backlog_max=BACKLOG_MAX):
-    arguments = [stamp, backlog_max]
-    for member, key, sku, quantity in batch:
-        claim = Claim(1, member, key, sku, quantity)
-        facts = claims.encode_facts(claim, epoch=int(stamp.split(".")[0]), key_id=1)
-        arguments += [member, key, sku, quantity, facts]
-    return redis.eval(scripts.CLAIM.source, 6, *KEYS.for_claim(), *arguments)
+    bucket = BucketFacts(17, int(stamp.split(".")[0]), stamp, "run")
+    wanted = [Claim(1, *claim) for claim in batch]
+    arguments = claims.pack_batch(bucket, wanted, key_id=1, backlog_max=backlog_max)
+    return eval_arguments(redis, *arguments)
+
+
+def eval_arguments(redis, *arguments):
+    reply = redis.eval(scripts.CLAIM.source, 6, *KEYS.for_claim(), *arguments)
+    return reply.decode().split("\n")
+
+
+def eval_drain(redis, after, claims_max, written=""):
+    flat = redis.eval(
+        loading.DRAIN.source, 2, KEYS.sale, KEYS.claims, STAMP, after, claims_max, written
+    )
+    return [
+        Entry(position.decode(), records, count)
+        for position, records, count in zip(flat[::3], flat[1::3], flat[2::3], strict=True)
+    ]
+
+
+def in_stream(redis):
+    """Every claim of the stream with its position."""
+    return [
+        claim
+        for position, entry in redis.xrange(KEYS.claims)
+        for claim in claims_of(Entry(position.decode(), entry[b"c"], entry[b"n"]))
+    ]
+
+
+def place(position):
+    return tuple(map(int, position.split("-")))
 
 
 def eval_look(redis, skus):
@@ -150,6 +192,8 @@ def test_the_scripts_agree_with_their_model(both_servers, left, steps):
             pair.release(fact)
         elif verb in {"debit", "credit"}:
             getattr(pair, verb)(*fact)
+        elif verb == "write down":
+            pair.write_down(fact)
         elif verb == "other epoch":
             with pytest.raises(ResponseError, match=r"^EPOCH"):
                 eval_claims(both_servers, [fact], stamp="4.00112233445566ff")
@@ -162,29 +206,32 @@ def test_the_scripts_agree_with_their_model(both_servers, left, steps):
         pair.agree()
 
 
-GOOD = ["42", "key", "7", "1", "1,3,42,7,1,1,00000000"]
+GOOD = {"version": "2", "epoch": "3", "member": "42", "sku": "7", "quantity": "1"}
+GOOD |= {"key_id": "1", "crc": "00000000", "key": "key"}
+
+
+def record_of(**changes):
+    return ",".join((GOOD | changes).values())
 
 
 @pytest.mark.parametrize(
-    ("argument", "bad"),
+    ("field", "bad"),
     [
-        *((0, bad) for bad in ("", "0", "-1", "01", "1e3", "x", "9" * 20, "4 2")),
-        *((1, bad) for bad in ("", "k" * 65, "a\nb", "\x7f", "schlüssel", "\x00")),
-        *((2, bad) for bad in ("", "0", "-7", "7.0", "0x7", "9" * 20)),
-        *((3, bad) for bad in ("", "0", "-5", "1000001", "1.0", "1e1", " 1", "9007199254740993")),
-        *((4, f"1,3,{bad},1,00000000") for bad in ("42,7,2", "43,7,1", "42,8,1", "42,7,1,1")),
-        *((4, bad) for bad in ("", "1,4,42,7,1,1,00000000", "2,3,42,7,1,1,00000000")),
-        *((4, f"1,3,42,7,1,1,{bad}") for bad in ("0000000", "0000000g", "00000000,")),
+        *(("version", bad) for bad in ("", "1", "3", "02")),
+        *(("epoch", bad) for bad in ("", "4", "03", "%d+")),
+        *(("member", bad) for bad in ("", "0", "-1", "01", "1e3", "x", "9" * 20, "4 2")),
+        *(("sku", bad) for bad in ("", "0", "-7", "7.0", "0x7", "9" * 20, "7,7")),
+        *(("quantity", bad) for bad in ("", "0", "-5", "1000001", "1.0", "1e1", " 1", "9" * 16)),
+        *(("key_id", bad) for bad in ("", "0", "01", "x", "9" * 10)),
+        *(("crc", bad) for bad in ("", "0000000", "0000000g", "000000000", "0000000F")),
+        *(("key", bad) for bad in ("", "k" * 65, "a\nb", "\x7f", "schlüssel", "\x00")),
     ],
 )
-def test_a_malformed_claim_stops_its_whole_batch_before_any_write(both_servers, argument, bad):
+def test_a_malformed_claim_stops_its_whole_batch_before_any_write(both_servers, field, bad):
     pair = Pair(both_servers, {7: 5})
-    malformed = GOOD.copy()
-    malformed[argument] = bad
+    eval_arguments(both_servers, STAMP, 0, record_of())
     with pytest.raises(ResponseError, match=r"^CLAIM"):
-        both_servers.eval(
-            scripts.CLAIM.source, 6, *KEYS.for_claim(), STAMP, BACKLOG_MAX, *GOOD, *malformed
-        )
+        eval_arguments(both_servers, STAMP, BACKLOG_MAX, record_of(), record_of(**{field: bad}))
     pair.agree()
 
 
@@ -192,14 +239,28 @@ def test_a_malformed_claim_stops_its_whole_batch_before_any_write(both_servers, 
 def test_a_malformed_bound_stops_the_batch(both_servers, backlog_max):
     Pair(both_servers, {7: 5})
     with pytest.raises(ResponseError, match=r"^CLAIM"):
-        both_servers.eval(scripts.CLAIM.source, 6, *KEYS.for_claim(), STAMP, backlog_max, *GOOD)
+        eval_arguments(both_servers, STAMP, backlog_max, record_of())
 
 
-def test_half_a_claim_stops_the_batch(both_servers):
+@pytest.mark.parametrize("claims", [0, 2001])
+def test_a_batch_of_none_or_of_too_many_stops_before_any_write(both_servers, claims):
     pair = Pair(both_servers, {7: 5})
     with pytest.raises(ResponseError, match=r"^CLAIM"):
-        both_servers.eval(scripts.CLAIM.source, 6, *KEYS.for_claim(), STAMP, 9, *GOOD, *GOOD[:3])
+        eval_arguments(both_servers, STAMP, 9, *[record_of()] * claims)
     pair.agree()
+
+
+def test_a_batch_as_big_as_may_be_is_one_entry(both_servers):
+    Pair(both_servers, {2: 5})
+    both_servers.hset(KEYS.left, "2", 3_000)
+    batch = [(member, "k" * 64, 2, 2) for member in range(1, 2001)]
+    first, *answers = eval_claims(both_servers, batch, backlog_max=10_000)
+    assert answers == ["+"] * 1500 + ["s0"] * 500
+    assert both_servers.xlen(KEYS.claims) == 1
+    found = in_stream(both_servers)
+    assert (len(found), found[0].position) == (1500, first)
+    again = eval_claims(both_servers, batch[:1500], backlog_max=0)
+    assert [answer.split(",")[0] for answer in again[1:]] == [f"={c.position}" for c in found]
 
 
 @pytest.mark.parametrize("damage", ["1.5", "", "ten", "-3", "007", "1" * 16, "0x10", "nan"])
@@ -207,9 +268,9 @@ def test_a_damaged_count_costs_its_own_claim_only(both_servers, damage):
     pair = Pair(both_servers, {1: 5, 2: 5})
     both_servers.hset(KEYS.left, "2", damage)
     answers = eval_claims(both_servers, [(1, "a", 1, 1), (1, "b", 2, 1), (1, "c", 1, 1)])
-    assert [answer[:1] for answer in answers] == [b"+", b"x", b"+"]
+    assert answers[1:] == ["+", "x", "+"]
     assert both_servers.hget(KEYS.left, "2") == damage.encode()
-    assert both_servers.xlen(KEYS.claims) == 2
+    assert len(in_stream(both_servers)) == 2
     del pair
 
 
@@ -218,7 +279,25 @@ def test_a_damaged_limit_or_holding_costs_its_own_claim_only(both_servers, name)
     Pair(both_servers, {1: 5, 2: 5})
     both_servers.hset(getattr(KEYS, name), "2" if name == "limits" else "2:1", "many")
     answers = eval_claims(both_servers, [(1, "b", 2, 1), (1, "c", 1, 1)])
-    assert [answer[:1] for answer in answers] == [b"x", b"+"]
+    assert answers[1:] == ["x", "+"]
+
+
+@pytest.mark.parametrize("name", ["accepted", "written"])
+def test_a_damaged_count_of_claims_costs_no_repeat(both_servers, name):
+    Pair(both_servers, {1: 5})
+    first, _ = eval_claims(both_servers, [(1, "a", 1, 1)])
+    both_servers.hset(KEYS.sale, name, "many")
+    answers = eval_claims(both_servers, [(1, "a", 1, 1), (1, "b", 1, 1)])
+    assert answers[1].startswith(f"={first},")
+    assert answers[2] == "x"
+    assert len(in_stream(both_servers)) == 1
+
+
+def test_a_damaged_answer_is_told_from_every_other_and_from_the_line_after_it(both_servers):
+    Pair(both_servers, {1: 5})
+    both_servers.hset(KEYS.answers, mapping={"1:a": "+\n+", "1:b": "w", "1:c": ""})
+    answers = eval_claims(both_servers, [(1, key, 1, 1) for key in "abcd"])
+    assert answers[1:] == ["x", "=w", "=", "+"]
 
 
 @pytest.mark.parametrize("name", ["left", "limits", "members", "answers", "claims"])
@@ -257,7 +336,7 @@ def test_a_quantity_of_a_million_is_exact(both_servers):
     both_servers.hset(KEYS.left, "2", 999_999_999_999_999)
     both_servers.hset(KEYS.limits, "2", 999_999_999_999_999)
     answers = eval_claims(both_servers, [(1, "a", 2, 1_000_000), (2, "b", 2, 999_999)])
-    assert [answer[:1] for answer in answers] == [b"+", b"+"]
+    assert answers[1:] == ["+", "+"]
     assert int(both_servers.hget(KEYS.left, "2")) == 999_999_998_000_000
 
 
