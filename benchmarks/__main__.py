@@ -1,4 +1,4 @@
-"""Measure everything again, and keep it in benchmarks/results.
+"""Measure everything again, keep it in benchmarks/results, and put it into docs.
 
     python -m benchmarks [--millions 0,1,10]
 
@@ -25,6 +25,8 @@ def main() -> None:
     asked = parser.parse_args()
     for question in (*QUESTIONS, ("growth", "table", "--millions", asked.millions)):
         ask(*question, "--write")
+    ask("flame")
+    ask("plot")
 
 
 def ask(name: str, *options: str) -> None:

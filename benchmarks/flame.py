@@ -82,7 +82,7 @@ def frames(stack: list[str]) -> Iterator[tuple[str, str]]:
         if "/" not in where and where.endswith((".c", ".h")):
             name = LOOP
         elif where.startswith("hotpath/"):
-            name = f"{name}, {Path(where).stem}"
+            name = f"{name}, {Path(where).name.partition('.')[0]}"
         if name != last:
             yield name, colour_of(name, where)
         last = name

@@ -146,7 +146,7 @@ async def fill(one: Side, millions: int, *, in_sale: bool) -> None:
 async def workers(asked: argparse.Namespace) -> list[Row]:
     async with contextlib.AsyncExitStack() as stack:
         opened = {
-            count: await stack.enter_async_context(side(f"{count} workers", workers=count))
+            count: await stack.enter_async_context(side(f"{count} API", workers=count))
             for count in numbers(asked.workers)
         }
         return await rounds(list(opened.values()), all_the_way, asked)
@@ -194,8 +194,14 @@ def summary(rows: list[Row]) -> list[dict[str, object]]:
             part: round(statistics.median(row.cpu_us[part] for row in mine), 1)
             for part in mine[0].cpu_us
         }
-        total = statistics.median(sum(row.cpu_us.values()) for row in mine)
-        found.append({"side": name, **told, "cpu_us": cpu_us, "cpu_us_in_all": round(total, 1)})
+        found.append(
+            {
+                "side": name,
+                **told,
+                "cpu_us": cpu_us,
+                "cpu_us_in_all": round(sum(cpu_us.values()), 1),
+            }
+        )
     for one in found:
         one["ratio"] = round(one["cpu_us_in_all"] / found[0]["cpu_us_in_all"], 3)
     return found

@@ -11,6 +11,7 @@ import hmac
 import itertools
 import json
 import os
+import pkgutil
 import platform
 import shlex
 import shutil
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -31,13 +33,13 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+import hotpath
 from core import embedded, sales
 from core.embedded import process
 from core.flows.plan_sale import PlannedItem, plan_sale
 from core.flows.run_sale import arm_sale
 from core.flows.stock_products import NewProduct, stock_products
 from core.kit import db
-from hotpath import parse, routing
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -288,8 +290,15 @@ def machine() -> dict[str, object]:
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
-        "kernels": {"parse": parse.IMPLEMENTATION, "routing": routing.IMPLEMENTATION},
+        "kernels": kernels(),
     }
+
+
+def kernels() -> dict[str, str]:
+    """Which of each kernel's two implementations runs here."""
+    names = [module.name for module in pkgutil.iter_modules(hotpath.__path__)]
+    found = {name: import_module(f"hotpath.{name}") for name in names if not name.startswith("_")}
+    return {n: m.IMPLEMENTATION for n, m in found.items() if hasattr(m, "IMPLEMENTATION")}
 
 
 def keep(name: str, found: Mapping[str, object]) -> None:
