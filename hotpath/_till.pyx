@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from hotpath._address cimport Address, Proxies
 from hotpath._parse cimport ASK_TWIN, WHOLE, Span, Wanted, read_whole
 from hotpath._risk cimport Table
+from hotpath._sealer cimport Sealer
 from hotpath._tokens cimport UNSURE, Tokens
 
 from bisect import bisect_left
@@ -26,6 +27,7 @@ cdef Py_ssize_t HELD_BYTES_MAX = _HELD_BYTES_MAX
 cdef double NEVER = INFINITY
 cdef double NOW_S_MAX = <double> (<uint64_t> 1 << 40)
 cdef object ACCEPTED = Kind.ACCEPTED
+cdef object ACCEPTED_LABEL = answers.ACCEPTED
 cdef int REVIEW = 1
 cdef int REPEAT = 8
 
@@ -47,8 +49,7 @@ cdef class Figures:
         self._within = [0] * (len(self._latency_s) + 1)
         self._seconds = 0.0
 
-    cdef void add(self, answer, double seconds):
-        label = answer.label
+    cdef void add(self, label, double seconds):
         self.answers[label] = self.answers.get(label, 0) + 1
         self._within[bisect_left(self._latency_s, seconds)] += 1
         self._seconds += seconds
@@ -65,7 +66,8 @@ cdef class Till:
 
     cdef readonly Figures figures
     cdef readonly object clock, gate
-    cdef object _keyring, _now, _language, _block, _refuse, _unauthenticated, _defaults
+    cdef Sealer sealer
+    cdef object _now, _language, _block, _refuse, _unauthenticated, _defaults
     cdef Tokens _tokens
     cdef Table _risk
     cdef Proxies _proxies
@@ -79,7 +81,7 @@ cdef class Till:
         self.clock = clock
         self.figures = figures
         self.gate = gate
-        self._keyring = keyring
+        self.sealer = Sealer(keyring)
         self._tokens = tokens
         self._risk = risk
         self._proxies = proxies
@@ -109,17 +111,8 @@ cdef class Till:
         return self._risk.judge(now_s, address.hi, address.lo, member_id, key, device)
 
     cdef object answer(self, claim, verdict, bytes accepted):
-        """Put a verdict into words; None where only the whole application can."""
+        """Put a refusal into words; None where only the whole application can."""
         kind = verdict.kind
-        if kind is ACCEPTED:
-            order_id, receipt = self._keyring.seal(claim, verdict)
-            return answers.accepted(
-                order_id=order_id,
-                sale_id=claim.sale_id,
-                sku_id=claim.sku_id,
-                quantity=claim.quantity,
-                receipt=receipt,
-            )
         language = self.choose(accepted)
         if kind not in PLAIN:
             return self._refuse(claim, verdict, language)
@@ -159,7 +152,7 @@ cdef class Line:
     cdef public bint idle, parted, handed, leaving, write_paused
     cdef public bytes held
     cdef Till _till
-    cdef object _rest, _loop, _transport, _claim
+    cdef object _rest, _state, _loop, _transport, _claim
     cdef double _request_timeout_s, _keep_alive_s, _started
     cdef Address _peer
     cdef bytes _data, _accepted
@@ -167,12 +160,13 @@ cdef class Line:
     cdef bint _deciding
 
     def __init__(
-        self, Till till, rest, loop, *, double request_timeout_s, double keep_alive_s
+        self, Till till, rest, state, loop, *, double request_timeout_s, double keep_alive_s
     ) -> None:
         self.due = self.timer_at = NEVER
         self.held = self._data = self._accepted = b""
         self._till = till
         self._rest = rest
+        self._state = state
         self._loop = loop
         self._request_timeout_s = request_timeout_s
         self._keep_alive_s = keep_alive_s
@@ -259,10 +253,7 @@ cdef class Line:
         told = till.judge(now_s, member_id, self._peer, wanted)
         if told & 7 > REVIEW:
             answer = till.block(wanted.sale_id, member_id, told, self._accepted)
-            if answer is None:
-                self._hand_over(data)
-            else:
-                self._answer(till, answer)
+            self._answer_or_hand_over(till, answer, data)
             return
         self._data, self._end = data, wanted.end
         self._claim = Claim(
@@ -282,21 +273,38 @@ cdef class Line:
         claim, self._claim = self._claim, None
         if claim is None or self._transport.is_closing():
             return
+        answer = text = None
         try:
-            answer = till.answer(claim, verdict, self._accepted)
+            if verdict.kind is ACCEPTED:
+                defaults = till.default_headers(self._state.default_headers)
+                text = till.sealer.accepted(claim, verdict, defaults, self.leaving)
+            else:
+                answer = till.answer(claim, verdict, self._accepted)
         except Exception:
-            answer = None  # it breaks there as well, and is logged there
-        if answer is None:
-            self._hand_over(self._data[: self._end] + self.held)
-        else:
+            pass  # it breaks there as well, and is logged there
+        if text is not None:
+            self._send(till, ACCEPTED_LABEL, text)
+        elif answer is not None:
             self._answer(till, answer)
+        else:
+            self._hand_over(self._data[: self._end] + self.held)
         if not self._deciding and self.held and not self.parted:
             self._go_on()
 
+    cdef _answer_or_hand_over(self, Till till, answer, bytes data):
+        if answer is None:
+            self._hand_over(data)
+        else:
+            self._answer(till, answer)
+
     cdef _answer(self, Till till, answer):
-        cdef bytes defaults = till.default_headers(self._rest.answered())
-        self._transport.write(answer.text(defaults, last=self.leaving))
-        till.figures.add(answer, <double> till.clock() - self._started)
+        defaults = till.default_headers(self._state.default_headers)
+        self._send(till, answer.label, answer.text(defaults, last=self.leaving))
+
+    cdef _send(self, Till till, label, bytes text):
+        self._transport.write(text)
+        self._state.total_requests += 1
+        till.figures.add(label, <double> till.clock() - self._started)
         if self.leaving:
             self.parted = True
             self._transport.close()

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, Protocol, TypeAlias
 
+from uvicorn.server import ServerState
+
 from hotpath import answers
 from hotpath.address import UNKNOWN, Proxies, halves, parse
 from hotpath.answers import Answer
@@ -168,9 +170,6 @@ class Rest(Protocol):
     def feed(self, data: bytes) -> None:
         """Have the application answer what begins here."""
 
-    def answered(self) -> list[tuple[bytes, bytes]]:
-        """Count one more request, and give the server's own headers."""
-
     def leave(self) -> None:
         """Close as soon as what was handed over is answered."""
 
@@ -193,6 +192,7 @@ class Line:
         self,
         till: Till | None,
         rest: Rest,
+        state: ServerState,
         loop: AbstractEventLoop,
         *,
         request_timeout_s: float,
@@ -204,6 +204,7 @@ class Line:
         self.held = b""
         self._till = till
         self._rest = rest
+        self._state = state
         self._loop = loop
         self._request_timeout_s = request_timeout_s
         self._keep_alive_s = keep_alive_s
@@ -322,8 +323,9 @@ class Line:
     def _answer(self, till: Till, answer: Answer) -> None:
         transport = self._transport
         assert transport is not None
-        defaults = till.default_headers(self._rest.answered())
+        defaults = till.default_headers(self._state.default_headers)
         transport.write(answer.text(defaults, last=self.leaving))
+        self._state.total_requests += 1
         till.figures.add(answer, till.clock() - self._started)
         if self.leaving:
             self.parted = True

@@ -22,7 +22,7 @@ class OrderParts(msgspec.Struct, frozen=True):
 
 class OrderIds:
     def __init__(self, key: bytes) -> None:
-        self._signer = Signer(key)
+        self.signer = Signer(key)
 
     def make(self, bucket: int, epoch: int, position: str, member: int) -> str:
         """Return the canonical text: lower case, with dashes."""
@@ -46,7 +46,7 @@ class OrderIds:
 
     def _tag(self, bucket: int, epoch: int, position: str, member: int) -> int:
         message = f"{bucket},{epoch},{position},{member}".encode("ascii")
-        return int.from_bytes(self._signer.sign(message)[:3], "big") >> 4
+        return int.from_bytes(self.signer.sign(message)[:3], "big") >> 4
 
 
 def parts(order_id: str) -> OrderParts | None:

@@ -61,6 +61,7 @@ class Lane(HttpToolsProtocol):
         self._line = self.line_type(
             till,
             self,
+            server_state,
             self.loop,
             request_timeout_s=self.request_timeout_s,
             keep_alive_s=self.timeout_keep_alive,
@@ -107,10 +108,6 @@ class Lane(HttpToolsProtocol):
         if self.timeout_keep_alive_task is not None:
             self._unset_keepalive_if_required()
         return True
-
-    def answered(self) -> list[tuple[bytes, bytes]]:
-        self.server_state.total_requests += 1
-        return self.server_state.default_headers
 
     def pause_reading(self) -> None:
         self.flow.pause_reading()

@@ -43,7 +43,7 @@ class Keyring:
     def __init__(self, keys: Mapping[int, bytes]) -> None:
         assert keys
         assert all(number > 0 and len(secret) >= 16 for number, secret in keys.items())  # noqa: PLR2004
-        self._signers = {number: Signer(secret) for number, secret in keys.items()}
+        self.signers = {number: Signer(secret) for number, secret in keys.items()}
         self.newest = max(keys)
         self.order_ids = OrderIds(hmac.digest(keys[min(keys)], b"order-id", "sha256"))
 
@@ -54,7 +54,7 @@ class Keyring:
             f"{receipt.sku_id},{receipt.quantity},{receipt.member_id},{receipt.epoch},"
             f"{receipt.position}"
         ).encode("ascii")
-        signature = self._signers[receipt.key_id].sign(payload)
+        signature = self.signers[receipt.key_id].sign(payload)
         return (base64url(payload) + b"." + base64url(signature)).decode("ascii")
 
     def seal(self, claim: Claim, verdict: Verdict) -> tuple[str, str]:

@@ -1,0 +1,6 @@
+from hotpath.claims import Claim, Verdict
+from hotpath.receipts import Keyring
+
+class Sealer:
+    def __init__(self, keyring: Keyring) -> None: ...
+    def accepted(self, claim: Claim, verdict: Verdict, defaults: bytes, last: bool) -> bytes: ...
