@@ -12,8 +12,8 @@ from setuptools.command.build_ext import build_ext
 
 PURE = os.environ.get("SLUICE_PURE_PYTHON") == "1"
 DEBUG = os.environ.get("SLUICE_DEBUG") == "1"
-SOURCES = sorted(Path("hotpath").glob("_*.pyx"))
-HEADERS = sorted(map(str, Path("hotpath").glob("*.h")))
+HOTPATH = Path("hotpath")
+HEADERS = sorted(map(str, HOTPATH.glob("*.h")))
 FLAGS = ["-O0", "-g"] if DEBUG else ["-O3", "-g0"]
 
 
@@ -28,18 +28,29 @@ class OptionalKernels(build_ext):
             ext.optional = True  # or an editable install would look for it
 
 
+def sources() -> dict[str, Path]:
+    """What each kernel is compiled from: its .pyx, or where it has only a .pxd, its very twin."""
+    found = {declared.stem: declared.with_suffix(".pyx") for declared in HOTPATH.glob("_*.pxd")}
+    found |= {source.stem: source for source in HOTPATH.glob("_*.pyx")}
+    found = {
+        name: source if source.exists() else HOTPATH / f"{name}_py.py"
+        for name, source in sorted(found.items())
+    }
+    return {name: source for name, source in found.items() if source.exists()}
+
+
 def kernels() -> list[Extension]:
     from Cython.Build import cythonize
 
     extensions = [
         Extension(
-            f"hotpath.{source.stem}",
+            f"hotpath.{name}",
             [str(source)],
             include_dirs=["hotpath"],
             depends=HEADERS,
             extra_compile_args=FLAGS,
         )
-        for source in SOURCES
+        for name, source in sources().items()
     ]
     return cythonize(
         extensions,
@@ -50,6 +61,6 @@ def kernels() -> list[Extension]:
 
 
 setup(
-    ext_modules=[] if PURE or not SOURCES else kernels(),
+    ext_modules=[] if PURE or not sources() else kernels(),
     cmdclass={"build_ext": OptionalKernels},
 )

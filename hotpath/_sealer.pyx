@@ -10,6 +10,7 @@ from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from hotpath._digits cimport put_digits
 from hotpath._signing cimport Signer, base64url_to
 
 cdef enum:
@@ -125,16 +126,8 @@ cdef _put_text(Text *text, str more):
     _put(text, start, size)
 
 
-cdef void _put_number(Text *text, uint64_t number) noexcept:
-    cdef char[20] digits
-    cdef int at = 20
-    while True:
-        at -= 1
-        digits[at] = <char> (c"0" + number % 10)
-        number //= 10
-        if number == 0:
-            break
-    _put(text, digits + at, 20 - at)
+cdef inline void _put_number(Text *text, uint64_t number) noexcept:
+    text.size += put_digits(text.at + text.size, number)
 
 
 cdef inline void _put_field(Text *text, uint64_t number) noexcept:

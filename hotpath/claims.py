@@ -119,7 +119,7 @@ _ID = rb"([1-9][0-9]{0,18})"
 _FACTS = rb"(2,([1-9][0-9]{0,2})," + _ID + rb"," + _ID + rb",([1-9][0-9]{0,6}),([1-9][0-9]{0,8}))"
 _CRC = rb",([0-9a-f]{8})"
 _RECORD = re.compile(_FACTS + _CRC + rb",([ -~]{1,64})")
-_POSITION = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
+_POSITION = re.compile(rb"([0-9]{1,20})-([0-9]{1,19})")
 _ANSWER = re.compile(rb"([0-9]{1,20}-[0-9]{1,20})," + _FACTS + _CRC)
 
 

@@ -1,0 +1,337 @@
+"""The gate: claims of one turn of the event loop become one script call a bucket.
+
+At most two batches of a bucket are in flight, so that the next one grows while Redis syncs the
+last. Every claim gets one verdict, soon: unknown only when it was in flight as the wire broke.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeAlias
+
+import hiredis
+import msgspec
+
+from hotpath import claims, scripts
+from hotpath.batch import pack_batch, read_batch
+from hotpath.claims import BucketFacts, Claim, Decided, Kind, SaleFacts, Verdict
+from hotpath.routing import bucket_of
+from hotpath.soldout import SoldOut
+from hotpath.wire import Wire, Wires
+
+IN_FLIGHT_MAX = 2
+SWEEPS_PER_DEADLINE = 4
+
+Done: TypeAlias = Callable[[Verdict], None]
+Batch: TypeAlias = list[tuple[Claim, Done]]
+Arguments: TypeAlias = tuple[bytes | str | int, ...]
+
+
+class Counters(msgspec.Struct):
+    claims: int = 0
+    batches: int = 0
+    busy: int = 0
+    expired: int = 0
+    unknown: int = 0
+    damaged: int = 0
+    sold_out: int = 0
+
+
+class _Bucket:
+    """A bucket's queue, how far its stream is known to reach, and what is gone from it."""
+
+    def __init__(self, facts: BucketFacts, wire: Wire) -> None:
+        self.facts = facts
+        self.wire = wire
+        self.keys = scripts.BucketKeys(facts.number).for_claim()
+        self.queue: deque[tuple[Claim, Done, float]] = deque()
+        self.in_flight = 0
+        self.awake = False
+        self.highest = (0, 0)
+        self.sold_out = SoldOut(facts)
+
+    def learn(self, facts: BucketFacts) -> None:
+        if facts.stamp != self.facts.stamp:
+            self.highest = (0, 0)
+        if facts != self.facts:
+            self.sold_out = SoldOut(facts)
+        self.facts = facts
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether the wire reaches the one process that may take this bucket's claims."""
+        return self.wire.run_id == self.facts.run_id
+
+
+class Gate:
+    """Decides claims over each bucket's wire. Knows only the sales it was told of last.
+
+    `stale` is called with a bucket's number when Redis contradicts what we know of it.
+    """
+
+    def __init__(
+        self,
+        wires: Wires,
+        *,
+        key_id: int,
+        backlog_max: int,
+        batch_max: int = 512,
+        queue_max: int = 20_000,
+        deadline_s: float = 2.0,
+        stale: Callable[[int], None] | None = None,
+    ) -> None:
+        self.counters = Counters()
+        self._wires = wires
+        self._key_id = key_id
+        self._backlog_max = backlog_max
+        self._batch_max = batch_max
+        self._queue_max = queue_max
+        self._deadline_s = deadline_s
+        self._stale = stale or (lambda _: None)
+        self._loop = asyncio.get_running_loop()
+        self._routes: dict[int, list[_Bucket]] = {}
+        self._buckets: dict[int, _Bucket] = {}
+        self._awake: list[_Bucket] = []
+        self._queued = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+        wires.watch(self._wires_changed)
+
+    def know(self, sales: Mapping[int, SaleFacts]) -> None:
+        """Replace all that is known. A bucket that stays keeps its queue."""
+        before, self._buckets = self._buckets, {}
+        self._routes = {
+            sale_id: [self._learn(facts, before) for facts in sale.buckets]
+            for sale_id, sale in sales.items()
+        }
+        for number in before.keys() - self._buckets.keys():
+            self._refuse_queue(before[number])
+
+    def wire_of(self, bucket: int) -> Wire:
+        """Return the wire that a bucket's claims take now."""
+        return self._wires.of(bucket)
+
+    def process_of(self, bucket: int) -> str | None:
+        """Return the Redis process that a bucket's wire reaches, None while it reaches none."""
+        return self._wires.of(bucket).run_id
+
+    def accepted_up_to(self, bucket: int) -> str:
+        """Return the highest position this gate was told of, in the epoch that it knows."""
+        known = self._buckets.get(bucket)
+        return "0-0" if known is None else "{}-{}".format(*known.highest)
+
+    def sold_out(self, bucket: int) -> SoldOut | None:
+        """Return what is known to be gone from a bucket, to be kept up to date by the caller."""
+        known = self._buckets.get(bucket)
+        return None if known is None else known.sold_out
+
+    def claim(self, claim: Claim, done: Done, *, is_new: bool = False) -> None:
+        """Have a claim in its bounds decided. `done` gets the verdict exactly once: now, or soon.
+
+        `is_new` promises that the member's key was never accepted, unless by another host.
+        """
+        buckets = self._routes.get(claim.sale_id)
+        if not buckets:
+            done(claims.NO_SUCH_SALE)
+            return
+        bucket = buckets[bucket_of(claim.member_id, len(buckets))]
+        if not bucket.is_trusted:
+            done(claims.UNAVAILABLE)
+        elif bucket.sold_out.limits and self._is_gone(bucket, claim, is_new=is_new):
+            self.counters.sold_out += 1
+            done(claims.SOLD_OUT)
+        elif self._queued >= self._queue_max:
+            self.counters.busy += 1
+            done(claims.BUSY)
+        else:
+            self._queued += 1
+            self.counters.claims += 1
+            bucket.queue.append((claim, done, self._loop.time() + self._deadline_s))
+            self._wake(bucket)
+            if self._sweeper is None:
+                self._sweep_later()
+
+    async def ask(self, claim: Claim) -> Verdict:
+        assert 0 < claim.member_id <= claims.ID_MAX
+        assert 0 < claim.sku_id <= claims.ID_MAX
+        assert 0 < claim.quantity <= claims.QUANTITY_MAX
+        assert 0 < len(claim.key) <= claims.KEY_MAX
+        assert claim.key.isascii()
+        assert claim.key.isprintable()
+        answer: asyncio.Future[Verdict] = self._loop.create_future()
+
+        def done(verdict: Verdict) -> None:
+            if not answer.done():
+                answer.set_result(verdict)
+
+        self.claim(claim, done)
+        return await answer
+
+    def _is_gone(self, bucket: _Bucket, claim: Claim, *, is_new: bool) -> bool:
+        """A member's own bucket decides, however many the sale has."""
+        member_id, now = claim.member_id, self._loop.time()
+        return bucket.sold_out.refuses(
+            member_id, claim.sku_id, claim.quantity, is_new=is_new, now=now
+        )
+
+    def _learn(self, facts: BucketFacts, before: Mapping[int, _Bucket]) -> _Bucket:
+        bucket = before.get(facts.number) or _Bucket(facts, self._wires.of(facts.number))
+        bucket.learn(facts)
+        self._buckets[facts.number] = bucket
+        return bucket
+
+    def _wires_changed(self) -> None:
+        for bucket in self._buckets.values():
+            bucket.wire = self._wires.of(bucket.facts.number)
+            if bucket.wire.run_id not in {None, bucket.facts.run_id}:
+                self._stale(bucket.facts.number)
+            if bucket.queue:
+                self._wake(bucket)
+
+    def _wake(self, bucket: _Bucket) -> None:
+        if bucket.awake:
+            return
+        bucket.awake = True
+        if not self._awake:
+            self._loop.call_soon(self._pump)
+        self._awake.append(bucket)
+
+    def _pump(self) -> None:
+        """Send what has gathered: once a turn, however many claims it brought."""
+        awake, self._awake = self._awake, []
+        for bucket in awake:
+            bucket.awake = False
+            if not bucket.is_trusted:
+                self._refuse_queue(bucket)
+            while bucket.queue and bucket.in_flight < IN_FLIGHT_MAX and bucket.wire.writable:
+                self._send(bucket)
+        for wire in {bucket.wire for bucket in awake}:
+            wire.flush()
+
+    def _send(self, bucket: _Bucket) -> None:
+        batch = self._take(bucket)
+        if not batch:
+            return
+        facts = bucket.facts
+        arguments: Arguments = (
+            len(bucket.keys),
+            *bucket.keys,
+            *pack_batch(
+                facts,
+                [claim for claim, _ in batch],
+                key_id=self._key_id,
+                backlog_max=self._backlog_max,
+            ),
+        )
+        bucket.in_flight += 1
+        self.counters.batches += 1
+        wire = bucket.wire
+        wire.send(
+            ("EVALSHA", scripts.CLAIM.sha1, *arguments),
+            partial(self._answered, bucket, wire, facts, batch, arguments),
+        )
+
+    def _take(self, bucket: _Bucket) -> Batch:
+        now = self._loop.time()
+        batch: Batch = []
+        while bucket.queue and len(batch) < self._batch_max:
+            claim, done, due = bucket.queue.popleft()
+            self._queued -= 1
+            if due <= now:
+                self.counters.expired += 1
+                self._say(done, claims.UNAVAILABLE)
+            else:
+                batch.append((claim, done))
+        return batch
+
+    def _answered(
+        self,
+        bucket: _Bucket,
+        wire: Wire,
+        facts: BucketFacts,
+        batch: Batch,
+        arguments: Arguments,
+        reply: object,
+    ) -> None:
+        error = str(reply) if isinstance(reply, hiredis.ReplyError) else ""
+        if error.startswith("NOSCRIPT") and wire.run_id == facts.run_id:
+            # Nothing ran, so saying it again in full is not a repeat.
+            again = partial(self._answered, bucket, wire, facts, batch, arguments)
+            wire.send(("EVAL", scripts.CLAIM.source, *arguments), again)
+            return
+        bucket.in_flight -= 1
+        if bucket.queue:
+            self._wake(bucket)
+        if error.startswith("EPOCH"):
+            self._stale(facts.number)
+        verdicts = self._read(bucket, facts, batch, reply)
+        for (_, done), verdict in zip(batch, verdicts, strict=True):
+            self._say(done, verdict)
+
+    def _read(
+        self, bucket: _Bucket, facts: BucketFacts, batch: Batch, reply: object
+    ) -> list[Verdict]:
+        if isinstance(reply, bytes):
+            wanted = [claim for claim, _ in batch]
+            found = read_batch(reply, facts, wanted, key_id=self._key_id)
+            self._note_holders(bucket.sold_out, batch, found.verdicts)
+            self.counters.damaged += sum(verdict is claims.DAMAGED for verdict in found.verdicts)
+            self.counters.unknown += found.verdicts.count(claims.UNKNOWN)
+            if facts.stamp == bucket.facts.stamp:
+                bucket.highest = max(bucket.highest, _highest(found, facts.epoch))
+            return found.verdicts
+        refused = isinstance(reply, hiredis.ReplyError)
+        verdict = claims.read_error(str(reply)) if refused else claims.UNKNOWN
+        self.counters.unknown += len(batch) if verdict is claims.UNKNOWN else 0
+        return [verdict] * len(batch)
+
+    def _note_holders(self, sold_out: SoldOut, batch: Batch, verdicts: list[Verdict]) -> None:
+        if sold_out.limits or sold_out.reading:
+            for (claim, _), verdict in zip(batch, verdicts, strict=True):
+                if verdict.kind is Kind.ACCEPTED:
+                    sold_out.accept(claim.member_id)
+
+    def _refuse_queue(self, bucket: _Bucket) -> None:
+        while bucket.queue:
+            _, done, _ = bucket.queue.popleft()
+            self._queued -= 1
+            self._say(done, claims.UNAVAILABLE)
+
+    def _sweep_later(self) -> None:
+        delay_s = self._deadline_s / SWEEPS_PER_DEADLINE
+        self._sweeper = self._loop.call_later(delay_s, self._sweep)
+
+    def _sweep(self) -> None:
+        """Give up on what waited past its deadline behind batches that do not come back."""
+        now = self._loop.time()
+        for bucket in self._buckets.values():
+            while bucket.queue and bucket.queue[0][2] <= now:
+                _, done, _ = bucket.queue.popleft()
+                self._queued -= 1
+                self.counters.expired += 1
+                self._say(done, claims.UNAVAILABLE)
+        self._sweeper = None
+        if self._queued:
+            self._sweep_later()
+
+    def _say(self, done: Done, verdict: Verdict) -> None:
+        # One asker's bug must not cost the others of its batch their answer.
+        try:
+            done(verdict)
+        except Exception as error:  # noqa: BLE001
+            self._loop.call_exception_handler(
+                {"message": "A claim's callback raised", "exception": error}
+            )
+
+
+def _highest(found: Decided, epoch: int) -> tuple[int, int]:
+    # Positions ascend, so the last fresh one is above all else that this reply can name.
+    if found.last is not None:
+        return _order(found.last)
+    repeats = (v.position for v in found.verdicts if v.kind is Kind.ACCEPTED and v.epoch == epoch)
+    return max(map(_order, repeats), default=(0, 0))
+
+
+def _order(position: str) -> tuple[int, int]:
+    ms, _, seq = position.partition("-")
+    return int(ms), int(seq)
