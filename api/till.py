@@ -40,10 +40,8 @@ def open_till(
             return None
         return encode(place_order.refusal(directory, claim, verdict), language)
 
-    def block(sale_id: int, member_id: int, told: int, language: texts.Language) -> Answer | None:
+    def block(sale_id: int, told: int, language: texts.Language) -> Answer | None:
         # Where the table may have forgotten a repeat, somebody has to ask Redis first.
-        if directory.bucket(sale_id, member_id) is None:
-            return None
         if not directory.is_remembered(table, sale_id):
             return None
         if (told, language) not in blocks:

@@ -12,7 +12,7 @@ from hotpath._risk cimport Table
 from hotpath._sealer cimport Sealer
 from hotpath._tokens cimport UNSURE, Tokens
 
-from bisect import bisect_left
+from array import array
 
 from hotpath import answers
 from hotpath._address_py import halves, parse
@@ -35,23 +35,26 @@ cdef int REPEAT = 8
 cdef class Figures:
     """What was answered, in plain numbers, until `take` hands them over."""
 
-    cdef object _latency_s
+    cdef double[::1] _latency_s
     cdef readonly dict answers
     cdef list _within
     cdef double _seconds
 
     def __init__(self, latency_s) -> None:
-        self._latency_s = latency_s
+        self._latency_s = array("d", latency_s)
         self._begin()
 
     cdef void _begin(self):
         self.answers = {}
-        self._within = [0] * (len(self._latency_s) + 1)
+        self._within = [0] * (self._latency_s.shape[0] + 1)
         self._seconds = 0.0
 
     cdef void add(self, label, double seconds):
+        cdef Py_ssize_t at = 0
+        while at < self._latency_s.shape[0] and self._latency_s[at] < seconds:
+            at += 1
         self.answers[label] = self.answers.get(label, 0) + 1
-        self._within[bisect_left(self._latency_s, seconds)] += 1
+        self._within[at] += 1
         self._seconds += seconds
 
     def take(self):
@@ -71,7 +74,7 @@ cdef class Till:
     cdef Tokens _tokens
     cdef Table _risk
     cdef Proxies _proxies
-    cdef dict _languages, _plain
+    cdef dict _languages, _plain, _texts
     cdef bytes _encoded_defaults
 
     def __init__(
@@ -92,6 +95,7 @@ cdef class Till:
         self._unauthenticated = unauthenticated
         self._languages = {}
         self._plain = {}
+        self._texts = {}
         self._defaults = None
         self._encoded_defaults = b""
 
@@ -112,7 +116,7 @@ cdef class Till:
 
     cdef object answer(self, claim, verdict, bytes accepted):
         """Put a refusal into words; None where only the whole application can."""
-        kind = verdict.kind
+        cdef int kind = verdict.kind
         language = self.choose(accepted)
         if kind not in PLAIN:
             return self._refuse(claim, verdict, language)
@@ -126,15 +130,25 @@ cdef class Till:
     cdef object unauthenticated(self, bytes accepted):
         return self._unauthenticated[self.choose(accepted)]
 
-    cdef object block(self, uint64_t sale_id, int64_t member_id, uint64_t told, bytes accepted):
-        return self._block(sale_id, member_id, told, self.choose(accepted))
+    cdef object block(self, uint64_t sale_id, uint64_t told, bytes accepted):
+        return self._block(sale_id, told, self.choose(accepted))
 
     cdef bytes default_headers(self, headers):
         """Encode the server's own headers, which it replaces with each second's date."""
         if headers is not self._defaults:
             self._defaults = headers
             self._encoded_defaults = answers.encode_headers(headers)
+            self._texts = {}
         return self._encoded_defaults
+
+    cdef bytes text(self, answer, headers):
+        """An answer that does not close, with these headers: the same for a second."""
+        cdef bytes defaults = self.default_headers(headers), text = self._texts.get(answer)
+        if text is None:
+            if len(self._texts) >= PLAIN_MAX:
+                self._texts.clear()
+            text = self._texts[answer] = answer.text(defaults, last=False)
+        return text
 
     cdef object choose(self, bytes accepted):
         language = self._languages.get(accepted)
@@ -252,7 +266,7 @@ cdef class Line:
             return
         told = till.judge(now_s, member_id, self._peer, wanted)
         if told & 7 > REVIEW:
-            answer = till.block(wanted.sale_id, member_id, told, self._accepted)
+            answer = till.block(wanted.sale_id, told, self._accepted)
             self._answer_or_hand_over(till, answer, data)
             return
         self._data, self._end = data, wanted.end
@@ -298,8 +312,12 @@ cdef class Line:
             self._answer(till, answer)
 
     cdef _answer(self, Till till, answer):
-        defaults = till.default_headers(self._state.default_headers)
-        self._send(till, answer.label, answer.text(defaults, last=self.leaving))
+        headers = self._state.default_headers
+        if self.leaving:
+            text = answer.text(till.default_headers(headers), last=True)
+        else:
+            text = till.text(answer, headers)
+        self._send(till, answer.label, text)
 
     cdef _send(self, Till till, label, bytes text):
         self._transport.write(text)

@@ -28,14 +28,14 @@ Language: TypeAlias = Literal["en", "zh"]
 # An answer's encoding by the language that is asked for; None where the till cannot answer.
 Refuse: TypeAlias = Callable[[Claim, Verdict, Language], Answer | None]
 
-# The same for what the risk table answered to a claim on a sale by a member.
-Block: TypeAlias = Callable[[int, int, int, Language], Answer | None]
+# The same for what the risk table answered to a claim on a sale.
+Block: TypeAlias = Callable[[int, int, Language], Answer | None]
 
 LANGUAGES_MAX = 1_000
 DEVICE_MAX = 64
 HELD_BYTES_MAX = 16_384
 # What these say is in the verdict itself, so it is encoded once.
-PLAIN = frozenset({Kind.KEY_REUSED, Kind.SOLD_OUT, Kind.BUSY, Kind.UNKNOWN})
+PLAIN = frozenset(map(int, (Kind.KEY_REUSED, Kind.SOLD_OUT, Kind.BUSY, Kind.UNKNOWN)))
 PLAIN_MAX = 10_000
 NEVER = math.inf
 
@@ -96,7 +96,7 @@ class Till:
         self._refuse = refuse
         self._unauthenticated = unauthenticated
         self._languages: dict[bytes, Language] = {}
-        self._plain: dict[tuple[Kind, int, Language], Answer | None] = {}
+        self._plain: dict[tuple[int, int, Language], Answer | None] = {}
         self._defaults: list[tuple[bytes, bytes]] = []
         self._encoded_defaults = b""
 
@@ -114,9 +114,9 @@ class Till:
         key_hash = risk.hash_key(key.encode("ascii"))
         return risk.decide(self._now(), address_hi, address_lo, member_id, key_hash, device)
 
-    def block(self, sale_id: int, member_id: int, told: int, accepted: bytes) -> Answer | None:
+    def block(self, sale_id: int, told: int, accepted: bytes) -> Answer | None:
         """Put the risk table's answer into words."""
-        return self._block(sale_id, member_id, told, self._choose(accepted))
+        return self._block(sale_id, told, self._choose(accepted))
 
     def answer(self, claim: Claim, verdict: Verdict, accepted: bytes) -> Answer | None:
         """Put a verdict into words; None where only the whole application can.
@@ -133,9 +133,10 @@ class Till:
                 receipt=receipt,
             )
         language = self._choose(accepted)
-        if verdict.kind not in PLAIN:
+        kind = int(verdict.kind)
+        if kind not in PLAIN:
             return self._refuse(claim, verdict, language)
-        plain = (verdict.kind, verdict.left, language)
+        plain = (kind, verdict.left, language)
         if plain not in self._plain:
             if len(self._plain) >= PLAIN_MAX:
                 self._plain.clear()
@@ -290,9 +291,7 @@ class Line:
         else:
             told = till.judge(member_id, key, self._peer, forwarded, device)
             if verdict_of(told) > REVIEW:
-                self._answer_or_hand_over(
-                    till, till.block(sale_id, member_id, told, self._accepted), data
-                )
+                self._answer_or_hand_over(till, till.block(sale_id, told, self._accepted), data)
                 return
             self._data, self._end = data, end
             self._claim = Claim(sale_id, member_id, key, sku_id, quantity)

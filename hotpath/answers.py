@@ -8,7 +8,7 @@ import msgspec
 ACCEPTED = (202, "accepted")
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
+class Answer(msgspec.Struct, frozen=True, gc=False, eq=False):
     """`label` is the status and the problem's slug, or `accepted`: figures are kept by it."""
 
     label: tuple[int, str]

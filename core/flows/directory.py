@@ -61,6 +61,7 @@ class Directory:
         self._sales: dict[int, sales.Sale] = {}
         self._items: dict[int, dict[int, sales.Item]] = {}
         self._buckets: dict[int, list[sales.Bucket]] = {}
+        self._since_s: dict[int, float] = {}
 
     async def run(self) -> None:
         """Refresh for ever. What cannot be refreshed stays as it was: the gate's own check of the
@@ -96,6 +97,9 @@ class Directory:
         self._buckets = {sale_id: [] for sale_id in self._sales}
         for bucket in buckets:
             self._buckets.setdefault(bucket.sale_id, []).append(bucket)
+        self._since_s = {
+            sale.id: sale.starts_at.timestamp() for sale in watched if self._buckets[sale.id]
+        }
         self._gate.know({sale_id: facts(found) for sale_id, found in self._buckets.items()})
         unsettled = (sale for sale in watched if sale.settled_at is None)
         self._lookout.watch(b.number for sale in unsettled for b in self._buckets[sale.id])
@@ -153,9 +157,9 @@ class Directory:
         return buckets[bucket_of(member_id, len(buckets))] if buckets else None
 
     def is_remembered(self, table: Risk, sale_id: int) -> bool:
-        """Whether the table knows each claim of a sale that was ever let through."""
-        sale = self._sales.get(sale_id)
-        return sale is not None and table.remembers(sale.starts_at.timestamp())
+        """Whether the table knows each claim of a sale with buckets that was ever let through."""
+        since_s = self._since_s.get(sale_id)
+        return since_s is not None and table.remembers(since_s)
 
     def limit(self, sale_id: int, sku_id: int) -> int | None:
         item = self._items.get(sale_id, {}).get(sku_id)
