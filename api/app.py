@@ -27,13 +27,13 @@ from core.flows.reserve_stock import Reserver
 from core.kit.db import create_pool
 from core.settings import Settings, load
 from hotpath.address import Proxies
+from hotpath.cluster import ClusterWires
 from hotpath.exchange import Exchange
 from hotpath.gate import Gate
 from hotpath.lookout import Lookout
 from hotpath.recall import Recall
 from hotpath.receipts import Keyring
 from hotpath.scripts import CLAIM, LOOK
-from hotpath.wire import Wire
 
 log = structlog.get_logger()
 
@@ -48,7 +48,7 @@ PROVIDED = (
     "settings",
     "pool",
     "redis",
-    "wire",
+    "wires",
     "gate",
     "directory",
     "keyring",
@@ -118,10 +118,10 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
             create_pool(settings.database_url, size_max=settings.pool_size_max)
         )
         redis = await stack.enter_async_context(wiring.redis_client(settings))
-        wire = _open_wire(settings, stack)
+        wires = _open_wires(settings, stack)
         provider = await stack.enter_async_context(wiring.payment_provider(settings))
         keyring = wiring.keyring(settings)
-        gate = _open_gate(settings, wire, keyring)
+        gate = _open_gate(settings, wires, keyring)
         lookout = Lookout(gate)
         directory = Directory(pool, gate, lookout)
         watch = Watch(directory)
@@ -133,7 +133,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
             {
                 "pool": pool,
                 "redis": redis,
-                "wire": wire,
+                "wires": wires,
                 "gate": gate,
                 "directory": directory,
                 "keyring": keyring,
@@ -146,7 +146,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
                 "proxies": proxies,
             }
         )
-        await _know_the_sales(wire, directory)
+        await _know_the_sales(wires, directory)
         stack.enter_context(_before_stopping(watch.stop))
 
         async def count() -> None:
@@ -160,27 +160,27 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
         watch.stop()
 
 
-def _open_wire(settings: Settings, stack: contextlib.AsyncExitStack) -> Wire:
-    wire = Wire(settings.redis_url, name="sluice-gate", scripts=SCRIPTS)
-    wire.start()
-    stack.push_async_callback(wire.aclose)
-    return wire
+def _open_wires(settings: Settings, stack: contextlib.AsyncExitStack) -> ClusterWires:
+    wires = ClusterWires(settings.redis_url, name="sluice-gate", scripts=SCRIPTS)
+    wires.start()
+    stack.push_async_callback(wires.aclose)
+    return wires
 
 
-def _open_gate(settings: Settings, wire: Wire, keyring: Keyring) -> Gate:
+def _open_gate(settings: Settings, wires: ClusterWires, keyring: Keyring) -> Gate:
     return Gate(
-        wire,
+        wires,
         key_id=keyring.newest,
         queue_max=settings.claim_queue_max,
         backlog_max=settings.claim_backlog_max,
     )
 
 
-async def _know_the_sales(wire: Wire, directory: Directory) -> None:
+async def _know_the_sales(wires: ClusterWires, directory: Directory) -> None:
     """Be informed before the first request. With a server away, start all the same."""
     try:
         async with asyncio.timeout(FIRST_REFRESH_TIMEOUT_S):
-            await wire.connected()
+            await wires.connected()
             await directory.refresh()
     except problems.AWAY as error:
         log.warning("started without a server", error=repr(error))

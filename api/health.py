@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable
 import msgspec
 from litestar import Response, get
 from litestar.di import NamedDependency
-from redis.asyncio import Redis
 
 from api.problems import AWAY
 from core import sales
 from core.kit import db, outbox
+from hotpath.cluster import ClusterWires
 from hotpath.gate import Gate
-from hotpath.wire import Wire
+from hotpath.nodes import Redis
 
 CHECK_TIMEOUT_S = 2.0
 AUDIT_AGE_MAX_S = 30.0
@@ -43,7 +43,7 @@ async def live() -> Alive:
 async def ready(
     pool: NamedDependency[db.Pool],
     redis: NamedDependency[Redis],
-    wire: NamedDependency[Wire],
+    wires: NamedDependency[ClusterWires],
     gate: NamedDependency[Gate],
 ) -> Response[Health]:
     """503 while anything is wrong that a buyer would notice, or that an operator must see."""
@@ -53,8 +53,10 @@ async def ready(
             return []
 
     async def reach_redis() -> list[str]:
-        await redis.ping()
-        return [] if wire.run_id else ["the gate has no connection to Redis"]
+        for node in await redis.every():
+            await node.ping()
+        missing = wires.unconnected
+        return [f"the gate has no connection to {missing} Redis nodes"] if missing else []
 
     looks: dict[str, Look] = {
         "postgres": reach_postgres,

@@ -8,13 +8,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import httpx
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from core import payments, risk
 from core.settings import Settings, UnreadableSettings, split
+from hotpath import nodes
 from hotpath._risk_py import siphash
+from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 from hotpath.risk import Program, Risk, open_table, seed_of, sizes_for
 
@@ -25,12 +24,7 @@ RECEIPT_KEY_BYTES_MIN = 16
 
 def redis_client(settings: Settings) -> Redis:
     """A client that never repeats a command by itself. Use it with `async with`."""
-    return Redis.from_url(
-        settings.redis_url,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=REDIS_TIMEOUT_S,
-        socket_connect_timeout=REDIS_TIMEOUT_S,
-    )
+    return nodes.connect(settings.redis_url, timeout_s=REDIS_TIMEOUT_S)
 
 
 @asynccontextmanager

@@ -22,9 +22,9 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 import asyncpg
 import msgspec
 import uvloop
-from redis.asyncio import Redis
 
 from benchmarks import load, shop
+from hotpath.nodes import Redis
 
 WARM_UP = 1_000
 MILLIONS_MAX = 20

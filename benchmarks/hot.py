@@ -12,9 +12,9 @@ import statistics
 
 import msgspec
 import uvloop
-from redis.asyncio import Redis
 
 from benchmarks import load, shop
+from hotpath.nodes import Redis
 
 WARM_UP = 2_000
 SKUS = 10_000

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import msgspec
 import uvloop
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -27,6 +26,7 @@ from core.kit import db
 from hotpath.claims import Claim
 from hotpath.gate import Gate
 from hotpath.lookout import Lookout
+from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 from hotpath.wire import Wire
 

@@ -29,7 +29,6 @@ from typing import NamedTuple
 import asyncpg
 import httpx
 import msgspec
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -40,6 +39,7 @@ from core.flows.plan_sale import PlannedItem, plan_sale
 from core.flows.run_sale import arm_sale
 from core.flows.stock_products import NewProduct, stock_products
 from core.kit import db
+from hotpath.nodes import Redis
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

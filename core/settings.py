@@ -21,6 +21,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     workers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 1
     database_url: str = ""
     redis_url: str = ""
+    "One server, or some nodes of a cluster, separated by commas."
     trusted_proxies: str = ""
     "Networks, separated by commas, whose X-Forwarded-For counts."
     token_secret: str = ""

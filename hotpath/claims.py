@@ -21,7 +21,7 @@ ID_MAX = 2**63 - 1
 # By these words Redis, or our script, says that it refused before the first write.
 CERTAIN_ERRORS = frozenset(
     {"EPOCH", "CLAIM", "LOADING", "OOM", "MISCONF", "READONLY", "MASTERDOWN", "CLUSTERDOWN"}
-    | {"NOAUTH", "BUSY", "NOSCRIPT"}
+    | {"NOAUTH", "BUSY", "NOSCRIPT", "MOVED", "ASK", "TRYAGAIN"}
 )
 
 

@@ -5,10 +5,11 @@ For claims that risk would refuse: one that was accepted before must get its 202
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 
 import msgspec
-from redis.asyncio import Redis
 
+from hotpath.nodes import Redis
 from hotpath.scripts import BucketKeys
 
 QUEUE_MAX = 20_000
@@ -58,16 +59,24 @@ class Recall:
                         told.set_result(one)
 
     async def _look_up(self, asked: list[tuple[int, str]]) -> list[Found]:
-        # First the answer, then the stamp: if the stamp is ours still, the answer was.
-        pipe = self._redis.pipeline(transaction=False)
-        for bucket, field in asked:
-            pipe.hexists(BucketKeys(bucket).answers, field)
-        buckets = sorted({bucket for bucket, _ in asked})
-        for bucket in buckets:
-            pipe.hget(BucketKeys(bucket).sale, "stamp")
-        replies = await pipe.execute()
-        stamps = dict(zip(buckets, replies[len(asked) :], strict=True))
-        return [
-            Found(bool(answered), (stamps[bucket] or b"").decode("ascii", "replace"))
-            for (bucket, _), answered in zip(asked, replies, strict=False)
-        ]
+        nodes = {bucket: await self._redis.of(bucket) for bucket, _ in asked}
+        found: dict[tuple[int, str], Found] = {}
+        for node in {*nodes.values()}:
+            found |= await ask_node(node, [one for one in asked if nodes[one[0]] is node])
+        return [found[one] for one in asked]
+
+
+async def ask_node(node: Redis, asked: Sequence[tuple[int, str]]) -> dict[tuple[int, str], Found]:
+    # First the answer, then the stamp: if the stamp is ours still, the answer was.
+    pipe = node.pipeline(transaction=False)
+    for bucket, field in asked:
+        pipe.hexists(BucketKeys(bucket).answers, field)
+    buckets = sorted({bucket for bucket, _ in asked})
+    for bucket in buckets:
+        pipe.hget(BucketKeys(bucket).sale, "stamp")
+    replies = await pipe.execute()
+    stamps = dict(zip(buckets, replies[len(asked) :], strict=True))
+    return {
+        one: Found(bool(answered), (stamps[one[0]] or b"").decode("ascii", "replace"))
+        for one, answered in zip(asked, replies, strict=False)
+    }

@@ -17,12 +17,13 @@ import asyncpg
 import hypothesis
 import pytest
 import redis as redis_sync
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from core import embedded
 from core.kit import db
+from hotpath.nodes import Redis
+from tests.masters import Masters
 
 # A crowded machine is slow, and that is no fault of a test.
 hypothesis.settings.register_profile(
@@ -138,6 +139,17 @@ async def redis(redis_url: str) -> AsyncIterator[Redis]:
         redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=5
     ) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def masters(servers_folder: Path) -> Iterator[Masters]:
+    """A cluster of three for all tests of this process, that share its slots as they find them."""
+    masters = Masters(servers_folder / "masters", binaries=os.environ.get("TEST_REDIS"))
+    try:
+        masters.start()
+        yield masters
+    finally:
+        masters.stop()
 
 
 async def _make_template(postgres: embedded.Postgres) -> None:

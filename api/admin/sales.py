@@ -7,7 +7,6 @@ import msgspec
 from litestar import Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from redis.asyncio import Redis
 
 from api import auth, shapes
 from api.problems import InvalidValue, refuses
@@ -17,6 +16,7 @@ from core.flows import audit_sale, plan_sale, run_sale
 from core.flows.directory import Directory, view_from_postgres
 from core.kit import db, ids
 from core.kit.states import IllegalMove
+from hotpath.nodes import Redis
 
 PLAN_BYTES_MAX = 4 * 1024 * 1024
 NAME_MAX = 200

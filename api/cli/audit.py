@@ -2,7 +2,6 @@
 
 import msgspec
 import rich_click as click
-from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
@@ -10,6 +9,7 @@ from api.admin.sales import Audit, shown_audit
 from api.cli.clients import sale_id, with_clients
 from core.flows.audit_sale import audit_sale
 from core.kit import db
+from hotpath.nodes import Redis
 
 FIGURES = ("quota", "sold", "in_flight", "left", "returned", "drift")
 

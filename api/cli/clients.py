@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import uvloop
-from redis.asyncio import Redis
 
 from api import wiring
 from api.cli import context
 from core import sales
 from core.kit import db, ids
 from core.settings import Settings
+from hotpath.nodes import Redis
 
 POOL_SIZE_MAX = 4
 

@@ -2,7 +2,6 @@
 
 import msgspec
 import rich_click as click
-from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
@@ -12,6 +11,7 @@ from api.cli.clients import with_clients
 from core import sales
 from core.flows.give_back_dead_letter import give_back_dead_letter
 from core.kit import db
+from hotpath.nodes import Redis
 
 LIST_MAX = 1_000
 

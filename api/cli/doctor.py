@@ -3,14 +3,13 @@
 import asyncio
 
 import asyncpg
+import msgspec
 import rich_click as click
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from api.cli.context import settings
 from core.kit import promises
 from core.kit.promises import Finding
+from hotpath import nodes
 
 DEADLINE_S = 5
 
@@ -32,13 +31,18 @@ async def examine(redis_url: str, database_url: str) -> list[Finding]:
 
 
 async def examine_redis(url: str) -> list[Finding]:
-    async with Redis.from_url(
-        url,
-        retry=Retry(NoBackoff(), 0),
-        socket_timeout=DEADLINE_S,
-        socket_connect_timeout=DEADLINE_S,
-    ) as redis:
-        return await promises.check_redis(redis)
+    """Every node that has buckets. Where there are several, a finding says whose it is."""
+    async with nodes.connect(url, timeout_s=DEADLINE_S) as redis:
+        found: list[Finding] = []
+        every = await redis.every()
+        for node in every:
+            at = nodes.address_of(node)
+            whose = f"{at.host}:{at.port}: " if len(every) > 1 else ""
+            found += [
+                msgspec.structs.replace(finding, what=whose + finding.what)
+                for finding in await promises.check_redis(node)
+            ]
+        return found
 
 
 async def examine_postgres(url: str) -> list[Finding]:

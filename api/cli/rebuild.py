@@ -1,11 +1,11 @@
 """`sluice rebuild`."""
 
 import rich_click as click
-from redis.asyncio import Redis
 
 from api.cli.clients import sale_id, with_clients
 from core.flows.rebuild_sale import Rebuilt, rebuild_sale
 from core.kit import db
+from hotpath.nodes import Redis
 
 
 @click.command("rebuild")

@@ -4,7 +4,6 @@ from typing import Any
 
 import msgspec
 import rich_click as click
-from redis.asyncio import Redis
 
 from api import wiring
 from api.cli import context
@@ -13,6 +12,7 @@ from core import orders
 from core.flows.find_order import OrderView, trace_order
 from core.kit import db
 from hotpath.ids import parts
+from hotpath.nodes import Redis
 from hotpath.receipts import BadReceipt, Receipt
 
 

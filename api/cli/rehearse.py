@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
@@ -23,6 +22,7 @@ from api.rehearsal.words import EN
 from core import embedded
 from core.kit import db
 from core.settings import Settings
+from hotpath.nodes import Redis
 
 RATE_DEFAULT = 400.0
 CONNECTIONS_MAX = 5_000

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import rich_click as click
-from redis.asyncio import Redis
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +14,7 @@ from api.cli.clients import sale_id, with_clients
 from core import sales
 from core.flows import plan_sale, retire_sale, run_sale
 from core.kit import db
+from hotpath.nodes import Redis
 
 LIST_MAX = 100
 ITEM = re.compile(r"([1-9][0-9]{0,17}):([0-9]{1,13}):([0-9]{1,13}):([0-9]{1,7})", re.ASCII)

@@ -9,7 +9,6 @@ from time import monotonic
 from typing import Protocol
 
 import msgspec
-from redis.asyncio import Redis
 
 from api import auth
 from api.rehearsal import evidence as gathering
@@ -25,6 +24,7 @@ from core.flows.retire_sale import retire_sale
 from core.flows.run_sale import arm_sale, close_sale
 from core.kit import db
 from core.kit.refusal import Refusal
+from hotpath.nodes import Redis
 
 # Every API worker has heard of the sale long before it opens.
 LEAD_S = 4.0

@@ -6,7 +6,6 @@ from time import monotonic
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from api.rehearsal.client import Answer, Client, NoAnswer
@@ -16,6 +15,7 @@ from core import orders, sales
 from core.flows.audit_sale import SaleAudit, audit_sale
 from core.kit import db
 from core.kit.refusal import Refusal
+from hotpath.nodes import Redis
 
 PAGE_MAX = 1_000
 TRIES_MAX = 5

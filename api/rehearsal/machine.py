@@ -6,9 +6,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from redis.asyncio import Redis
-
 from core.kit import db
+from hotpath.nodes import Redis
 
 PACKAGES = ("sluice", "litestar", "uvicorn", "uvloop", "asyncpg", "redis", "msgspec")
 

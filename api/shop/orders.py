@@ -9,7 +9,6 @@ from litestar import Response, Router, get, post
 from litestar.datastructures import ResponseHeader
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from redis.asyncio import Redis
 
 from api import auth, metrics
 from api.problems import refuses
@@ -21,6 +20,7 @@ from core.kit import db, ids
 from core.kit.states import IllegalMove
 from hotpath.claims import QUANTITY_MAX, Claim
 from hotpath.gate import Gate
+from hotpath.nodes import Redis
 from hotpath.recall import Recall
 from hotpath.receipts import Keyring
 from hotpath.risk import Risk

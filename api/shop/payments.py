@@ -8,7 +8,6 @@ import msgspec
 from litestar import Router, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from redis.asyncio import Redis
 from uuid_utils import uuid7
 
 from api import auth
@@ -19,6 +18,7 @@ from core.flows.settle_payment import settle_payment
 from core.flows.start_payment import start_payment
 from core.kit import db
 from core.settings import Settings
+from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 
 WEBHOOK_BYTES_MAX = 65_536

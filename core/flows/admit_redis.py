@@ -8,7 +8,6 @@ its full append-only file passes within a moment; anything else fences the bucke
 import enum
 
 import msgspec
-from redis.asyncio import Redis
 
 from core import sales
 from core.flows.find_order import is_above
@@ -16,6 +15,7 @@ from core.flows.give_back import TOPIC
 from core.flows.load_bucket import redis_state
 from core.kit import db, outbox
 from hotpath import loading, scripts
+from hotpath.nodes import Redis
 from hotpath.scripts import BucketKeys
 
 
@@ -31,11 +31,11 @@ class Judgement(msgspec.Struct, frozen=True):
 
 
 async def admit_redis(pool: db.Pool, redis: Redis, *, number: int, run_id: str) -> Judgement:
-    """Judge the process that `redis` reaches, if it is this one.
+    """Judge the process that a bucket's node is, if it is this one.
 
     WAITING means: ask again, once more is drained or the process has stood there for a while.
     """
-    async with redis.client() as held:
+    async with (await redis.of(number)).client() as held:
         if await scripts.process_of(held) != run_id:
             return Judgement(Outcome.WAITING, "another process came")
         async with db.transaction(pool) as conn:

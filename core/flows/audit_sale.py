@@ -12,7 +12,6 @@ claims written down and claims undrained. What is missing or too much is drift.
 from collections import Counter
 
 import msgspec
-from redis.asyncio import Redis
 
 from core import sales
 from core.flows.find_order import is_above
@@ -21,6 +20,7 @@ from core.kit import db
 from hotpath import loading, scripts
 from hotpath.claims import DamagedRecord, decode_record
 from hotpath.entries import claims_of
+from hotpath.nodes import Redis
 from hotpath.scripts import BucketKeys
 
 LOOKS_MAX = 8
@@ -100,6 +100,7 @@ async def tally(
             f" Run `sluice rebuild {books.bucket.sale_id}`."
         )
     keys = BucketKeys(books.bucket.number)
+    redis = await redis.of(books.bucket.number)
     try:
         seen = await scripts.books(redis, keys)
     except scripts.DamagedBooks as damage:

@@ -1,11 +1,10 @@
 """A member takes an unpaid order back."""
 
-from redis.asyncio import Redis
-
 from core import orders
 from core.flows.find_order import OrderView, find_order
 from core.flows.give_back import book_release
 from core.kit import db
+from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 
 

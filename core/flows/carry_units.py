@@ -6,11 +6,10 @@ comes later begins at what the row says. A bucket that began another epoch meanw
 arithmetic: its loading counted from the quota in Postgres, which has the units or has them not.
 """
 
-from redis.asyncio import Redis
-
 from core import sales
 from core.kit import db
 from hotpath import scripts
+from hotpath.nodes import Redis
 from hotpath.scripts import BucketKeys
 
 
@@ -26,7 +25,7 @@ async def take_out(pool: db.Pool, redis: Redis, transfer: sales.Transfer) -> boo
         source = await sales.bucket(conn, number=transfer.source)
     units: int | None = 0
     if source.stamp == transfer.source_stamp:
-        async with redis.client() as held:
+        async with (await redis.of(source.number)).client() as held:
             if source.run_id is None or await scripts.process_of(held) != source.run_id:
                 return False
             units = await scripts.debit(
@@ -62,7 +61,7 @@ async def put_in(pool: db.Pool, redis: Redis, transfer: sales.Transfer) -> bool:
         target = await sales.bucket(conn, number=transfer.target)
         settled = await sales.is_settled(conn, sale_id=transfer.sale_id)
     if target.stamp == transfer.target_stamp and not settled:
-        async with redis.client() as held:
+        async with (await redis.of(target.number)).client() as held:
             if target.run_id is None or await scripts.process_of(held) != target.run_id:
                 return False
             if not await scripts.credit(

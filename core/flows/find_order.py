@@ -3,13 +3,13 @@
 from datetime import datetime
 
 import msgspec
-from redis.asyncio import Redis
 
 from core import orders, sales
 from core.kit import db
 from hotpath import loading, scripts
 from hotpath.claims import DamagedRecord, decode_record
 from hotpath.ids import OrderParts, parts
+from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 from hotpath.scripts import BucketKeys
 
@@ -83,7 +83,7 @@ async def above_the_cursor(
             state=orders.State.REJECTED,
             reason="epoch-lost",
         )
-    async with redis.client() as held:
+    async with (await redis.of(bucket.number)).client() as held:
         keys = BucketKeys(bucket.number)
         raw = await loading.record_at(held, keys, named.position)
         if raw is not None:

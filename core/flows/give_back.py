@@ -5,12 +5,12 @@ in Redis by the outbox relay. Once a sale is settled they go back to stock inste
 from collections.abc import Sequence
 
 import msgspec
-from redis.asyncio import Redis
 
 from core import inventory, orders, sales
 from core.flows.run_sale import purpose
 from core.kit import db, outbox
 from hotpath import scripts
+from hotpath.nodes import Redis
 from hotpath.scripts import BucketKeys
 
 TOPIC = "sales.release"
@@ -79,7 +79,7 @@ async def give_back(pool: db.Pool, redis: Redis, payload: object) -> None:
         bucket = await sales.bucket(conn, number=sales.BucketNumber(release.bucket))
     if bucket.stamp != release.stamp:
         return
-    async with redis.client() as held:
+    async with (await redis.of(bucket.number)).client() as held:
         if bucket.run_id is None or await scripts.process_of(held) != bucket.run_id:
             raise outbox.TryLater("no Redis process is admitted to this bucket")
         # Whatever it answers, there is nothing left to do: given back now or before, or the

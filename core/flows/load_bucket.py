@@ -8,12 +8,11 @@ admitted. Redis then bears a stamp that Postgres never heard of, which no one tr
 from collections.abc import Callable
 from datetime import datetime
 
-from redis.asyncio import Redis
-
 from core import orders, sales
 from core.kit.db import Conn
 from hotpath import loading, scripts
 from hotpath.claims import Claim, encode_facts
+from hotpath.nodes import Redis
 from hotpath.scripts import BucketKeys
 
 PAGE_MAX = 5_000
@@ -32,6 +31,7 @@ async def load_bucket(
 
     `progress` is called with the number of orders loaded so far.
     """
+    redis = await redis.of(held.number)
     run_id = await scripts.process_of(redis)
     cursors = await sales.cursors(conn, bucket=held.number)
     bucket = await above_redis(conn, redis, held)

@@ -1,4 +1,4 @@
-"""Rebuild a sale's buckets in Redis from Postgres, under a new epoch.
+"""Rebuild a sale's buckets in Redis from Postgres, under a new epoch: the fenced ones, or all.
 
 What the old Redis still holds is drained first, if it is ours at all. What it acknowledged and
 lost is stated: the old epoch's cursor says where it ended, and a receipt above it is `epoch-lost`.
@@ -8,12 +8,12 @@ import asyncio
 from collections.abc import Callable
 
 import msgspec
-from redis.asyncio import Redis
 
 from core import sales
 from core.flows.load_bucket import load_bucket
 from core.kit import db
 from hotpath import loading
+from hotpath.nodes import Redis
 from hotpath.scripts import BucketKeys
 
 DRAIN_S = 30.0
@@ -41,7 +41,11 @@ async def rebuild_sale(
         buckets = await sales.buckets(conn, sale_id=sale_id)
     if not buckets or sale.state == sales.State.RETIRED:
         raise sales.NotReady("Only a sale between its arming and its retirement can be rebuilt.")
-    return [await rebuild_bucket(pool, redis, b, progress, drain_s) for b in buckets]
+    # Where some are fenced, the others have lost nothing and go on selling.
+    fenced = [bucket for bucket in buckets if bucket.fence_reason]
+    return [
+        await rebuild_bucket(pool, redis, bucket, progress, drain_s) for bucket in fenced or buckets
+    ]
 
 
 async def rebuild_bucket(
@@ -79,7 +83,8 @@ async def drain_what_is_ours(
     async with db.transaction(pool) as conn:
         await sales.fence(conn, number=bucket.number, reason="being rebuilt")
     try:
-        await loading.set_state(redis, keys, stamp=bucket.stamp, state="paused")
+        node = await redis.of(bucket.number)
+        await loading.set_state(node, keys, stamp=bucket.stamp, state="paused")
         async with asyncio.timeout(drain_s):
             while await undrained(pool, redis, bucket, keys):  # noqa: ASYNC110 - another process drains
                 await asyncio.sleep(0.1)
@@ -97,4 +102,5 @@ async def undrained(pool: db.Pool, redis: Redis, bucket: sales.Bucket, keys: Buc
     async with db.reading(pool) as conn:
         cursors = await sales.cursors(conn, bucket=bucket.number)
     after = cursors[bucket.epoch].position
-    return bool(await loading.drain(redis, keys, stamp=bucket.stamp, after=after, claims_max=1))
+    node = await redis.of(bucket.number)
+    return bool(await loading.drain(node, keys, stamp=bucket.stamp, after=after, claims_max=1))

@@ -1,10 +1,9 @@
 """A sale that is over and proven right leaves Redis. Postgres answers its repeats from then on."""
 
-from redis.asyncio import Redis
-
 from core import sales
 from core.flows.audit_sale import SaleAudit, audit_sale
 from core.kit import db
+from hotpath.nodes import Redis
 from hotpath.scripts import BucketKeys
 
 AGE_MIN_S = 3_600
@@ -25,7 +24,8 @@ async def retire_sale(
             await sales.move(conn, sale, sales.State.RETIRED)
         buckets = await sales.buckets(conn, sale_id=sale_id)
     for bucket in buckets:
-        await redis.unlink(*BucketKeys(bucket.number).all())
+        node = await redis.of(bucket.number)
+        await node.unlink(*BucketKeys(bucket.number).all())
     async with db.reading(pool) as conn:
         return await sales.find(conn, sale_id=sale_id)
 

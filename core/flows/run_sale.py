@@ -4,13 +4,13 @@ A move is written down first. Where Redis cannot be told at once, the conductor 
 the caller hears that it is not in force yet.
 """
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from core import inventory, sales
 from core.flows.load_bucket import load_bucket, redis_state
 from core.kit import db, promises
 from hotpath import loading
+from hotpath.nodes import Redis
 from hotpath.scripts import BucketKeys
 
 
@@ -67,11 +67,23 @@ async def move_and_tell(
 
 
 async def tell_redis(redis: Redis, sale: sales.Sale, buckets: list[sales.Bucket]) -> None:
-    """Raises EpochMoved where Redis bears another stamp, which the fence deals with."""
+    """Tell every bucket that can be told, and raise what went wrong with another.
+
+    EpochMoved is raised where Redis bears another stamp, which the fence deals with.
+    """
+    failures = []
     for bucket in buckets:
-        await loading.set_state(
-            redis, BucketKeys(bucket.number), stamp=bucket.stamp, state=redis_state(sale)
-        )
+        try:
+            await loading.set_state(
+                await redis.of(bucket.number),
+                BucketKeys(bucket.number),
+                stamp=bucket.stamp,
+                state=redis_state(sale),
+            )
+        except (RedisError, loading.EpochMoved) as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
 
 
 def purpose(sale_id: sales.SaleId) -> str:
@@ -81,7 +93,9 @@ def purpose(sale_id: sales.SaleId) -> str:
 
 async def refuse_broken_promises(conn: db.Conn, redis: Redis) -> None:
     """No sale opens on servers that may forget what they acknowledged."""
-    findings = [*await promises.check_redis(redis), *await promises.check_postgres(conn)]
+    findings = await promises.check_postgres(conn)
+    for node in await redis.every():
+        findings += await promises.check_redis(node)
     if findings:
         raise sales.NotReady(
             "A server does not keep what a sale promises. Run `sluice doctor`.",

@@ -5,7 +5,6 @@ is killed at, the next delivery finds by the claim's key where things stand.
 """
 
 import msgspec
-from redis.asyncio import Redis
 
 from core import orders, payments, sales
 from core.flows import give_back
@@ -13,6 +12,7 @@ from core.kit import db, outbox
 from core.kit.outbox import TryLater
 from hotpath import scripts
 from hotpath.claims import BucketFacts, Claim, Kind, Verdict
+from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 
 TOPIC = "payments.late"
@@ -85,7 +85,11 @@ async def _claim(redis: Redis, keyring: Keyring, case: Case, *, backlog_max: int
         first.sale_id, first.member_id, _key(case.payment.id), first.sku_id, first.quantity
     )
     (verdict,) = await scripts.claim_now(
-        redis, facts, [claim], key_id=keyring.newest, backlog_max=backlog_max
+        await redis.of(bucket.number),
+        facts,
+        [claim],
+        key_id=keyring.newest,
+        backlog_max=backlog_max,
     )
     return verdict
 

@@ -1,10 +1,9 @@
 """A member wants to pay an order: write the payment down, then ask the provider for its page."""
 
-from redis.asyncio import Redis
-
 from core import orders, payments
 from core.flows.find_order import find_order
 from core.kit import db
+from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 
 

@@ -1,7 +1,6 @@
 """Audits every sale, all the time. Drift turns `/health/ready`, the metric and the log."""
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from core import sales
@@ -9,6 +8,7 @@ from core.flows.audit_sale import audit_sale
 from core.jobs.role import for_each
 from core.kit import db
 from core.kit.refusal import Refusal
+from hotpath.nodes import Redis
 
 REST_S = 1.0
 

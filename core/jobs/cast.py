@@ -3,8 +3,6 @@
 import asyncio
 from functools import partial
 
-from redis.asyncio import Redis
-
 from core import payments
 from core.flows import give_back, refund, settle_late
 from core.jobs import (
@@ -18,6 +16,7 @@ from core.jobs import (
 )
 from core.jobs.role import Role, play
 from core.kit import db
+from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 
 

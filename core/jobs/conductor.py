@@ -3,7 +3,6 @@
 from functools import partial
 
 import structlog
-from redis.asyncio import Redis
 
 from core import sales
 from core.flows.run_sale import close_sale, tell_redis
@@ -12,6 +11,7 @@ from core.jobs.role import for_each
 from core.kit import db
 from core.kit.refusal import Refusal
 from hotpath.loading import EpochMoved
+from hotpath.nodes import Redis
 
 REST_S = 0.25
 
@@ -36,9 +36,10 @@ class Conductor:
 
     async def _close(self, sale: sales.Sale) -> bool:
         """Redis' clock decides the window, and Postgres' may be ahead: to close is for good."""
-        seconds, microseconds = await self._redis.time()
-        if seconds + microseconds / 1e6 < sale.ends_at.timestamp():
-            return False
+        for node in await self._redis.every():
+            seconds, microseconds = await node.time()
+            if seconds + microseconds / 1e6 < sale.ends_at.timestamp():
+                return False
         try:
             await close_sale(self._pool, self._redis, sale_id=sale.id)
             log.info("sale_closed", sale_id=sale.id)

@@ -3,7 +3,6 @@
 import asyncio
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from core import sales
@@ -11,6 +10,7 @@ from core.flows.write_orders import AnotherWriter, Terms, terms_of, write_orders
 from core.jobs.role import for_each
 from core.kit import db
 from hotpath import loading
+from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 from hotpath.scripts import BucketKeys
 
@@ -70,8 +70,9 @@ class OrderWriter:
         keys = BucketKeys(bucket.number)
         # What is drained after a position is written after it, wherever another step is by then.
         cursor = self._cursors[where]
+        redis = await self._redis.of(bucket.number)
         entries = await loading.drain(
-            self._redis,
+            redis,
             keys,
             stamp=bucket.stamp,
             after=cursor.position,
@@ -95,5 +96,6 @@ class OrderWriter:
         marked_at, marked = self._trims.setdefault(bucket.stamp, (self._clock(), cursor))
         if self._clock() - marked_at < TRIM_LAG_S:
             return
-        await loading.trim(self._redis, keys, stamp=bucket.stamp, before=marked)
+        redis = await self._redis.of(bucket.number)
+        await loading.trim(redis, keys, stamp=bucket.stamp, before=marked)
         self._trims[bucket.stamp] = (self._clock(), cursor)

@@ -6,8 +6,14 @@ from typing import NamedTuple
 
 import structlog
 from asyncpg import InterfaceError, InternalClientError, PostgresConnectionError
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.kit import db, outbox
@@ -19,7 +25,7 @@ LEASE_S = 15.0
 HANDLE_MAX_S = 10.0
 REST_S = 0.05
 
-# A server that is away, or full, is no fault of the message.
+# A server that is away, or full, or hands a bucket over, is no fault of the message.
 AWAY = (
     OSError,
     TimeoutError,
@@ -27,6 +33,9 @@ AWAY = (
     RedisTimeoutError,
     OutOfMemoryError,
     ReadOnlyError,
+    AskError,  # and MovedError, its child
+    TryAgainError,
+    ClusterDownError,
     PostgresConnectionError,
     InterfaceError,
     InternalClientError,

@@ -3,13 +3,13 @@
 import asyncio
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from core import sales
 from core.flows.carry_units import carry_units
 from core.kit import db
 from hotpath import scripts
+from hotpath.nodes import Redis
 from hotpath.scripts import BucketKeys
 
 REST_S = 0.2
@@ -76,9 +76,8 @@ class Rebalancer:
             if bucket.run_id is None:
                 continue
             try:
-                left[int(bucket.number)] = await scripts.left(
-                    self._redis, BucketKeys(bucket.number)
-                )
+                node = await self._redis.of(bucket.number)
+                left[int(bucket.number)] = await scripts.left(node, BucketKeys(bucket.number))
             except (RedisError, scripts.DamagedBooks) as error:
                 log.warning("bucket_not_seen", bucket=bucket.number, reason=repr(error))
         return left

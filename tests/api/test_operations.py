@@ -8,13 +8,13 @@ import httpx
 import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from redis.asyncio import Redis
 
 from api.app import create_app
 from core import embedded, sales
 from core.jobs.auditor import Auditor
 from core.kit import db
 from core.settings import UnreadableSettings
+from hotpath.nodes import Redis
 from tests.api.conftest import SECRET, as_admin, as_member, live, problem, serve, stop, token
 
 

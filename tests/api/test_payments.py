@@ -17,7 +17,6 @@ import httpx
 import msgspec
 import pytest
 import redis as redis_sync
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -26,6 +25,7 @@ from core import catalogue, embedded, inventory, payments, sales
 from core.flows.plan_sale import PlannedItem, plan_sale
 from core.flows.run_sale import arm_sale
 from core.kit import db
+from hotpath.nodes import Redis
 
 PRICE = 5_000
 TOKEN_SECRET = "t" * 40

@@ -9,7 +9,6 @@ from uuid import uuid4
 import asyncpg
 import msgspec
 import pytest
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -28,6 +27,7 @@ from core.kit import db, outbox
 from core.kit.outbox import TryLater
 from core.kit.states import IllegalMove
 from hotpath.claims import Claim
+from hotpath.nodes import Redis
 
 PRICE = 5_000
 SECRET = b"s" * 32

@@ -4,10 +4,10 @@ import os
 
 import asyncpg
 import pytest
-from redis.asyncio import Redis
 
 from core import embedded
 from core.kit import promises
+from hotpath.nodes import Redis
 
 REDIS_BROKEN = {
     "appendonly": "no",

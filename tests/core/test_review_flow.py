@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -19,6 +18,7 @@ from core.flows.settle_sale import settle_sale
 from core.jobs.conductor import Conductor
 from core.kit import db, outbox
 from hotpath import scripts
+from hotpath.nodes import Redis
 from tests.core.steps import books, drain
 
 KEYS = scripts.BucketKeys(1)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Self, TypeAlias
 
 import asyncpg
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
@@ -40,6 +39,7 @@ from hotpath.claims import BucketFacts, Claim, Kind, SaleFacts, Verdict
 from hotpath.entries import Entry, claims_of
 from hotpath.gate import Gate
 from hotpath.lookout import Lookout
+from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 from hotpath.wire import Wire
 from tests.faults.disks import PowerCutDisk
