@@ -42,6 +42,9 @@ WORDS = {
         "times the rate": "我们的速率是它的几倍",
         "of its cpu": "我们的 CPU 与它之比",
         "what": "项目",
+        "held": "是否守住",
+        "yes": "是",
+        "no": "否",
         "writer": "写入任务",
         "measured": "实测",
         "not measured yet": "尚未测量",
@@ -71,7 +74,7 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 def written(cell: object) -> str:
     if isinstance(cell, float):
-        return f"{cell:,.0f}" if cell >= 1_000 else f"{cell:g}"
+        return f"{cell:,.0f}" if cell >= 1_000 else f"{round(cell, 2):g}"
     return "" if cell is None else str(cell)
 
 
@@ -142,12 +145,19 @@ def gate(found: Result, say: Say) -> str:
     return table(heads, ([round(one[name], 1) for name in names] for one in rows))
 
 
-def flat(found: Result, say: Say) -> str:
-    """Any result whose medians are plain rows."""
-    rows = found["medians"]
+def overload(found: Result, say: Say) -> str:
+    """What had to hold, then each stretch of time."""
+    heads = [say("what"), say("held"), say("measured")]
+    verdicts = [
+        [name, say("yes" if verdict["held"] else "no"), verdict["figure"]]
+        for name, verdict in found["verdicts"].items()
+    ]
+    rows = found["stretches"]
     names = [name for name, cell in rows[0].items() if not isinstance(cell, dict | list)]
-    heads = [say(name.replace("_", " ")) for name in names]
-    return table(heads, ([one.get(name) for name in names] for one in rows))
+    stretches = table(
+        (name.replace("_", " ") for name in names), ([row[name] for name in names] for row in rows)
+    )
+    return f"{table(heads, verdicts)}\n{stretches}"
 
 
 BLOCKS: Mapping[str, Callable[[Result, Say], str]] = {
@@ -158,7 +168,7 @@ BLOCKS: Mapping[str, Callable[[Result, Say], str]] = {
     "growth-table": growth,
     "orders": orders,
     "gate": gate,
-    "overload": flat,
+    "overload": overload,
 }
 
 

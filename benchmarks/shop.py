@@ -15,6 +15,7 @@ import pkgutil
 import platform
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,7 @@ UNITS = 100_000_000
 REQUESTS_MAX = 200_000
 READY_S_MAX = 30.0
 WRITTEN_S_MAX = 120.0
+STOP_S_MAX = 20.0
 LOOK_S = 0.005
 SCRIPT_CALLS = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_fcall")
 LAST_WORDS_MAX = 4_000
@@ -104,7 +106,7 @@ class Shop:
         """Start `python -m` something, and return its pid."""
         told = {name: str(value) for name, value in settings.items()}
         env = {**os.environ, **self.settings(), **told}
-        argv = [sys.executable, "-m", *command]
+        argv = process.tethered([sys.executable, "-m", *command], parting="TERM")
         with self.log.open("ab") as log:
             child = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=log, stderr=log)
         self.started.append(child)
@@ -129,13 +131,20 @@ class Shop:
         for child in self.started:
             child.terminate()
         for child in self.started:
-            child.wait()
+            try:
+                child.wait(STOP_S_MAX)
+            except subprocess.TimeoutExpired:
+                child.kill()
         self.postgres.stop()
         self.redis.stop()
 
 
 @contextlib.asynccontextmanager
 async def opened() -> AsyncIterator[Shop]:
+    task = asyncio.current_task()
+    assert task is not None
+    # By way of every context's end, so that nothing of us stays behind.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
     shop = Shop(folder)
     try:

@@ -26,6 +26,22 @@ def test_the_performance_page_has_a_place_for_every_result(language):
     assert {found["name"] for found in plot.BLOCK.finditer(page)} == set(plot.BLOCKS)
 
 
+def test_an_overload_is_told_by_its_verdicts_and_its_stretches():
+    found = {
+        "verdicts": {"no 202 is lost": {"held": False, "figure": "3 lost"}},
+        "stretches": [{"phase": "storm", "goodput_per_s": 1234.567, "probes": {"live": 1.0}}],
+    }
+    assert plot.overload(found, plot.in_words("en")).splitlines() == [
+        "| what | held | measured |",
+        "| --- | ---: | ---: |",
+        "| no 202 is lost | no | 3 lost |",
+        "",
+        "| phase | goodput per s |",
+        "| --- | ---: |",
+        "| storm | 1,235 |",
+    ]
+
+
 def test_a_bar_is_as_long_as_its_figure():
     told = [svg.Bar("a", [("api", 30.0), ("redis", 10.0)]), svg.Bar("b", [("api", 20.0)])]
     drawn = svg.bars(told, unit="µs", label="two")
