@@ -54,6 +54,8 @@ cdef class Table:
         self, uint64_t tick, uint64_t claim, uint64_t ip_hi, uint64_t ip_lo, uint64_t member,
         uint64_t device,
     ) noexcept
+    cdef uint64_t _subject(self, int kind, uint64_t number) noexcept
+    cdef void _foresee(self, uint64_t subject) noexcept
     cdef bint _is_ruled(self, int kind, uint64_t device) noexcept
     cdef uint64_t _admit(
         self, int kind, uint64_t subject, uint64_t claim, uint64_t tick, bint look_only

@@ -38,11 +38,14 @@ cdef extern from *:
     { return __atomic_load_n(at, __ATOMIC_RELAXED); }
     static inline void put(uint32_t *at, uint32_t fresh)
     { __atomic_store_n(at, fresh, __ATOMIC_RELAXED); }
+    static inline void fetch(const uint64_t *at)
+    { __builtin_prefetch(at); }
     """
     uint64_t load(const uint64_t *at) noexcept nogil
     bint swap(uint64_t *at, uint64_t old, uint64_t fresh) noexcept nogil
     uint32_t peek(const uint32_t *at) noexcept nogil
     void put(uint32_t *at, uint32_t fresh) noexcept nogil
+    void fetch(const uint64_t *at) noexcept nogil
 
 cdef enum:
     TICKS_PER_S = 4
@@ -144,6 +147,11 @@ cdef uint64_t siphash(
     scramble(v)
     scramble(v)
     return v[0] ^ v[1] ^ v[2] ^ v[3]
+
+
+cdef inline uint64_t ip_of(uint64_t hi, uint64_t lo) noexcept nogil:
+    """An address as one number: IPv6 by its /64."""
+    return mix(hi) if hi or lo >> 32 != 0xFFFF else lo
 
 
 cdef inline uint64_t tag_of(uint64_t number) noexcept nogil:
@@ -295,6 +303,10 @@ cdef class Table:
         """The same, of a time that is in bounds."""
         cdef uint64_t claim, tick, named, hits = 0, verdict = ALLOW, rule = 0
         claim = mix(key_hash ^ mix(member + self._seed0))
+        # What will be read lies anywhere in a table beyond all caches: have it all come at once.
+        fetch(self._seen + (claim & self._seen_mask) * SEEN_WAYS)
+        self._foresee(self._subject(IP, ip_of(ip_hi, ip_lo)))
+        self._foresee(self._subject(MEMBER, member))
         if self._was_seen(claim):
             return self._answer(ALLOW, 0, 0, 1)
         named = self._deny.names(ip_hi, ip_lo, member, device)
@@ -318,11 +330,11 @@ cdef class Table:
         cdef uint64_t[4] subjects
         cdef uint64_t hits = 0, rule = 0
         cdef int kind, ruled = 0
-        subjects[IP] = mix(ip_hi) if ip_hi or ip_lo >> 32 != 0xFFFF else ip_lo
+        subjects[IP] = ip_of(ip_hi, ip_lo)
         subjects[MEMBER] = member
         subjects[DEVICE] = device
         for kind in range(IP, DEVICE + 1):
-            subjects[kind] = mix(mix(subjects[kind] ^ self._seed1) + kind)
+            subjects[kind] = self._subject(kind, subjects[kind])
             ruled += self._is_ruled(kind, device)
         if ruled > 1:
             for kind in range(IP, DEVICE + 1):
@@ -335,6 +347,15 @@ cdef class Table:
             if self._is_ruled(kind, device):
                 hits |= self._admit(kind, subjects[kind], claim, tick, False)
         return hits
+
+    cdef inline uint64_t _subject(self, int kind, uint64_t number) noexcept:
+        return mix(mix(number ^ self._seed1) + kind)
+
+    cdef inline void _foresee(self, uint64_t subject) noexcept:
+        cdef uint64_t *bucket = self._buckets + (subject & self._bucket_mask) * BUCKET
+        fetch(bucket)
+        fetch(bucket + TAGS)
+        fetch(bucket + TAGS + 8)
 
     cdef inline bint _is_ruled(self, int kind, uint64_t device) noexcept:
         return self._window[kind] > 0 and (kind != DEVICE or device != 0)
