@@ -1,0 +1,3 @@
+from hotpath._records_py import Packer as Packer
+
+def crc32(text: bytes) -> int: ...
