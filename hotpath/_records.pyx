@@ -64,7 +64,7 @@ cdef class Packer:
     cdef Shelf *_shelves
     cdef Py_ssize_t _shelf_count, _order_size_max, _line_size_max
     cdef uint64_t _bucket, _epoch
-    cdef bytes _order_head, _line_head, _beginning, _named
+    cdef bytes _order_head, _line_head, _beginning, _named, _common
 
     def __cinit__(self):
         self._shelves = NULL
@@ -109,7 +109,7 @@ cdef class Packer:
             self._order_size_max = max(self._order_size_max, shelf.order_size)
             self._line_size_max = max(self._line_size_max, shelf.line_size)
 
-    def pack(self, entries):
+    def pack(self, entries, bytes common not None):
         """None where any claim is not what claim.lua writes, or cannot become an order."""
         cdef Py_ssize_t at, claims = 0
         cdef bytes orders, lines
@@ -119,7 +119,10 @@ cdef class Packer:
         for entry in entries:
             counts.append(_claims_in(entry.records))
             claims += counts[len(counts) - 1]
-        orders = PyBytes_FromStringAndSize(NULL, claims * (OWN_BYTES_MAX + self._order_size_max))
+        self._common = common
+        orders = PyBytes_FromStringAndSize(
+            NULL, claims * (OWN_BYTES_MAX + self._order_size_max + PyBytes_GET_SIZE(common))
+        )
         lines = PyBytes_FromStringAndSize(NULL, claims * (2 + 20 + 8 + self._line_size_max))
         order_at, line_at = PyBytes_AS_STRING(orders), PyBytes_AS_STRING(lines)
         for at in range(self._shelf_count):
@@ -223,6 +226,7 @@ cdef class Packer:
         _put_column(order_at, found.key_id, 2)
         _put_column(order_at, shelf.price * found.quantity, 8)
         _put(order_at, shelf.order_columns, shelf.order_size)
+        _put(order_at, PyBytes_AS_STRING(self._common), PyBytes_GET_SIZE(self._common))
         _put_column(line_at, found.quantity, 4)
         _put(line_at, shelf.line_columns, shelf.line_size)
         shelf.sold += found.quantity

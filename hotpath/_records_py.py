@@ -22,7 +22,7 @@ _INT = struct.Struct(">ii")
 
 
 class Shelf(NamedTuple):
-    """An SKU's price, and the columns of its rows that follow on a claim's own: see `Rows`."""
+    """An SKU's price, and the columns of its rows that come after a claim's own: see `Rows`."""
 
     price_minor: int
     order_columns: bytes
@@ -32,7 +32,8 @@ class Shelf(NamedTuple):
 class Rows(NamedTuple):
     """`orders` begin with id, member, key, key id and amount, `lines` with order id and quantity.
 
-    `sold` is in units, by SKU.
+    Then come the SKU's columns, and in `orders` what all of a batch have in common. `sold` is in
+    units, by SKU.
     """
 
     orders: bytes
@@ -61,9 +62,10 @@ class Packer:
         self._epoch = epoch
         self._heads = (order_head, line_head)
 
-    def pack(self, entries: Sequence[Entry]) -> Rows | None:
+    def pack(self, entries: Sequence[Entry], common: bytes) -> Rows | None:
         """None where any claim is not what claim.lua writes, or cannot become an order."""
-        orders, lines, sold, claims = [], [], dict[int, int](), 0
+        orders, lines, sold = list[bytes](), list[bytes](), dict[int, int]()
+        claims = 0
         order_head, line_head = self._heads
         for entry in entries:
             records = entry.records.split(b"\n")
@@ -82,7 +84,8 @@ class Packer:
                 order_id = _ID.pack(16, UUID(made).bytes)
                 orders += (order_head, order_id, _LONG.pack(8, member))
                 orders += (len(key).to_bytes(4, "big"), key, _SHORT.pack(2, record.key_id))
-                orders += (_LONG.pack(8, shelf.price_minor * record.quantity), shelf.order_columns)
+                orders += (_LONG.pack(8, shelf.price_minor * record.quantity),)
+                orders += (shelf.order_columns, common)
                 lines += (line_head, order_id, _INT.pack(4, record.quantity), shelf.line_columns)
                 sold[record.sku_id] = sold.get(record.sku_id, 0) + record.quantity
             claims += len(records)

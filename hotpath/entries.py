@@ -4,6 +4,7 @@ The entry's id is the position of its first claim; the next ones count on from t
 """
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -30,9 +31,26 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 def claims_of(entry: Entry) -> list[Drained]:
     """Every claim of an entry, also those that nobody can read."""
-    ms, _, seq = entry.position.partition("-")
     records = split(entry.records, entry.count)
-    return [Drained(f"{ms}-{n}", record) for n, record in enumerate(records, int(seq))]
+    return [Drained(position_of(entry, n), record) for n, record in enumerate(records)]
+
+
+def claims_in(entry: Entry) -> int:
+    """How many claims an entry holds."""
+    lines = entry.records.count(b"\n") + 1
+    sound = entry.count == b"%d,%d" % (lines, lines)
+    return lines if sound else len(split(entry.records, entry.count))
+
+
+def position_of(entry: Entry, index: int) -> str:
+    ms, _, seq = entry.position.partition("-")
+    return f"{ms}-{int(seq) + index}"
+
+
+def entry_of(claims: Sequence[Drained]) -> Entry:
+    """The entry that would hold these claims, which stand one after another, and no others."""
+    count = b"%d,%d" % (len(claims), len(claims))
+    return Entry(claims[0].position, b"\n".join(claim.record for claim in claims), count)
 
 
 def split(records: bytes, count: bytes) -> list[bytes]:

@@ -5,7 +5,7 @@ the cursor elsewhere drops its batch, so a writer may be stopped, woken or doubl
 The cursor only ever stands at the last claim of an entry.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -14,9 +14,11 @@ from asyncpg import DataError, IntegrityConstraintViolationError
 from core import orders, sales
 from core.flows.give_back import book_release
 from core.kit import db
-from hotpath.claims import DamagedRecord, Record, decode_record
-from hotpath.entries import Drained, Entry, claims_of
+from hotpath.claims import DamagedRecord, decode_record
+from hotpath.entries import Drained, Entry, claims_in, claims_of, entry_of, position_of
+from hotpath.ids import OrderIds
 from hotpath.receipts import Keyring
+from hotpath.records import Packer
 
 POISON = (DataError, IntegrityConstraintViolationError, sales.Unaccounted)
 
@@ -29,6 +31,10 @@ class AnotherWriter(Exception):
     """The cursor has moved on without us."""
 
 
+class NotPlain(Exception):
+    """Among these claims is one that cannot become an order."""
+
+
 class Terms(msgspec.Struct, frozen=True):
     """What a sale says about every order in it; nothing here changes once it is armed."""
 
@@ -37,18 +43,27 @@ class Terms(msgspec.Struct, frozen=True):
     items: dict[int, sales.Item]
 
 
+class Stream(msgspec.Struct, frozen=True):
+    """One epoch of a bucket, with what it takes to make orders of its claims."""
+
+    bucket: sales.Bucket
+    terms: Terms
+    order_ids: OrderIds
+    packer: Packer
+
+
 def terms_of(sale: sales.Sale, items: Sequence[sales.Item]) -> Terms:
     return Terms(sale.id, sale.hold_s, {item.sku_id: item for item in items})
 
 
+def stream_of(keyring: Keyring, bucket: sales.Bucket, terms: Terms) -> Stream:
+    prices = [orders.Price(i.sku_id, i.price_minor, i.currency) for i in terms.items.values()]
+    packer = orders.packer(keyring.order_ids, prices, bucket=bucket.number, epoch=bucket.epoch)
+    return Stream(bucket, terms, keyring.order_ids, packer)
+
+
 async def write_orders(
-    pool: db.Pool,
-    keyring: Keyring,
-    bucket: sales.Bucket,
-    terms: Terms,
-    entries: Sequence[Entry],
-    *,
-    cursor: str,
+    pool: db.Pool, stream: Stream, entries: Sequence[Entry], *, cursor: str
 ) -> sales.Cursor:
     """Write drained entries down and return the new cursor. Raises AnotherWriter.
 
@@ -57,129 +72,118 @@ async def write_orders(
     moment it took.
     """
     try:
-        return await write_batch(pool, keyring, bucket, terms, entries, cursor, sift=False)
-    except (*POISON, DamagedRecord):
+        return await write_batch(pool, stream, entries, cursor, write_claims)
+    except (*POISON, NotPlain):
         if len(entries) == 1:
-            return await write_batch(pool, keyring, bucket, terms, entries, cursor, sift=True)
+            return await write_batch(pool, stream, entries, cursor, sift_entries)
     for entry in entries:
-        reached = await write_orders(pool, keyring, bucket, terms, [entry], cursor=cursor)
+        reached = await write_orders(pool, stream, [entry], cursor=cursor)
         cursor = reached.position
     return reached
 
 
 async def write_batch(
     pool: db.Pool,
-    keyring: Keyring,
-    bucket: sales.Bucket,
-    terms: Terms,
+    stream: Stream,
     entries: Sequence[Entry],
     cursor: str,
-    *,
-    sift: bool,
+    write: Callable[[db.Conn, Stream, Sequence[Entry]], Awaitable[None]],
 ) -> sales.Cursor:
-    found = [claim for entry in entries for claim in claims_of(entry)]
+    sizes = [claims_in(entry) for entry in entries]
+    target = position_of(entries[-1], sizes[-1] - 1)
     async with db.transaction(pool) as conn:
-        await sales.hold_bucket_shared(conn, number=bucket.number)
+        await sales.hold_bucket_shared(conn, number=stream.bucket.number)
         reached = await sales.advance(
-            conn, bucket, source=cursor, target=found[-1].position, claims=len(found)
+            conn, stream.bucket, source=cursor, target=target, claims=sum(sizes)
         )
         if reached is None:
             raise AnotherWriter
-        await (sift_claims if sift else write_claims)(conn, keyring, bucket, terms, found)
+        await write(conn, stream, entries)
     return reached
 
 
-async def write_claims(
-    conn: db.Conn, keyring: Keyring, bucket: sales.Bucket, terms: Terms, found: Sequence[Drained]
-) -> None:
-    new = [order_of(keyring, bucket, terms, claim) for claim in found]
-    await orders.write(conn, new)
-    await sales.book(conn, [sales.Entry(bucket.number, o.sku_id, sold=o.quantity) for o in new])
-
-
-async def sift_claims(
-    conn: db.Conn, keyring: Keyring, bucket: sales.Bucket, terms: Terms, found: Sequence[Drained]
-) -> None:
-    """Write what can be written, and set aside each claim that cannot, all or nothing."""
-    try:
-        async with db.savepoint(conn):
-            await write_claims(conn, keyring, bucket, terms, found)
-    except (*POISON, DamagedRecord) as error:
-        if len(found) == 1:
-            await set_aside(conn, keyring, bucket, terms, found[0], error)
-            return
-        middle = len(found) // 2
-        await sift_claims(conn, keyring, bucket, terms, found[:middle])
-        await sift_claims(conn, keyring, bucket, terms, found[middle:])
-
-
-def order_of(
-    keyring: Keyring, bucket: sales.Bucket, terms: Terms, claim: Drained
-) -> orders.NewOrder:
-    record = decode_record(claim.record)
-    if record.epoch != bucket.epoch:
-        raise DamagedRecord("the claim bears another epoch than its stream")
-    item = terms.items.get(record.sku_id)
-    if item is None:
-        raise sales.Unaccounted(f"SKU {record.sku_id} is not part of the sale")
-    return new_order(
-        keyring, bucket, terms, claim.position, record, item.price_minor, item.currency
+async def write_claims(conn: db.Conn, stream: Stream, entries: Sequence[Entry]) -> None:
+    bucket = stream.bucket
+    sold = await orders.write(
+        conn,
+        stream.packer,
+        entries,
+        sale_id=bucket.sale_id,
+        bucket=bucket.number,
+        epoch=bucket.epoch,
+        hold_s=stream.terms.hold_s,
+    )
+    if sold is None:
+        raise NotPlain
+    await sales.book(
+        conn, [sales.Entry(bucket.number, sku_id, sold=units) for sku_id, units in sold.items()]
     )
 
 
-def new_order(
-    keyring: Keyring,
-    bucket: sales.Bucket,
-    terms: Terms,
-    position: str,
-    record: Record,
-    price_minor: int,
-    currency: str,
-) -> orders.NewOrder:
+async def sift_entries(conn: db.Conn, stream: Stream, entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        await sift_claims(conn, stream, claims_of(entry))
+
+
+async def sift_claims(conn: db.Conn, stream: Stream, found: Sequence[Drained]) -> None:
+    """Write what can be written, and set aside each claim that cannot, all or nothing."""
+    try:
+        async with db.savepoint(conn):
+            await write_claims(conn, stream, [entry_of(found)])
+    except (*POISON, NotPlain) as error:
+        if len(found) == 1:
+            await set_aside(conn, stream, found[0], error)
+            return
+        middle = len(found) // 2
+        await sift_claims(conn, stream, found[:middle])
+        await sift_claims(conn, stream, found[middle:])
+
+
+def order_of(stream: Stream, claim: Drained) -> orders.NewOrder:
+    """Raises DamagedRecord, or Unaccounted for a claim that is none of this sale's."""
+    record = decode_record(claim.record)
+    bucket, item = stream.bucket, stream.terms.items.get(record.sku_id)
+    if record.epoch != bucket.epoch:
+        raise DamagedRecord("the claim bears another epoch than its stream")
+    if item is None:
+        raise sales.Unaccounted(f"SKU {record.sku_id} is not part of the sale")
     return orders.NewOrder(
         id=orders.OrderId(
-            keyring.order_ids.make(bucket.number, bucket.epoch, position, record.member_id)
+            stream.order_ids.make(bucket.number, bucket.epoch, claim.position, record.member_id)
         ),
         sale_id=bucket.sale_id,
         bucket=bucket.number,
         member_id=record.member_id,
         idempotency_key=record.key,
         epoch=record.epoch,
-        position=position,
         key_id=record.key_id,
         sku_id=record.sku_id,
         quantity=record.quantity,
-        price_minor=price_minor,
-        currency=currency,
-        hold_s=terms.hold_s,
+        price_minor=item.price_minor,
+        currency=item.currency,
+        hold_s=stream.terms.hold_s,
     )
 
 
-async def set_aside(
-    conn: db.Conn,
-    keyring: Keyring,
-    bucket: sales.Bucket,
-    terms: Terms,
-    claim: Drained,
-    error: Exception,
-) -> None:
+async def set_aside(conn: db.Conn, stream: Stream, claim: Drained, error: Exception) -> None:
     """One claim that cannot become an order: rejected and given back, or buried if unreadable."""
     try:
-        order = order_of(keyring, bucket, terms, claim)
-    except (DamagedRecord, sales.Unaccounted):
-        pass
+        order = order_of(stream, claim)
+    except (DamagedRecord, sales.Unaccounted) as reason:
+        error = reason
     else:
         try:
             async with db.savepoint(conn):
                 return await reject(conn, order, error)
         except POISON as second:
             error = second
+    guess = best_guess(claim.record, stream.terms)
     try:
         async with db.savepoint(conn):
-            await bury(conn, bucket, claim, error, best_guess(claim.record, terms))
+            await bury(conn, stream.bucket, claim, error, guess)
     except POISON:
         # The guess was worse than none: the books cannot hold it.
-        await bury(conn, bucket, claim, error, NO_GUESS)
+        await bury(conn, stream.bucket, claim, error, NO_GUESS)
 
 
 async def reject(conn: db.Conn, order: orders.NewOrder, error: Exception) -> None:

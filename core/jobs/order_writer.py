@@ -6,7 +6,14 @@ import structlog
 from redis.exceptions import ResponseError
 
 from core import sales
-from core.flows.write_orders import AnotherWriter, Terms, terms_of, write_orders
+from core.flows.write_orders import (
+    AnotherWriter,
+    Stream,
+    Terms,
+    stream_of,
+    terms_of,
+    write_orders,
+)
 from core.jobs.role import for_each
 from core.kit import db
 from hotpath import loading
@@ -14,7 +21,7 @@ from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 from hotpath.scripts import BucketKeys
 
-BATCH_MAX = 1_000
+BATCH_MAX = 4_000
 LOOK_S = 0.5
 # An audit that began this long ago still finds every claim that it needs.
 TRIM_LAG_S = 10.0
@@ -32,6 +39,7 @@ class OrderWriter:
         self._look_at = 0.0
         self._buckets: list[sales.Bucket] = []
         self._terms: dict[int, Terms] = {}
+        self._streams: dict[str, Stream] = {}
         self._cursors: dict[tuple[int, int], sales.Cursor] = {}
         self._trims: dict[str, tuple[float, str]] = {}
 
@@ -54,6 +62,7 @@ class OrderWriter:
                 self._terms[sale_id] = terms_of(sale, await sales.items(conn, sale_id=sale_id))
         stamps = {bucket.stamp for bucket in self._buckets}
         self._trims = {stamp: mark for stamp, mark in self._trims.items() if stamp in stamps}
+        self._streams = {stamp: known for stamp, known in self._streams.items() if stamp in stamps}
         self._look_at = self._clock() + LOOK_S
 
     async def _drain(self, bucket: sales.Bucket) -> bool:
@@ -81,15 +90,16 @@ class OrderWriter:
         )
         if entries:
             self._cursors[where] = await write_orders(
-                self._pool,
-                self._keyring,
-                bucket,
-                self._terms[bucket.sale_id],
-                entries,
-                cursor=cursor.position,
+                self._pool, self._stream(bucket), entries, cursor=cursor.position
             )
         await self._trim(bucket, keys, self._cursors[where].position)
         return self._cursors[where].written - cursor.written >= BATCH_MAX
+
+    def _stream(self, bucket: sales.Bucket) -> Stream:
+        if bucket.stamp not in self._streams:
+            terms = self._terms[bucket.sale_id]
+            self._streams[bucket.stamp] = stream_of(self._keyring, bucket, terms)
+        return self._streams[bucket.stamp]
 
     async def _trim(self, bucket: sales.Bucket, keys: BucketKeys, cursor: str) -> None:
         """Drop what was written down long ago: never above a committed cursor, never by length."""

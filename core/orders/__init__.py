@@ -7,6 +7,7 @@ States  see `states.MOVES`
 from core.kit.states import IllegalMove
 
 from .model import Expired, NewOrder, NoSuchOrder, NotYetWritten, Order, OrderId, Written
+from .rows import Price, packer
 from .service import (
     expire,
     find,
@@ -28,6 +29,7 @@ __all__ = [
     "NotYetWritten",
     "Order",
     "OrderId",
+    "Price",
     "State",
     "Written",
     "expire",
@@ -35,6 +37,7 @@ __all__ = [
     "find_by_key",
     "follow",
     "move",
+    "packer",
     "reject",
     "write",
     "written_in",

@@ -4,8 +4,16 @@ from typing import NewType
 import msgspec
 
 from core.kit.refusal import Kind, Refusal
+from hotpath.ids import parts
 
 OrderId = NewType("OrderId", str)
+
+
+def position_of(order_id: OrderId) -> str:
+    """Where its claim stood in its bucket's stream."""
+    named = parts(order_id)
+    assert named is not None
+    return named.position
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -17,7 +25,6 @@ class Order(msgspec.Struct, frozen=True):
     member_id: int
     idempotency_key: str
     epoch: int
-    position: str
     key_id: int
     state: str
     reason: str | None
@@ -30,9 +37,13 @@ class Order(msgspec.Struct, frozen=True):
     quantity: int
     price_minor: int
 
+    @property
+    def position(self) -> str:
+        return position_of(self.id)
+
 
 class NewOrder(msgspec.Struct, frozen=True):
-    """A claim on its way to becoming a row. `hold_s` counts from the moment the row is written."""
+    """A claim that becomes a row by itself. `hold_s` counts from the moment the row is written."""
 
     id: OrderId
     sale_id: int
@@ -40,7 +51,6 @@ class NewOrder(msgspec.Struct, frozen=True):
     member_id: int
     idempotency_key: str
     epoch: int
-    position: str
     key_id: int
     sku_id: int
     quantity: int
@@ -56,11 +66,14 @@ class Written(msgspec.Struct, frozen=True):
     member_id: int
     idempotency_key: str
     epoch: int
-    position: str
     key_id: int
     live: bool
     sku_id: int
     quantity: int
+
+    @property
+    def position(self) -> str:
+        return position_of(self.id)
 
 
 class Expired(msgspec.Struct, frozen=True):

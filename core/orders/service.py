@@ -2,20 +2,47 @@ from collections.abc import AsyncIterator, Sequence
 
 from core.kit.db import Conn
 from core.kit.states import IllegalMove, check_move
+from hotpath.entries import Entry
+from hotpath.records import Packer
 
-from . import store
+from . import rows, store
 from .model import Expired, NewOrder, NoSuchOrder, Order, OrderId, Written
 from .states import MOVES, State
 
 
-async def write(conn: Conn, orders: Sequence[NewOrder]) -> None:
-    """Write accepted claims down, each as an order that waits for its payment."""
-    await store.insert(conn, orders, State.PENDING_PAYMENT, None)
+async def write(
+    conn: Conn,
+    packer: Packer,
+    entries: Sequence[Entry],
+    *,
+    sale_id: int,
+    bucket: int,
+    epoch: int,
+    hold_s: int,
+) -> dict[int, int] | None:
+    """Write accepted claims down, each as an order that waits for its payment.
+
+    Returns the units by SKU; None, with nothing written, where a claim cannot be an order.
+    """
+    found = packer.pack(
+        entries,
+        rows.common(
+            sale_id=sale_id,
+            bucket=bucket,
+            epoch=epoch,
+            state=State.PENDING_PAYMENT,
+            expires_at=await store.expiry(conn, hold_s),
+        ),
+    )
+    if found is None:
+        return None
+    await store.copy(conn, rows.whole(found.orders), rows.whole(found.lines))
+    return found.sold
 
 
 async def reject(conn: Conn, order: NewOrder, *, reason: str) -> None:
     """Write a claim down that cannot become an order, so that its buyer is told so."""
-    await store.insert(conn, [order], State.REJECTED, reason)
+    await store.insert(conn, order, State.REJECTED, reason)
 
 
 async def find(conn: Conn, *, order_id: OrderId) -> Order:

@@ -1,36 +1,53 @@
 from collections.abc import Sequence
+from datetime import datetime
+from io import BytesIO
+
+import msgspec
 
 from core.kit.db import Conn, many, one
 
 from .model import Expired, NewOrder, Order, OrderId, Written
+from .rows import LINE_COLUMNS, ORDER_COLUMNS
+
+
+async def copy(conn: Conn, orders: bytes, lines: bytes) -> None:
+    """Copy the rows of new orders and of their lines in, each in Postgres' binary format."""
+    for table, columns, payload in (
+        ("orders", ORDER_COLUMNS, orders),
+        ("lines", LINE_COLUMNS, lines),
+    ):
+        await conn.copy_to_table(
+            table, source=BytesIO(payload), columns=columns, schema_name="orders", format="binary"
+        )
+
+
+EXPIRY = "SELECT now() + make_interval(secs => $1)"
+
+
+async def expiry(conn: Conn, hold_s: int) -> datetime:
+    """When an order expires whose hold begins with this transaction."""
+    return await conn.fetchval(EXPIRY, hold_s)
+
 
 INSERT = """
-    WITH incoming AS (
-        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::int[], $4::bigint[], $5::text[],
-                             $6::smallint[], $7::text[], $8::smallint[], $9::bigint[], $10::int[],
-                             $11::bigint[], $12::text[], $13::int[])
-          AS t (id, sale_id, bucket, member_id, idempotency_key, epoch, position, key_id, sku_id,
-                quantity, price_minor, currency, hold_s)
-    ), placed AS (
-        INSERT INTO orders.orders (id, sale_id, bucket, member_id, idempotency_key, epoch, position,
-                                   key_id, state, reason, amount_minor, currency, expires_at)
-        SELECT id, sale_id, bucket, member_id, idempotency_key, epoch, position, key_id, $14, $15,
-               price_minor * quantity, currency, now() + make_interval(secs => hold_s)
-          FROM incoming
+    WITH placed AS (
+        INSERT INTO orders.orders (id, sale_id, bucket, member_id, idempotency_key, epoch, key_id,
+                                   state, reason, amount_minor, currency, expires_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $13, $14, $9::int * $10::bigint, $11,
+                now() + make_interval(secs => $12))
+     RETURNING id
     )
     INSERT INTO orders.lines (order_id, line_no, sku_id, quantity, price_minor)
-    SELECT id, 1, sku_id, quantity, price_minor FROM incoming
+    SELECT id, 1, $8, $9, $10 FROM placed
 """
 
 
-async def insert(conn: Conn, orders: Sequence[NewOrder], state: str, reason: str | None) -> None:
-    fields = NewOrder.__struct_fields__
-    columns = [[getattr(order, field) for order in orders] for field in fields]
-    await conn.execute(INSERT, *columns, state, reason)
+async def insert(conn: Conn, order: NewOrder, state: str, reason: str) -> None:
+    await conn.execute(INSERT, *msgspec.structs.astuple(order), state, reason)
 
 
 FIND = """ -- -> Order
-    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, position, key_id, state,
+    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
            reason, amount_minor, currency, follows::text, placed_at, expires_at, sku_id, quantity,
            price_minor
       FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
@@ -43,7 +60,7 @@ async def find(conn: Conn, order_id: OrderId) -> Order | None:
 
 
 FIND_BY_KEY = """ -- -> Order
-    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, position, key_id, state,
+    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
            reason, amount_minor, currency, follows::text, placed_at, expires_at, sku_id, quantity,
            price_minor
       FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
@@ -94,7 +111,7 @@ async def follow(conn: Conn, order_id: OrderId, follows: OrderId) -> bool:
 
 
 WRITTEN_IN = """ -- -> Written
-    SELECT o.id::text, member_id, idempotency_key, epoch, position, key_id,
+    SELECT o.id::text, member_id, idempotency_key, epoch, key_id,
            state NOT IN ('cancelled', 'rejected') AS live, sku_id, quantity
       FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
      WHERE bucket = $1 AND o.id > $2

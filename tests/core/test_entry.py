@@ -8,7 +8,7 @@ from core import sales
 from core.flows.audit_sale import audit_sale
 from core.flows.find_order import find_order
 from core.flows.place_order import Accepted, place_order
-from core.flows.write_orders import terms_of, write_orders
+from core.flows.write_orders import stream_of, terms_of, write_orders
 from core.jobs import order_writer
 from core.jobs.order_writer import OrderWriter
 from core.kit import db
@@ -125,7 +125,7 @@ async def test_a_sifted_entry_is_all_or_nothing(pool, redis, keyring, sale, rush
     async with db.snapshot(pool) as conn:
         (bucket,) = await sales.buckets(conn, sale_id=sale.id)
         terms = terms_of(sale, await sales.items(conn, sale_id=sale.id))
-    keys = BucketKeys(bucket.number)
+    keys, stream = BucketKeys(bucket.number), stream_of(keyring, bucket, terms)
     (entry,) = await loading.drain(redis, keys, stamp=bucket.stamp, after="0-0", claims_max=9)
     assert len(claims_of(entry)) == 8
     async with db.reading(pool) as conn:
@@ -136,12 +136,12 @@ async def test_a_sifted_entry_is_all_or_nothing(pool, redis, keyring, sale, rush
             " CREATE TRIGGER die BEFORE INSERT ON orders.orders FOR EACH ROW EXECUTE FUNCTION die()"
         )
     with pytest.raises(Exception, match=r"terminat|closed"):
-        await write_orders(pool, keyring, bucket, terms, [entry], cursor="0-0")
+        await write_orders(pool, stream, [entry], cursor="0-0")
     async with db.reading(pool) as conn:
         assert await conn.fetchval("SELECT count(*) FROM orders.orders") == 0
         assert await sales.dead_letters(conn, page_max=9) == []
         await conn.execute("DROP TRIGGER die ON orders.orders")
-    await write_orders(pool, keyring, bucket, terms, [entry], cursor="0-0")
+    await write_orders(pool, stream, [entry], cursor="0-0")
     assert await books(pool, redis, sale) == (92, 1, 7, 0)
 
 

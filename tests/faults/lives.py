@@ -34,7 +34,7 @@ from core.jobs.fence import Fence
 from core.jobs.order_writer import OrderWriter
 from core.jobs.role import Role, play
 from core.kit import db
-from hotpath import claims, loading, scripts
+from hotpath import claims, ids, loading, scripts
 from hotpath.claims import BucketFacts, Claim, Kind, SaleFacts, Verdict
 from hotpath.entries import Entry, claims_of
 from hotpath.gate import Gate
@@ -427,12 +427,12 @@ class WholeLife(Life):
         """Each order in Postgres, and its position."""
         async with db.reading(self.pool) as conn:
             rows = await conn.fetch(
-                "SELECT member_id, idempotency_key, position FROM orders.orders"
+                "SELECT member_id, idempotency_key, id::text FROM orders.orders"
                 " WHERE sale_id = $1 AND state = 'pending_payment'",
                 self.sale_id,
             )
         assert len(rows) == len({(row[0], row[1]) for row in rows}), "a key has two orders"
-        return {(row[0], row[1]): row[2] for row in rows}
+        return {(row[0], row[1]): ids.parts(row[2]).position for row in rows}
 
     async def lost(self) -> frozenset[Buyer]:
         """What is drained already is not in the stream for long: both places count."""
