@@ -85,7 +85,7 @@ async def url(settings):
 @pytest.fixture
 async def far(url):
     """A client of `sluice serve`."""
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
         yield client
 
 
