@@ -8,7 +8,7 @@ there is one place that says what may still become a claim.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.stdint cimport uint64_t
-from libc.string cimport memcmp
+from libc.string cimport memchr, memcmp
 
 from hotpath._parse_py import read as _read_by_twin
 
@@ -111,11 +111,22 @@ cdef bint _line(Text* at, Text end, Wanted* found) noexcept:
     while p < end and (p[0] == c" " or p[0] == c"\t"):
         p += 1
     value.start = p
-    while p < end and (c" " <= p[0] <= c"~" or p[0] == c"\t"):
-        p += 1
+    p = <Text> memchr(p, c"\r", end - p)
+    if p == NULL:
+        return False
     value.size = p - value.start
     at[0] = p
-    return _skip(at, end, b"\r\n", 2) and _note(name, value, found)
+    return _is_text(value) and _skip(at, end, b"\r\n", 2) and _note(name, value, found)
+
+
+cdef bint _is_text(Span text) noexcept:
+    """Whether all of it is printable ASCII or a tab: without a branch, many bytes at a time."""
+    cdef Py_ssize_t i
+    cdef unsigned char odd = 0, c
+    for i in range(text.size):
+        c = <unsigned char> text.start[i]
+        odd |= (<unsigned char> (c - 0x20) > 0x5E) & (c != 0x09)
+    return odd == 0
 
 
 cdef bint _is_name(char c) noexcept:

@@ -22,10 +22,6 @@ from hotpath._till_py import HELD_BYTES_MAX as _HELD_BYTES_MAX
 from hotpath._till_py import LANGUAGES_MAX, PLAIN, PLAIN_MAX
 from hotpath.claims import Claim, Kind
 
-cdef extern from "sys/socket.h" nogil:
-    const int MSG_DONTWAIT, MSG_NOSIGNAL
-    Py_ssize_t send(int socket, const void *text, size_t size, int flags)
-
 cdef Py_ssize_t DEVICE_MAX = _DEVICE_MAX
 cdef Py_ssize_t HELD_BYTES_MAX = _HELD_BYTES_MAX
 cdef double NEVER = INFINITY
@@ -175,7 +171,6 @@ cdef class Line:
     cdef Address _peer
     cdef bytes _data, _accepted
     cdef Py_ssize_t _end
-    cdef int _socket
     cdef bint _deciding
 
     def __init__(
@@ -189,12 +184,8 @@ cdef class Line:
         self._loop = loop
         self._request_timeout_s = request_timeout_s
         self._keep_alive_s = keep_alive_s
-        self._socket = -1
 
     def begin(self, transport, peer) -> None:
-        connected = transport.get_extra_info("socket")
-        is_plain = connected is not None and transport.get_extra_info("sslcontext") is None
-        self._socket = connected.fileno() if is_plain else -1
         self._transport = transport
         self._peer.hi, self._peer.lo = halves(parse(peer) or 0)
 
@@ -329,7 +320,7 @@ cdef class Line:
         self._send(till, answer.label, text)
 
     cdef _send(self, Till till, label, bytes text):
-        self._write(text)
+        self._transport.write(text)
         self._state.total_requests += 1
         till.figures.add(label, <double> till.clock() - self._started)
         if self.leaving:
@@ -337,19 +328,6 @@ cdef class Line:
             self._transport.close()
         else:
             self.start_clock(self._keep_alive_s, True)
-
-    cdef _write(self, bytes text):
-        """Write past the loop, which would gather it first, unless something waits there already.
-
-        An answer goes out whole, or the loop gets what is left of it.
-        """
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(text), sent = 0
-        if self._socket >= 0 and self._transport.get_write_buffer_size() == 0:
-            sent = send(
-                self._socket, PyBytes_AS_STRING(text), size, MSG_DONTWAIT | MSG_NOSIGNAL
-            )
-        if sent < size:
-            self._transport.write(text[sent:] if sent > 0 else text)
 
     cdef _go_on(self):
         """Turn to what came in the meantime."""
