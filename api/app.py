@@ -150,7 +150,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
         stack.enter_context(_before_stopping(watch.stop))
 
         async def count() -> None:
-            metrics.add_figures(till.figures)
+            metrics.add_figures(till)
 
         stack.push_async_callback(count)
         for role in (directory.run, lookout.run, watch.run, exchange.tell, exchange.listen, count):
@@ -172,6 +172,7 @@ def _open_gate(settings: Settings, wires: ClusterWires, keyring: Keyring) -> Gat
         wires,
         key_id=keyring.newest,
         queue_max=settings.claim_queue_max,
+        wait_max_s=settings.claim_wait_max_ms / 1_000,
         backlog_max=settings.claim_backlog_max,
     )
 

@@ -26,7 +26,7 @@ from api.problems import AWAY, slug
 from core import sales
 from core.kit import db, outbox
 from core.kit.refusal import Refusal
-from hotpath.till import Figures, Till
+from hotpath.till import Till
 
 log = structlog.get_logger()
 
@@ -55,6 +55,7 @@ class Latency(Histogram):
 REQUESTS = Counter("sluice_requests", "Answers sent.", ["method", "route", "status"])
 SECONDS = Latency("sluice_request_seconds", "Time to answer.", ["route"], buckets=LATENCY_S)
 CLAIMS = Counter("sluice_claims", "Claims by what came of them.", ["verdict"])
+SHED = Counter("sluice_shed", "Claims turned away for want of time or room.", ["reason"])
 
 
 def time_requests(app: ASGIApp) -> ASGIApp:
@@ -89,14 +90,17 @@ def counting_claim() -> Iterator[None]:
     CLAIMS.labels("accepted").inc()
 
 
-def add_figures(figures: Figures) -> None:
-    """Add what the lane answered since the last time."""
-    told, within, seconds = figures.take()
+def add_figures(till: Till) -> None:
+    """Add what the lane answered, and what was turned away, since the last time."""
+    told, within, seconds = till.figures.take()
     for (status, verdict), count in told.items():
         REQUESTS.labels("POST", CLAIM_ROUTE, str(status)).inc(count)
         if verdict != NO_CLAIM:
             CLAIMS.labels(verdict).inc(count)
     SECONDS.labels(CLAIM_ROUTE).add(within, seconds)
+    for reason, count in till.gate.shed.items():
+        SHED.labels(reason).inc(count)
+    till.gate.shed.clear()
 
 
 class Books(Collector):
@@ -129,7 +133,7 @@ class Books(Collector):
 @get("/metrics", media_type="text/plain", tags=["operations"], include_in_schema=False)
 async def metrics(pool: NamedDependency[db.Pool], till: NamedDependency[Till]) -> Response[bytes]:
     """Prometheus' text format. With Postgres away, the books are missing and the rest is there."""
-    add_figures(till.figures)
+    add_figures(till)
     text = generate_latest(_processes())
     try:
         async with db.reading(pool) as conn:

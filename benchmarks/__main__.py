@@ -14,6 +14,7 @@ QUESTIONS = (
     ("rivals",),
     ("hot",),
     ("growth", "workers"),
+    ("overload",),
     ("orders", "--batches", "10,100,1000"),
     ("gate", "--waves", "1000", "--batches", "64,256,512,1000"),
 )

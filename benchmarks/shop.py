@@ -44,6 +44,7 @@ from hotpath.nodes import Redis
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+MEMORY = Path("/dev/shm")
 SECRET = "a secret of thirty-two bytes, ok?"
 LOOK = b"GET / HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n"
 UNITS = 100_000_000
@@ -102,10 +103,13 @@ class Shop:
             "SLUICE_CLAIM_BACKLOG_MAX": "50000000",
         }
 
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.settings()}
+
     def start(self, *command: str, **settings: object) -> int:
         """Start `python -m` something, and return its pid."""
         told = {name: str(value) for name, value in settings.items()}
-        env = {**os.environ, **self.settings(), **told}
+        env = {**self.environment(), **told}
         argv = process.tethered([sys.executable, "-m", *command], parting="TERM")
         with self.log.open("ab") as log:
             child = subprocess.Popen(argv, cwd=ROOT, env=env, stdout=log, stderr=log)
@@ -140,12 +144,13 @@ class Shop:
 
 
 @contextlib.asynccontextmanager
-async def opened() -> AsyncIterator[Shop]:
+async def opened(*, in_memory: bool = False) -> AsyncIterator[Shop]:
     task = asyncio.current_task()
     assert task is not None
     # By way of every context's end, so that nothing of us stays behind.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    folder = Path(tempfile.mkdtemp(prefix="sluice-bench-"))
+    place = MEMORY if in_memory and os.access(MEMORY, os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="sluice-bench-", dir=place))
     shop = Shop(folder)
     try:
         shop.redis.start()

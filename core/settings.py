@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     "How many addresses, members and devices are counted at once, with about a KiB each."
     pool_size_max: Annotated[int, msgspec.Meta(ge=2, le=200)] = 10
     claim_queue_max: Annotated[int, msgspec.Meta(ge=16, le=1_000_000)] = 20_000
+    claim_wait_max_ms: Annotated[int, msgspec.Meta(ge=10, le=1_500)] = 150
+    "So many claims wait in a worker as are decided within this; more are told to come again."
     claim_backlog_max: Annotated[int, msgspec.Meta(ge=100, le=50_000_000)] = 1_000_000
 
     @property

@@ -2,10 +2,12 @@
 
 At most two batches of a bucket are in flight, so that the next one grows while Redis syncs the
 last. Every claim gets one verdict, soon: unknown only when it was in flight as the wire broke.
+What would wait too long behind the others waits outside for a moment, and is then told to come
+again: see `admission`.
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeAlias
@@ -14,6 +16,7 @@ import hiredis
 import msgspec
 
 from hotpath import claims, scripts
+from hotpath.admission import Admission
 from hotpath.batch import pack_batch, read_batch
 from hotpath.claims import BucketFacts, Claim, Decided, Kind, SaleFacts, Verdict
 from hotpath.routing import bucket_of
@@ -22,6 +25,7 @@ from hotpath.wire import Wire, Wires
 
 IN_FLIGHT_MAX = 2
 SWEEPS_PER_DEADLINE = 4
+OUTSIDE_STEP_S = 0.005
 
 Done: TypeAlias = Callable[[Verdict], None]
 Batch: TypeAlias = list[tuple[Claim, Done]]
@@ -41,11 +45,13 @@ class Counters(msgspec.Struct):
 class _Bucket:
     """A bucket's queue, how far its stream is known to reach, and what is gone from it."""
 
-    def __init__(self, facts: BucketFacts, wire: Wire) -> None:
+    def __init__(self, facts: BucketFacts, wire: Wire, admission: Admission) -> None:
         self.facts = facts
         self.wire = wire
+        self.admission = admission
         self.keys = scripts.BucketKeys(facts.number).for_claim()
         self.queue: deque[tuple[Claim, Done, float]] = deque()
+        self.outside: deque[tuple[Claim, Done, float]] = deque()
         self.in_flight = 0
         self.awake = False
         self.highest = (0, 0)
@@ -78,15 +84,23 @@ class Gate:
         backlog_max: int,
         batch_max: int = 512,
         queue_max: int = 20_000,
+        wait_max_s: float = 0.15,
+        outside_s: float = 0.1,
+        at_first: int = 256,
         deadline_s: float = 2.0,
         stale: Callable[[int], None] | None = None,
     ) -> None:
         self.counters = Counters()
+        # What was turned away, by reason, until who counts it empties it.
+        self.shed: Counter[str] = Counter()
         self._wires = wires
         self._key_id = key_id
         self._backlog_max = backlog_max
         self._batch_max = batch_max
         self._queue_max = queue_max
+        self._wait_max_s = wait_max_s
+        self._outside_s = outside_s
+        self._at_first = at_first
         self._deadline_s = deadline_s
         self._stale = stale or (lambda _: None)
         self._loop = asyncio.get_running_loop()
@@ -95,6 +109,7 @@ class Gate:
         self._awake: list[_Bucket] = []
         self._queued = 0
         self._sweeper: asyncio.TimerHandle | None = None
+        self._doorkeeper: asyncio.TimerHandle | None = None
         wires.watch(self._wires_changed)
 
     def know(self, sales: Mapping[int, SaleFacts]) -> None:
@@ -140,16 +155,29 @@ class Gate:
         elif bucket.sold_out.limits and self._is_gone(bucket, claim, is_new=is_new):
             self.counters.sold_out += 1
             done(claims.SOLD_OUT)
-        elif self._queued >= self._queue_max:
-            self.counters.busy += 1
-            done(claims.BUSY)
         else:
-            self._queued += 1
-            self.counters.claims += 1
-            bucket.queue.append((claim, done, self._loop.time() + self._deadline_s))
-            self._wake(bucket)
-            if self._sweeper is None:
-                self._sweep_later()
+            self._admit(bucket, claim, done)
+
+    def _admit(self, bucket: _Bucket, claim: Claim, done: Done) -> None:
+        """Let a claim in, or have it wait outside for a moment; turn away what is too much."""
+        now = self._loop.time()
+        if self._queued >= self._queue_max:
+            self._turn_away(bucket, done, now, "queue")
+            return
+        self._queued += 1
+        if not bucket.outside and not bucket.admission.is_full():
+            self._let_in(bucket, claim, done, now)
+            return
+        bucket.outside.append((claim, done, now))
+        self._close_door_later(now)
+
+    def _let_in(self, bucket: _Bucket, claim: Claim, done: Done, now: float) -> None:
+        self.counters.claims += 1
+        bucket.admission.enter(now)
+        bucket.queue.append((claim, done, now + self._deadline_s))
+        self._wake(bucket)
+        if self._sweeper is None:
+            self._sweep_later()
 
     async def ask(self, claim: Claim) -> Verdict:
         assert 0 < claim.member_id <= claims.ID_MAX
@@ -175,10 +203,17 @@ class Gate:
         )
 
     def _learn(self, facts: BucketFacts, before: Mapping[int, _Bucket]) -> _Bucket:
-        bucket = before.get(facts.number) or _Bucket(facts, self._wires.of(facts.number))
+        bucket = before.get(facts.number)
+        if bucket is None:
+            bucket = _Bucket(facts, self._wires.of(facts.number), self._admission())
         bucket.learn(facts)
         self._buckets[facts.number] = bucket
         return bucket
+
+    def _admission(self) -> Admission:
+        return Admission(
+            wait_max_s=self._wait_max_s, undecided_max=self._queue_max, at_first=self._at_first
+        )
 
     def _wires_changed(self) -> None:
         for bucket in self._buckets.values():
@@ -238,8 +273,7 @@ class Gate:
             claim, done, due = bucket.queue.popleft()
             self._queued -= 1
             if due <= now:
-                self.counters.expired += 1
-                self._say(done, claims.UNAVAILABLE)
+                self._expire(bucket, done)
             else:
                 batch.append((claim, done))
         return batch
@@ -260,6 +294,7 @@ class Gate:
             wire.send(("EVAL", scripts.CLAIM.source, *arguments), again)
             return
         bucket.in_flight -= 1
+        self._make_room(bucket, len(batch), is_decided=isinstance(reply, bytes))
         if bucket.queue:
             self._wake(bucket)
         if error.startswith("EPOCH"):
@@ -268,6 +303,17 @@ class Gate:
         for (_, done), verdict in zip(batch, verdicts, strict=True):
             self._say(done, verdict)
 
+    def _make_room(self, bucket: _Bucket, count: int, *, is_decided: bool) -> None:
+        """Count out those who are answered, and let in who waits outside."""
+        now = self._loop.time()
+        if is_decided:
+            bucket.admission.decide(count, now)
+        else:
+            bucket.admission.give_up(count)
+        while bucket.outside and not bucket.admission.is_full():
+            claim, done, _ = bucket.outside.popleft()
+            self._let_in(bucket, claim, done, now)
+
     def _read(
         self, bucket: _Bucket, facts: BucketFacts, batch: Batch, reply: object
     ) -> list[Verdict]:
@@ -275,6 +321,8 @@ class Gate:
             wanted = [claim for claim, _ in batch]
             found = read_batch(reply, facts, wanted, key_id=self._key_id)
             self._note_holders(bucket.sold_out, batch, found.verdicts)
+            if full := found.verdicts.count(claims.BUSY):
+                self.shed["backlog"] += full
             self.counters.damaged += sum(verdict is claims.DAMAGED for verdict in found.verdicts)
             self.counters.unknown += found.verdicts.count(claims.UNKNOWN)
             if facts.stamp == bucket.facts.stamp:
@@ -295,7 +343,42 @@ class Gate:
         while bucket.queue:
             _, done, _ = bucket.queue.popleft()
             self._queued -= 1
+            bucket.admission.give_up(1)
             self._say(done, claims.UNAVAILABLE)
+        while bucket.outside:
+            _, done, _ = bucket.outside.popleft()
+            self._queued -= 1
+            self._say(done, claims.UNAVAILABLE)
+
+    def _turn_away(self, bucket: _Bucket, done: Done, now: float, why: str) -> None:
+        self.counters.busy += 1
+        self.shed[why] += 1
+        self._say(done, claims.busy(bucket.admission.refuse(now)))
+
+    def _close_door_later(self, now: float) -> None:
+        if self._doorkeeper is not None:
+            return
+        waiting = [bucket.outside[0][2] for bucket in self._buckets.values() if bucket.outside]
+        if waiting:
+            due = max(now, min(waiting) + self._outside_s)
+            self._doorkeeper = self._loop.call_at(due + OUTSIDE_STEP_S, self._close_door)
+
+    def _close_door(self) -> None:
+        """Tell those who waited outside long enough to come again."""
+        self._doorkeeper = None
+        now = self._loop.time()
+        for bucket in self._buckets.values():
+            while bucket.outside and bucket.outside[0][2] + self._outside_s <= now:
+                _, done, _ = bucket.outside.popleft()
+                self._queued -= 1
+                self._turn_away(bucket, done, now, "wait")
+        self._close_door_later(now)
+
+    def _expire(self, bucket: _Bucket, done: Done) -> None:
+        self.counters.expired += 1
+        self.shed["deadline"] += 1
+        bucket.admission.give_up(1)
+        self._say(done, claims.UNAVAILABLE)
 
     def _sweep_later(self) -> None:
         delay_s = self._deadline_s / SWEEPS_PER_DEADLINE
@@ -308,8 +391,7 @@ class Gate:
             while bucket.queue and bucket.queue[0][2] <= now:
                 _, done, _ = bucket.queue.popleft()
                 self._queued -= 1
-                self.counters.expired += 1
-                self._say(done, claims.UNAVAILABLE)
+                self._expire(bucket, done)
         self._sweeper = None
         if self._queued:
             self._sweep_later()

@@ -136,7 +136,7 @@ class Till:
         kind = int(verdict.kind)
         if kind not in PLAIN:
             return self._refuse(claim, verdict, language)
-        plain = (kind, verdict.left, language)
+        plain = (kind, verdict.left or verdict.retry_after_s, language)
         if plain not in self._plain:
             if len(self._plain) >= PLAIN_MAX:
                 self._plain.clear()

@@ -81,7 +81,9 @@ class Kind(enum.IntEnum):
 
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What came of a claim. `left` belongs to sold out, the other facts to accepted.
+    """What came of a claim. `left` belongs to sold out, `retry_after_s` to busy.
+
+    All other facts belong to accepted.
 
     A repeat is accepted with the epoch, position and key id of the first time, so that its receipt
     can be signed again byte for byte.
@@ -93,6 +95,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     position: str = ""
     key_id: int = 0
     left: int = 0
+    retry_after_s: int = 0
 
 
 KEY_REUSED = Verdict(Kind.KEY_REUSED)
@@ -216,6 +219,10 @@ def _read_repeat(answer: bytes, claim: Claim, bucket: BucketFacts) -> Verdict:
     if int(sku) != claim.sku_id or int(quantity) != claim.quantity:
         return KEY_REUSED
     return Verdict(Kind.ACCEPTED, bucket.number, int(epoch), position.decode(), int(key_id))
+
+
+def busy(retry_after_s: int) -> Verdict:
+    return Verdict(Kind.BUSY, retry_after_s=retry_after_s)
 
 
 def read_error(message: str) -> Verdict:

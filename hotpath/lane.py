@@ -81,6 +81,8 @@ class Lane(HttpToolsProtocol):
         if len(self.connections) > self.connections_max:
             # Refusing has to cost the least: no lingering.
             self._line.parted = True
+            if till := self.app_state.get("till"):
+                till.gate.shed["connections"] += 1
             transport.write(TOO_MANY)
             transport.close()
 

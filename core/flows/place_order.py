@@ -89,4 +89,5 @@ def refusal(directory: Directory, claim: Claim, verdict: Verdict) -> Refusal:
             return sales.SoldOut(**({"left": verdict.left} if verdict.left else {}))
         case Kind.UNAVAILABLE if directory.is_fenced(claim.sale_id, claim.member_id):
             return sales.SaleFenced(retry_after_s=5)
-    return PLAIN[verdict.kind]()
+    again = {"retry_after_s": verdict.retry_after_s} if verdict.retry_after_s else {}
+    return PLAIN[verdict.kind](**again)

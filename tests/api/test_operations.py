@@ -140,6 +140,23 @@ async def test_metrics_count_answers_claims_and_the_books(http, sale, buy, audit
     assert now["sluice_outbox_waiting", ""] == 0
 
 
+async def test_metrics_say_why_claims_were_turned_away(http, app, sale, buy):
+    before = figures((await http.get("/metrics")).text)
+    await buy(http)
+    # As the gate sees a Redis in which nothing is decided any more.
+    (bucket,) = app.state.gate._buckets.values()
+    bucket.admission.undecided += 1_000
+    refused = await buy(http, 8)
+    assert (problem(refused), refused.headers["retry-after"]) == ("busy", "2")
+    assert refused.json()["retry_after_s"] == 2
+    bucket.admission.undecided -= 1_000
+    assert (await buy(http, 8)).status_code == 202
+    for _ in range(2):
+        now = figures((await http.get("/metrics")).text)
+        shed = ("sluice_shed_total", "wait")
+        assert now[shed] - before.get(shed, 0) == 1
+
+
 async def test_several_workers_share_the_port_and_add_their_figures_up(settings, sale, buy):
     server = serve(msgspec.structs.replace(settings, workers=2))
     url = f"http://127.0.0.1:{settings.port}"

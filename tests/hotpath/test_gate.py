@@ -23,7 +23,7 @@ async def gate_to(url, **options) -> AsyncIterator[Gate]:
     try:
         async with asyncio.timeout(10):
             await line.connected()
-        yield Gate(line, key_id=1, **{"backlog_max": 1_000_000, **options})
+        yield Gate(line, key_id=1, **{"backlog_max": 1_000_000, "at_first": 20_000, **options})
     finally:
         await line.aclose()
 
@@ -120,6 +120,7 @@ async def test_every_refusal_has_its_verdict(redis_url, sale):
         assert (sold_out.kind, sold_out.left) == (Kind.SOLD_OUT, 1)
         assert (await gate.ask(claim_of(6))).kind is Kind.ACCEPTED
         assert (await gate.ask(claim_of(7))).kind is Kind.BUSY
+        assert gate.shed["backlog"] == 1
         assert (await gate.ask(claim_of(6))).kind is Kind.ACCEPTED
 
 
@@ -198,6 +199,7 @@ async def test_a_claim_whose_deadline_passed_while_the_loop_was_blocked_is_never
         await answers.all()
         assert answers.kinds() == {Kind.UNAVAILABLE: 1}
         assert (gate.counters.expired, gate.counters.batches) == (1, 0)
+        assert gate.shed == {"deadline": 1}
 
 
 async def test_the_queue_is_bounded_over_all(mortal, sale):
@@ -206,11 +208,55 @@ async def test_the_queue_is_bounded_over_all(mortal, sale):
         answers = Answers(gate)
         answers.claim(*(claim_of(member) for member in range(1, 151)))
         assert answers.kinds() == {Kind.BUSY: 50}
+        assert gate.shed == {"queue": 50}
         await answers.all()
         assert answers.kinds() == {Kind.BUSY: 50, Kind.ACCEPTED: 100}
         answers.claim(claim_of(1000))
         await answers.all()
         assert answers.kinds()[Kind.ACCEPTED] == 101
+
+
+async def test_who_finds_no_room_waits_outside_for_a_moment_and_is_told_when_to_come(mortal, sale):
+    async with gate_to(mortal.url, at_first=100, outside_s=0.2) as gate:
+        gate.know(sale.open(mortal.url))
+        mortal.process.send_signal(signal.SIGSTOP)
+        answers = Answers(gate)
+        answers.claim(*(claim_of(member) for member in range(1, 131)))
+        await asyncio.sleep(0.1)
+        assert answers.got == []
+        await asyncio.sleep(0.2)
+        assert answers.kinds() == {Kind.BUSY: 30}
+        assert {verdict.retry_after_s for verdict in answers.got} == {1, 2}
+        assert gate.shed == {"wait": 30}
+        mortal.process.send_signal(signal.SIGCONT)
+        await answers.all()
+        assert answers.kinds() == {Kind.BUSY: 30, Kind.ACCEPTED: 100}
+        assert sale.left(mortal.url) == 1_000_000 - 100
+
+
+async def test_who_waits_outside_is_let_in_first_as_soon_as_there_is_room(redis_url, sale):
+    async with gate_to(redis_url, at_first=10, outside_s=5) as gate:
+        gate.know(sale.open(redis_url))
+        answers = Answers(gate)
+        answers.claim(*(claim_of(member) for member in range(1, 101)))
+        await asyncio.sleep(0)
+        late = Answers(gate)
+        late.claim(claim_of(200))
+        await late.all()
+        assert answers.kinds() == {Kind.ACCEPTED: 100}
+        assert not gate.shed
+        places = [tuple(map(int, v.position.split("-"))) for v in answers.got]
+        assert places == sorted(places)
+
+
+async def test_a_sale_that_is_forgotten_refuses_those_outside_as_well(mortal, sale):
+    async with gate_to(mortal.url, at_first=10) as gate:
+        gate.know(sale.open(mortal.url))
+        answers = Answers(gate)
+        answers.claim(*(claim_of(member) for member in range(1, 51)))
+        gate.know({})
+        assert answers.kinds() == {Kind.UNAVAILABLE: 50}
+        assert gate._queued == 0
 
 
 async def test_another_process_on_the_same_port_gets_no_claim(mortal, sale, servers_folder):
