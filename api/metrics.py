@@ -55,6 +55,9 @@ class Latency(Histogram):
 REQUESTS = Counter("sluice_requests", "Answers sent.", ["method", "route", "status"])
 SECONDS = Latency("sluice_request_seconds", "Time to answer.", ["route"], buckets=LATENCY_S)
 CLAIMS = Counter("sluice_claims", "Claims by what came of them.", ["verdict"])
+SOLD_OUT_HERE = Counter(
+    "sluice_claims_sold_out_here", "Claims refused as sold out without asking Redis."
+)
 SHED = Counter("sluice_shed", "Claims turned away for want of time or room.", ["reason"])
 
 
@@ -101,6 +104,8 @@ def add_figures(till: Till) -> None:
     for reason, count in till.gate.shed.items():
         SHED.labels(reason).inc(count)
     till.gate.shed.clear()
+    SOLD_OUT_HERE.inc(till.gate.counters.sold_out)
+    till.gate.counters.sold_out = 0
 
 
 class Books(Collector):

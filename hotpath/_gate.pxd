@@ -21,7 +21,7 @@ cdef class Gate:
     cdef list _awake
 
     cpdef claim(self, claim, done, bint is_new=*)
-    cdef bint _is_gone(self, _Bucket bucket, claim, bint is_new)
+    cdef bint _is_gone(self, buckets, _Bucket bucket, claim)
     cdef _admit(self, _Bucket bucket, claim, done)
     cdef _let_in(self, _Bucket bucket, claim, done, double now)
     cdef _wake(self, _Bucket bucket)

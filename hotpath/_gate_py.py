@@ -8,7 +8,7 @@ again: see `admission`.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -143,7 +143,7 @@ class Gate:
     def claim(self, claim: Claim, done: Done, *, is_new: bool = False) -> None:
         """Have a claim in its bounds decided. `done` gets the verdict exactly once: now, or soon.
 
-        `is_new` promises that the member's key was never accepted, unless by another host.
+        `is_new` promises that this host never let the member's key through before.
         """
         buckets = self._routes.get(claim.sale_id)
         if not buckets:
@@ -152,7 +152,7 @@ class Gate:
         bucket = buckets[bucket_of(claim.member_id, len(buckets))]
         if not bucket.is_trusted:
             done(claims.UNAVAILABLE)
-        elif bucket.sold_out.limits and self._is_gone(bucket, claim, is_new=is_new):
+        elif is_new and bucket.sold_out.limits and self._is_gone(buckets, bucket, claim):
             self.counters.sold_out += 1
             done(claims.SOLD_OUT)
         else:
@@ -179,7 +179,7 @@ class Gate:
         if self._sweeper is None:
             self._sweep_later()
 
-    async def ask(self, claim: Claim) -> Verdict:
+    async def ask(self, claim: Claim, *, is_new: bool = False) -> Verdict:
         assert 0 < claim.member_id <= claims.ID_MAX
         assert 0 < claim.sku_id <= claims.ID_MAX
         assert 0 < claim.quantity <= claims.QUANTITY_MAX
@@ -192,15 +192,18 @@ class Gate:
             if not answer.done():
                 answer.set_result(verdict)
 
-        self.claim(claim, done)
+        self.claim(claim, done, is_new=is_new)
         return await answer
 
-    def _is_gone(self, bucket: _Bucket, claim: Claim, *, is_new: bool) -> bool:
-        """A member's own bucket decides, however many the sale has."""
-        member_id, now = claim.member_id, self._loop.time()
-        return bucket.sold_out.refuses(
-            member_id, claim.sku_id, claim.quantity, is_new=is_new, now=now
-        )
+    def _is_gone(self, buckets: Sequence[_Bucket], bucket: _Bucket, claim: Claim) -> bool:
+        """Whether a member's own bucket would say so, and the whole sale agrees."""
+        sku_id, now = claim.sku_id, self._loop.time()
+        if not bucket.sold_out.refuses(claim.member_id, sku_id, claim.quantity, now=now):
+            return False
+        for other in buckets:
+            if other is not bucket and not other.sold_out.is_gone(sku_id, now=now):
+                return False
+        return True
 
     def _learn(self, facts: BucketFacts, before: Mapping[int, _Bucket]) -> _Bucket:
         bucket = before.get(facts.number)

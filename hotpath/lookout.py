@@ -101,7 +101,7 @@ class Lookout:
         ]
         if not gone or not shelves.look.is_open:
             return
-        reading = sold_out.read(shelves.look, skus=len(shelves.left))
+        reading = sold_out.read(shelves.look)
         del gone[SKUS_PER_READING_MAX:]
         try:
             await self._scan(number, sold_out, reading)
@@ -138,8 +138,9 @@ class Lookout:
             if not str(error).startswith("NOSCRIPT"):
                 raise
             reply = await self._call(number, sold_out, "EVAL", LOOK.source, *arguments)
-        stamp, is_open, freed, answered, flat = reply
-        look = Look(asked_at, stamp.decode("ascii", "replace"), bool(is_open), freed, answered)
+        stamp, is_open, freed, answered, transfers, flat = reply
+        named = stamp.decode("ascii", "replace")
+        look = Look(asked_at, named, bool(is_open), freed, answered, transfers)
         pairs = zip(skus, flat[::2], flat[1::2], strict=True)
         return look, {sku: int(limit or 0) for sku, left, limit in pairs if left == b"0"}
 
@@ -152,5 +153,10 @@ class Lookout:
 
 
 def is_same(one: Look, other: Look) -> bool:
-    """Whether nothing can have changed what is left in between: every change counts up here."""
-    return (one.stamp, one.freed, one.answered) == (other.stamp, other.freed, other.answered)
+    """Whether nothing has changed what is left in between: whatever does counts one of these up."""
+    return (one.stamp, one.freed, one.answered, one.transfers) == (
+        other.stamp,
+        other.freed,
+        other.answered,
+        other.transfers,
+    )

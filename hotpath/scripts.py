@@ -80,7 +80,7 @@ class BucketKeys:
     for_credit = for_debit
 
     def for_look(self) -> tuple[str, ...]:
-        return (self.sale, self.left, self.limits, self.answers)
+        return (self.sale, self.left, self.limits, self.answers, self.transfers)
 
     def all(self) -> tuple[str, ...]:
         return (*self.for_claim(), self.returned, self.back, self.transfers, self.transferred)

@@ -9,8 +9,9 @@ How a SKU becomes known to be gone:
 2. Asked after that, all who ever had an answer are read, whatever else is answered meanwhile.
 3. Asked after that, a look finds the same count, and still none left.
 
-So `holders` misses nobody who was accepted for that SKU. They always go on to Redis, which repeats
-their answers. It may miss who was accepted for another SKU since: only a new key is refused then.
+So `holders` misses nobody who was accepted for that SKU by then. They always go on to Redis, which
+repeats their answers. Within the lease a unit may come back and be sold, and other SKUs are sold
+all the while: so whoever has used the key before on this host goes on to Redis as well.
 """
 
 import msgspec
@@ -27,7 +28,8 @@ U64 = 0xFFFF_FFFF_FFFF_FFFF
 class Look(msgspec.Struct, frozen=True):
     """A bucket at one instant, which is not before `asked_at` by our own clock.
 
-    `freed` are the units that came back since the epoch began, `answered` the keys accepted.
+    Of this epoch: `freed` units came back, `answered` keys were accepted. What is left is the same
+    while these three counts are.
     """
 
     asked_at: float
@@ -35,6 +37,7 @@ class Look(msgspec.Struct, frozen=True):
     is_open: bool
     freed: int
     answered: int
+    transfers: int
 
 
 class Holders:
@@ -55,16 +58,15 @@ class Holders:
         return all(self._bits[at >> 3] >> (at & 7) & 1 for at in self._places(member_id))
 
     def _places(self, member_id: int) -> tuple[int, int]:
-        one = member_id * 0x9E37_79B9_7F4A_7C15 & U64
-        other = (one ^ one >> 32) * 0xD6E8_FEB8_6659_FD93 & U64
-        return one >> self._shift, other >> self._shift
+        mixed = member_id * 0x9E37_79B9_7F4A_7C15 & U64
+        mixed = (mixed ^ mixed >> 32) * 0xD6E8_FEB8_6659_FD93 & U64
+        return mixed >> self._shift, (mixed ^ mixed >> 32) & U64 >> self._shift
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """Step 2, while it lasts. `skus` is how many SKUs the bucket has, gone or not."""
+    """Step 2, while it lasts."""
 
     freed: int
-    skus: int
     holders: Holders
 
 
@@ -78,22 +80,18 @@ class SoldOut:
         self.reading: Reading | None = None
         self._freed = -1
         self._until = 0.0
-        self._whole = False
         self._holders = Holders(0)
 
-    def refuses(
-        self, member_id: int, sku_id: int, quantity: int, *, is_new: bool, now: float
-    ) -> bool:
-        """Whether Redis would surely say sold out, or did within the last second.
-
-        `is_new` promises that this member's key was never accepted, unless by another host.
-        """
+    def refuses(self, member_id: int, sku_id: int, quantity: int, *, now: float) -> bool:
+        """Whether Redis would say sold out to a new key, or would have within the last second."""
         return (
             quantity <= self.limits.get(sku_id, 0)
             and now < self._until
-            and (is_new or self._whole)
             and member_id not in self._holders
         )
+
+    def is_gone(self, sku_id: int, *, now: float) -> bool:
+        return sku_id in self.limits and now < self._until
 
     def learn(self, look: Look) -> bool:
         """Take a look: it extends what is known, or ends it. False where nothing can be known."""
@@ -110,7 +108,6 @@ class SoldOut:
         self.limits = {}
         self.reading = None
         self._freed = -1
-        self._whole = False
 
     def accept(self, member_id: int) -> None:
         """Note who was accepted just now, for whatever SKU."""
@@ -118,9 +115,9 @@ class SoldOut:
         if self.reading is not None:
             self.reading.holders.add(member_id)
 
-    def read(self, look: Look, *, skus: int) -> Reading:
+    def read(self, look: Look) -> Reading:
         """Begin step 2, with the look of step 1."""
-        self.reading = Reading(look.freed, skus, Holders(look.answered))
+        self.reading = Reading(look.freed, Holders(look.answered))
         return self.reading
 
     def confirm(self, reading: Reading, look: Look, limits: dict[int, int]) -> None:
@@ -129,4 +126,3 @@ class SoldOut:
             return
         self.limits.update(limits)
         self._holders, self.reading = reading.holders, None
-        self._whole = len(self.limits) == reading.skus

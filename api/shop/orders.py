@@ -103,10 +103,12 @@ async def place(
             sku_id=_sku_id(data.sku_id),
             quantity=data.quantity,
         )
-        await pass_risk.pass_risk(
+        is_new = await pass_risk.pass_risk(
             table, gate, directory, recall, claim=claim, origin=origin, now_s=time.time()
         )
-        sold = await place_order.place_order(pool, gate, directory, keyring, claim=claim)
+        sold = await place_order.place_order(
+            pool, gate, directory, keyring, claim=claim, is_new=is_new
+        )
     return Response(
         Accepted(
             order_id=sold.order_id,

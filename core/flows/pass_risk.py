@@ -21,13 +21,15 @@ async def pass_risk(
     claim: Claim,
     origin: risk.Origin,
     now_s: float,
-) -> None:
-    """Raises risk.RiskBlocked; sales.Unavailable and Busy while nobody can tell a repeat."""
-    refusal = risk.judge(
-        table, origin=origin, member_id=claim.member_id, key=claim.key, now_s=now_s
-    )
-    if refusal is not None and not await may_be_repeat(table, gate, directory, recall, claim):
-        raise refusal
+) -> bool:
+    """Whether this host never let the key through before.
+
+    Raises risk.RiskBlocked; sales.Unavailable and Busy while nobody can tell a repeat.
+    """
+    told = risk.judge(table, origin=origin, member_id=claim.member_id, key=claim.key, now_s=now_s)
+    if told.refusal and not await may_be_repeat(table, gate, directory, recall, claim):
+        raise told.refusal
+    return told.is_new
 
 
 async def may_be_repeat(

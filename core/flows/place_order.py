@@ -24,10 +24,19 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 async def place_order(
-    pool: db.Pool, gate: Gate, directory: Directory, keyring: Keyring, *, claim: Claim
+    pool: db.Pool,
+    gate: Gate,
+    directory: Directory,
+    keyring: Keyring,
+    *,
+    claim: Claim,
+    is_new: bool = False,
 ) -> Accepted:
-    """Raises sales.SoldOut, MemberLimit, SaleNotOpen, KeyReused, OutcomeUnknown and their like."""
-    verdict = await gate.ask(claim)
+    """Raises sales.SoldOut, MemberLimit, SaleNotOpen, KeyReused, OutcomeUnknown and their like.
+
+    `is_new` promises that this host never let the member's key through before.
+    """
+    verdict = await gate.ask(claim, is_new=is_new)
     if verdict.kind is Kind.ACCEPTED:
         return seal(keyring, claim, verdict)
     if is_for_postgres(directory, claim, verdict):

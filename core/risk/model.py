@@ -19,5 +19,12 @@ class RiskBlocked(Refusal):
     kind = Kind.FORBIDDEN
 
 
+class Judgement(msgspec.Struct, frozen=True):
+    """`is_new` says that nobody let this member's key through before, on this host."""
+
+    refusal: RiskBlocked | None
+    is_new: bool
+
+
 class UnreadableRule(Exception):
     """A rule or a list entry is malformed; the message says which, and what fits."""

@@ -1,14 +1,12 @@
 from hotpath import address
-from hotpath.risk import REVIEW, Risk, rule_of, verdict_of, version_of
+from hotpath.risk import REVIEW, Risk, is_repeat, rule_of, verdict_of, version_of
 
-from .model import Origin, RiskBlocked
+from .model import Judgement, Origin, RiskBlocked
 
 LISTED = {1: "denied-network", 2: "denied-member", 3: "denied-device"}
 
 
-def judge(
-    table: Risk, *, origin: Origin, member_id: int, key: str, now_s: float
-) -> RiskBlocked | None:
+def judge(table: Risk, *, origin: Origin, member_id: int, key: str, now_s: float) -> Judgement:
     """Count a claim, or say which rule of which version stops it.
 
     Review lets through. A challenge stops, as long as nobody can put one to the buyer.
@@ -16,7 +14,9 @@ def judge(
     hi, lo = address.halves(origin.address)
     device = table.hash_key(origin.device.encode()) if origin.device else 0
     answer = table.decide(now_s, hi, lo, member_id, table.hash_key(key.encode()), device)
-    return None if verdict_of(answer) <= REVIEW else refusal(answer)
+    if verdict_of(answer) > REVIEW:
+        return Judgement(refusal(answer), is_new=False)
+    return Judgement(None, is_new=not is_repeat(answer))
 
 
 def refusal(answer: int) -> RiskBlocked:

@@ -1,11 +1,12 @@
--- Look at a bucket: may it sell, how many units came back, and are these SKUs gone?
--- KEYS[1]    sluice:{bucket}:sale     hash  stamp, state, opens_at_ms, closes_at_ms, freed
--- KEYS[2]    sluice:{bucket}:left     hash  sku -> units still for sale
--- KEYS[3]    sluice:{bucket}:limits   hash  sku -> units one member may hold
--- KEYS[4]    sluice:{bucket}:answers  hash  member:key -> position,facts
+-- Look at a bucket: may it sell, what changed what is left, and are these SKUs gone?
+-- KEYS[1]    sluice:{bucket}:sale       hash  stamp, state, opens_at_ms, closes_at_ms, freed
+-- KEYS[2]    sluice:{bucket}:left       hash  sku -> units still for sale
+-- KEYS[3]    sluice:{bucket}:limits     hash  sku -> units one member may hold
+-- KEYS[4]    sluice:{bucket}:answers    hash  member:key -> position,facts
+-- KEYS[5]    sluice:{bucket}:transfers  hash  transfer -> units
 -- ARGV[1..]  sku
--- RETURNS    stamp or "", 1 open or 0, units that came back in this epoch, keys that have an answer,
---            {left or false, limit or false ...}, a pair a SKU
+-- RETURNS    stamp or "", 1 open or 0, and of this epoch: units that came back, keys that have an answer,
+--            transfers; {left or false, limit or false ...}, a pair a SKU
 
 local sale = redis.call('HMGET', KEYS[1], 'stamp', 'state', 'opens_at_ms', 'closes_at_ms', 'freed')
 local time = redis.call('TIME')
@@ -18,4 +19,11 @@ for i = 1, #ARGV do
     shelves[#shelves + 1] = redis.call('HGET', KEYS[2], ARGV[i])
     shelves[#shelves + 1] = redis.call('HGET', KEYS[3], ARGV[i])
 end
-return {sale[1] or '', open and 1 or 0, tonumber(sale[5] or 0), redis.call('HLEN', KEYS[4]), shelves}
+return {
+    sale[1] or '',
+    open and 1 or 0,
+    tonumber(sale[5] or 0),
+    redis.call('HLEN', KEYS[4]),
+    redis.call('HLEN', KEYS[5]),
+    shelves,
+}

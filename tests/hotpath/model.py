@@ -47,9 +47,9 @@ class Model:
         return 1
 
     def look(self, skus):
-        """Whether it sells, what came back, how many keys have answers, and each SKU's shelf."""
+        """Whether it sells, units that came back, keys, transfers, and each SKU's shelf."""
         shelves = [(self.left.get(sku), self.limits.get(sku)) for sku in skus]
-        return self.open, self.freed, len(self.answers), shelves
+        return self.open, self.freed, len(self.answers), len(self.transfers), shelves
 
     def debit(self, transfer, sku, units_max):
         if transfer in self.transfers:

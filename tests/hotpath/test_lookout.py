@@ -11,6 +11,7 @@ from redis import Redis
 from hotpath import lookout, scripts, soldout
 from hotpath.claims import BucketFacts, Kind, SaleFacts
 from hotpath.lookout import Lookout
+from hotpath.routing import bucket_of
 from tests.hotpath.eventually import eventually
 from tests.hotpath.test_gate import claim_of, gate_to
 
@@ -158,7 +159,7 @@ async def test_another_process_begins_with_nothing_known(mortal, sale):
         assert await shop.costs(2) == FREE
 
 
-async def test_a_repeated_key_is_asked_while_anything_else_is_for_sale(redis_url, sale):
+async def test_a_key_that_was_used_before_is_always_asked(redis_url, sale):
     async with shop_at(redis_url, sale) as shop:
         shop.gate.know(sale.open(redis_url, left=1))
         shop.client.hset(sale.keys.left, "8", 2)
@@ -175,9 +176,24 @@ async def test_a_repeated_key_is_asked_while_anything_else_is_for_sale(redis_url
         # Our own acceptances we know at once.
         assert await shop.kind(4, sku=8) is Kind.ACCEPTED
         assert await shop.costs(4) == (Kind.KEY_REUSED, 1)
+
+
+async def test_a_sale_of_two_buckets_has_to_agree(redis_url, sale):
+    async with shop_at(redis_url, sale) as shop:
+        run_id = sale.open(redis_url, left=0)[1].buckets[0].run_id
+        for name in ("sale", "left", "limits"):
+            shop.client.copy(getattr(sale.keys, name), getattr(scripts.BucketKeys(18), name))
+        shop.client.hset(scripts.BucketKeys(18).left, "7", 1)
+        facts = [BucketFacts(number, 3, sale.stamp, run_id) for number in (17, 18)]
+        shop.gate.know({1: SaleFacts(facts)})
+        shop.lookout.watch([17, 18])
+        here = next(m for m in range(1, 100) if bucket_of(m, 2) == 0)
+        there = next(m for m in range(1, 100) if bucket_of(m, 2) == 1)
         await shop.look()
-        assert await shop.costs(3, is_new=False) == FREE
-        assert await shop.costs(2, is_new=False) == (Kind.KEY_REUSED, 1)
+        assert await shop.costs(here) == ASKED
+        assert await shop.kind(there) is Kind.ACCEPTED
+        await shop.look()
+        assert await shop.costs(here) == FREE
 
 
 def crowd(shop, sale, members):

@@ -161,12 +161,12 @@ def place(position):
 
 
 def eval_look(redis, skus):
-    stamp, is_open, freed, answered, flat = redis.eval(
-        scripts.LOOK.source, 4, *KEYS.for_look(), *skus
+    stamp, is_open, freed, answered, transfers, flat = redis.eval(
+        scripts.LOOK.source, 5, *KEYS.for_look(), *skus
     )
     numbers = [None if count is None else int(count) for count in flat]
     shelves = list(zip(numbers[::2], numbers[1::2], strict=True))
-    return stamp.decode(), bool(is_open), freed, answered, shelves
+    return stamp.decode(), bool(is_open), freed, answered, transfers, shelves
 
 
 def eval_release(redis, order, sku, member, quantity, *, stamp=STAMP):
