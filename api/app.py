@@ -16,8 +16,8 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from api import auth, health, logs, metrics, openapi, origin, problems, wiring
+from api.admin import counts, stock, transfers
 from api.admin import sales as admin_sales
-from api.admin import stock, transfers
 from api.requests import BODY_BYTES_MAX, StrictRequest
 from api.shop import demo, orders, page, payments, products, sales
 from api.shop.events import Watch
@@ -66,6 +66,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     settings = settings or load()
     wiring.token_secret(settings)
     wiring.keyring(settings)
+    wiring.count_value_max(settings)
     logs.configure()
     app = Litestar(
         [
@@ -81,6 +82,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             admin_sales.routes,
             stock.routes,
             transfers.routes,
+            counts.routes,
             *page.routes,
         ],
         dependencies={

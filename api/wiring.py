@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -83,6 +84,17 @@ def risk_table(settings: Settings) -> Risk:
         )
     except OSError as error:
         raise UnreadableSettings(f"no room to count claims in {path}: {error.strerror}") from None
+
+
+def count_value_max(settings: Settings) -> dict[str, int]:
+    """Read SLUICE_COUNT_VALUE_MAX: currency -> minor units."""
+    found = {}
+    for part in split(settings.count_value_max):
+        currency, _, units = part.partition(":")
+        if not re.fullmatch("[A-Z]{3}", currency) or not re.fullmatch("[0-9]{1,15}", units):
+            raise UnreadableSettings("SLUICE_COUNT_VALUE_MAX is not CNY:100000,USD:15000")
+        found[currency] = int(units)
+    return found
 
 
 def token_secret(settings: Settings) -> str:

@@ -43,6 +43,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     "The same, for those that no rule counts."
     risk_subjects: Annotated[int, msgspec.Meta(ge=1_024, le=1_048_576)] = 65_536
     "How many addresses, members and devices are counted at once, with about a KiB each."
+    count_value_max: str = "CNY:100000,USD:15000"
+    "What a counted difference may be worth, in minor units, without a second person; else nothing."
     pool_size_max: Annotated[int, msgspec.Meta(ge=2, le=200)] = 10
     claim_queue_max: Annotated[int, msgspec.Meta(ge=16, le=1_000_000)] = 20_000
     claim_wait_max_ms: Annotated[int, msgspec.Meta(ge=10, le=1_500)] = 150

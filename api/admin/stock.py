@@ -156,8 +156,15 @@ class Reservation(msgspec.Struct, frozen=True):
     lines: list[KeptLine]
 
 
+class Gift(msgspec.Struct, frozen=True):
+    """Units that a place with plenty could send."""
+
+    source_id: str
+    quantity: int
+
+
 class Alert(msgspec.Struct, frozen=True):
-    """`free` is what was left when the alert was raised."""
+    """`free` is what was left then; `transfers` and `to_buy` would fill it up as things are now."""
 
     alert_id: str
     sku_id: str
@@ -165,6 +172,8 @@ class Alert(msgspec.Struct, frozen=True):
     free: int
     safety_stock: int
     raised_at: datetime
+    transfers: list[Gift]
+    to_buy: int
 
 
 class Alerts(msgspec.Struct, frozen=True):
@@ -328,13 +337,10 @@ async def set_safety_stock(
 async def alerts(
     pool: NamedDependency[db.Pool], limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> Alerts:
-    """List where what is free has fallen to the safety stock."""
-    async with db.reading(pool) as conn:
+    """List where what is free has fallen to the safety stock, and what would fill it up."""
+    async with db.snapshot(pool) as conn:
         found = await inventory.alerts(conn, after=after(cursor) or 0, page_max=limit)
-    items = [
-        Alert(str(a.id), str(a.sku_id), str(a.place_id), a.free, a.safety_stock, a.raised_at)
-        for a in found
-    ]
+        items = [shown_proposal(one) for one in await inventory.propose(conn, found)]
     return Alerts(items, items[-1].alert_id if len(items) == limit else None)
 
 
@@ -464,6 +470,20 @@ def shown(balance: inventory.Balance) -> Balance:
         damaged=balance.damaged,
         safety_stock=balance.safety_stock,
         is_low=balance.alerted,
+    )
+
+
+def shown_proposal(proposal: inventory.Proposal) -> Alert:
+    alert = proposal.alert
+    return Alert(
+        alert_id=str(alert.id),
+        sku_id=str(alert.sku_id),
+        place_id=str(alert.place_id),
+        free=alert.free,
+        safety_stock=alert.safety_stock,
+        raised_at=alert.raised_at,
+        transfers=[Gift(str(gift.place_id), gift.quantity) for gift in proposal.transfers],
+        to_buy=proposal.to_buy,
     )
 
 

@@ -1,6 +1,8 @@
-"""`sluice inventory`: prove what stands where."""
+"""`sluice inventory`: prove what stands where, and count it."""
 
-from collections.abc import Callable, Coroutine
+import csv
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -9,12 +11,16 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
-from api.admin.stock import shown_audit
+from api import wiring
+from api.admin.counts import count_of, shown
+from api.admin.stock import LINES_MAX, UNITS_MAX, shown_audit
 from api.cli import context
 from core import inventory
-from core.kit import db
+from core.flows.count_stock import count_stock
+from core.kit import db, ids
 
 POOL_SIZE_MAX = 2
+LIST_MAX = 100
 
 Found = TypeVar("Found")
 
@@ -31,7 +37,7 @@ def with_pool(work: Callable[[db.Pool], Coroutine[Any, Any, Found]]) -> Found:
 
 @click.group("inventory")
 def command() -> None:
-    """Prove balances."""
+    """Prove balances, and count stock."""
 
 
 @command.command("check")
@@ -49,10 +55,129 @@ def check(as_json: bool) -> int:
     elif not found:
         print("every balance is proven by its rows")
     else:
-        shown = Table("SKU", "place", "figure", "shown", "proven")
+        table = Table("SKU", "place", "figure", "shown", "proven")
         for one in found:
-            shown.add_row(
+            table.add_row(
                 str(one.sku_id), str(one.place_id), one.figure, f"{one.shown:,}", f"{one.proven:,}"
             )
-        Console().print(shown)
+        Console().print(table)
     return 1 if found else 0
+
+
+@command.group("count")
+def count() -> None:
+    """Count stock. Where a difference is worth much, a second person decides."""
+
+
+@count.command("record")
+@click.option("--place", required=True, help="The place's code, such as MAIN.")
+@click.option("--reference", required=True, help="Names this count; recorded once.")
+@click.option("--by", required=True, help="Who counted.")
+@click.option(
+    "--file",
+    "sheet",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A CSV file of SKU,UNITS lines without a header.",
+)
+@click.argument("counted", nargs=-1, metavar="[SKU:UNITS]...")
+def record(
+    place: str, reference: str, by: str, sheet: Path | None, counted: tuple[str, ...]
+) -> None:
+    """Write down how many good units of each SKU stand in a place, whoever they are kept for."""
+    pairs = [tuple(text.split(":")) for text in counted]
+    if sheet is not None:
+        with sheet.open(newline="", encoding="utf-8") as lines:
+            pairs += [tuple(line) for line in csv.reader(lines) if line]
+    units = read(pairs)
+    value_max = wiring.count_value_max(context.settings())
+
+    async def work(pool: db.Pool) -> list[inventory.Count]:
+        async with db.reading(pool) as conn:
+            places = {one.code: one.id for one in await inventory.places(conn)}
+        if place not in places:
+            raise inventory.NoSuchPlace
+        return await count_stock(
+            pool,
+            place_id=places[place],
+            counted=units,
+            value_max=value_max,
+            reference=reference,
+            by=by,
+        )
+
+    tell(with_pool(work))
+
+
+@count.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def listing(as_json: bool) -> None:
+    """List the latest counts, newest first."""
+
+    async def work(pool: db.Pool) -> list[inventory.Count]:
+        async with db.reading(pool) as conn:
+            return await inventory.counts(conn, before=None, page_max=LIST_MAX)
+
+    found = with_pool(work)
+    if not as_json:
+        tell(found)
+        return
+    for one in found:
+        print(msgspec.json.encode(shown(one)).decode())
+
+
+@count.command("approve")
+@click.option("--by", required=True, help="Who decides; not who counted, where it is worth much.")
+@click.argument("number", metavar="COUNT")
+def approve(number: str, by: str) -> None:
+    """Let COUNT's difference change the stock."""
+
+    async def work(pool: db.Pool) -> inventory.Count:
+        async with db.transaction(pool) as conn:
+            return await inventory.approve_count(conn, count_id=count_of(number), by=by)
+
+    tell([with_pool(work)])
+
+
+@count.command("reject")
+@click.option("--by", required=True, help="Who decides.")
+@click.argument("number", metavar="COUNT")
+def reject(number: str, by: str) -> None:
+    """Forget COUNT's difference."""
+
+    async def work(pool: db.Pool) -> inventory.Count:
+        async with db.transaction(pool) as conn:
+            return await inventory.reject_count(conn, count_id=count_of(number), by=by)
+
+    tell([with_pool(work)])
+
+
+def read(pairs: Iterable[tuple[str, ...]]) -> dict[int, int]:
+    """SKU id -> units. Each SKU stands there once."""
+    units: dict[int, int] = {}
+    for pair in pairs:
+        sku, number = pair if len(pair) == len(("sku", "units")) else ("", "")
+        sku_id = ids.parse(sku.strip())
+        number = number.strip()
+        if sku_id is None or not number.isdecimal() or int(number) > UNITS_MAX:
+            raise click.UsageError(f"{':'.join(pair)!r} is not SKU:UNITS")
+        if sku_id in units:
+            raise click.UsageError(f"SKU {sku_id} stands there twice")
+        units[sku_id] = int(number)
+    if not 1 <= len(units) <= LINES_MAX:
+        raise click.UsageError(f"count between 1 and {LINES_MAX} SKUs")
+    return units
+
+
+def tell(counts: Iterable[inventory.Count]) -> None:
+    table = Table("count", "SKU", "place", "expected", "counted", "worth", "state", "by")
+    for one in counts:
+        worth = f"{one.value_minor:,} {one.currency}"
+        state = "waits for another person" if waits(one) else one.state
+        who = ", ".join(name for name in (one.counted_by, one.decided_by) if name)
+        figures = (f"{one.expected:,}", f"{one.counted:,}", worth)
+        table.add_row(str(one.id), str(one.sku_id), str(one.place_id), *figures, state, who)
+    Console().print(table)
+
+
+def waits(one: inventory.Count) -> bool:
+    return one.needs_second and one.state == inventory.CountState.PROPOSED

@@ -11,8 +11,6 @@ from core.kit import db
 
 BATCH_MAX = 200
 QUEUE_MAX = 10_000
-# One batch is written while another waits for its locks.
-WRITERS_MAX = 2
 
 
 class Asked(NamedTuple):
@@ -26,7 +24,7 @@ class Reserver:
     def __init__(self, pool: db.Pool) -> None:
         self._pool = pool
         self._waiting: deque[Asked] = deque()
-        self._writers: set[asyncio.Task[None]] = set()
+        self._writer: asyncio.Task[None] | None = None
 
     async def reserve(self, wanted: inventory.Wanted) -> list[inventory.Kept]:
         """Keep units, once for each purpose: who hears nothing asks again.
@@ -37,17 +35,18 @@ class Reserver:
             raise inventory.TooManyReservations
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append(Asked(wanted, answer))
-        if len(self._writers) < WRITERS_MAX:
-            writer = asyncio.create_task(self._write())
-            self._writers.add(writer)
-            writer.add_done_callback(self._writers.discard)
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
         return await answer
 
     async def _write(self) -> None:
         # Whoever asks in this turn of the event loop still comes along.
         await asyncio.sleep(0)
-        while batch := self._next_batch():
-            await self._answer(batch)
+        try:
+            while batch := self._next_batch():
+                await self._answer(batch)
+        finally:
+            self._writer = None
 
     def _next_batch(self) -> list[Asked]:
         """The oldest ones, each purpose once: its repeat is answered by a later batch."""

@@ -9,6 +9,7 @@ from core.kit.refusal import Kind, Refusal
 
 PlaceId = NewType("PlaceId", int)
 TransferId = NewType("TransferId", int)
+CountId = NewType("CountId", int)
 
 # The warehouse that every shop has from its first day.
 MAIN = PlaceId(1)
@@ -158,6 +159,40 @@ class Alert(msgspec.Struct, frozen=True):
     cleared_at: datetime | None
 
 
+class Proposal(msgspec.Struct, frozen=True):
+    """How a low balance could be filled: from places with plenty, and the rest bought."""
+
+    alert: Alert
+    transfers: list[Kept]
+    to_buy: int
+
+
+class Worth(msgspec.Struct, frozen=True):
+    """What one unit is worth."""
+
+    minor: int
+    currency: str
+
+
+class Count(msgspec.Struct, frozen=True):
+    """`expected` was on hand when `counted` units were found; `value_minor` is the difference's."""
+
+    id: CountId
+    reference: str
+    sku_id: int
+    place_id: PlaceId
+    state: str
+    expected: int
+    counted: int
+    value_minor: int
+    currency: str
+    needs_second: bool
+    counted_by: str
+    counted_at: datetime
+    decided_by: str | None
+    decided_at: datetime | None
+
+
 class Transfer(msgspec.Struct, frozen=True):
     id: TransferId
     source_id: PlaceId
@@ -230,6 +265,24 @@ class NoSuchTransfer(Refusal):
     """There is no such transfer."""
 
     kind = Kind.NOT_FOUND
+
+
+class NoSuchCount(Refusal):
+    """There is no such count."""
+
+    kind = Kind.NOT_FOUND
+
+
+class CountPending(Refusal):
+    """An earlier count of this waits for a decision."""
+
+    kind = Kind.CONFLICT
+
+
+class SecondPersonNeeded(Refusal):
+    """The difference is worth so much that somebody else has to decide."""
+
+    kind = Kind.FORBIDDEN
 
 
 class ImpossibleTransfer(Refusal):

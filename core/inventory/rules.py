@@ -1,10 +1,34 @@
 """Where units come from, computed and nothing else."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from .model import Kept, NoSuchPlace, OutOfStock, Place, PlaceId, Wanted
+from .model import (
+    Alert,
+    Balance,
+    Kept,
+    NoSuchPlace,
+    OutOfStock,
+    Place,
+    PlaceId,
+    Proposal,
+    Wanted,
+    Worth,
+)
 
 Shelf = tuple[int, PlaceId]
+
+# A low balance is filled up to so many times its safety stock, and who has more may give.
+FULL = 2
+
+
+class CountLine(NamedTuple):
+    sku_id: int
+    expected: int
+    counted: int
+    value_minor: int
+    currency: str
+    needs_second: bool
 
 
 def preference(wanted: Wanted, places: Sequence[Place]) -> list[PlaceId]:
@@ -58,3 +82,44 @@ def totals(kept: Iterable[Kept]) -> dict[int, int]:
     for one in kept:
         found[one.sku_id] = found.get(one.sku_id, 0) + one.quantity
     return found
+
+
+def weigh(balance: Balance, counted: int, worth: Worth, value_max: Mapping[str, int]) -> CountLine:
+    """Beyond `value_max` (currency -> minor units, else 0) one person is not enough."""
+    value_minor = abs(counted - balance.on_hand) * worth.minor
+    return CountLine(
+        balance.sku_id,
+        balance.on_hand,
+        counted,
+        value_minor,
+        worth.currency,
+        value_minor > value_max.get(worth.currency, 0),
+    )
+
+
+def propose(
+    alert: Alert,
+    balances: Sequence[Balance],
+    planned: Sequence[tuple[int, PlaceId, PlaceId, int]],
+) -> Proposal:
+    """What is under way or planned counts as if it were done. `balances` are of any SKUs."""
+    going = [(source, target, n) for sku_id, source, target, n in planned if sku_id == alert.sku_id]
+    spare = {}
+    missing = 0
+    for balance in balances:
+        if balance.sku_id != alert.sku_id:
+            continue
+        full = FULL * balance.safety_stock
+        gone = sum(n for source, _, n in going if source == balance.place_id)
+        if balance.place_id != alert.place_id:
+            spare[balance.place_id] = balance.free - gone - full
+            continue
+        coming = sum(n for _, target, n in going if target == balance.place_id)
+        missing = full - (balance.free + balance.in_transit + coming - gone)
+    transfers = []
+    for place_id, units in sorted(spare.items(), key=lambda one: (-one[1], one[0])):
+        given = min(units, missing)
+        if given > 0:
+            transfers.append(Kept(alert.sku_id, place_id, given))
+            missing -= given
+    return Proposal(alert, transfers, max(0, missing))

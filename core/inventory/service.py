@@ -9,6 +9,9 @@ from . import books, rules, store
 from .model import (
     Alert,
     Balance,
+    Count,
+    CountId,
+    CountPending,
     Deed,
     Drift,
     Entry,
@@ -16,19 +19,24 @@ from .model import (
     Kept,
     Move,
     Movement,
+    NoSuchCount,
     NoSuchReservation,
     NoSuchTransfer,
     Place,
     PlaceExists,
     PlaceId,
+    Proposal,
+    ReferenceReused,
     Reservation,
+    SecondPersonNeeded,
     TooManyPlaces,
     Transfer,
     TransferId,
     TransferLine,
     Wanted,
+    Worth,
 )
-from .states import TRANSFER_MOVES, TransferState
+from .states import COUNT_MOVES, TRANSFER_MOVES, CountState, TransferState
 
 DRIFTS_MAX = 1_000
 PLACES_MAX = 1_000
@@ -306,3 +314,111 @@ def _arrivals(lines: Sequence[TransferLine], came: Mapping[int, int]) -> dict[in
         if quantity > sent.get(sku_id, 0):
             raise ImpossibleTransfer("More arrived than was sent.", sku_id=str(sku_id))
     return {**sent, **came}
+
+
+async def propose(conn: Conn, alerts: Sequence[Alert]) -> list[Proposal]:
+    """How each of these could be seen to, as things stand now. Nothing is planned by asking."""
+    sku_ids = list({alert.sku_id for alert in alerts})
+    every = {place.id: place.kind for place in await store.places(conn)}
+    planned = await store.planned(conn, sku_ids)
+    found = await store.of_skus(conn, sku_ids)
+    return [
+        rules.propose(
+            alert,
+            [b for b in found if b.place_id == alert.place_id or every[b.place_id] == "warehouse"],
+            planned,
+        )
+        for alert in alerts
+    ]
+
+
+async def count(
+    conn: Conn,
+    *,
+    place_id: PlaceId,
+    counted: Mapping[int, int],
+    worths: Mapping[int, Worth],
+    value_max: Mapping[str, int],
+    reference: str,
+    by: str,
+) -> list[Count]:
+    """Write down what was found on hand (SKU id -> how many), once per reference.
+
+    A difference is applied at once, unless it is worth more than `value_max` of its currency or
+    takes units that are kept for somebody; then it waits for `approve_count`.
+    Raises NoSuchPlace, CountPending, ReferenceReused.
+    """
+    await books.insist_on_place(conn, place_id)
+    await store.open_balances(conn, sorted(counted), place_id)
+    held = await store.hold(conn, list(counted))
+    before = await store.counts_of(conn, reference)
+    if before:
+        if {c.sku_id: c.counted for c in before} != counted or before[0].place_id != place_id:
+            raise ReferenceReused(reference=reference)
+        return before
+    lines = [
+        rules.weigh(held[sku_id, place_id], units, worths[sku_id], value_max)
+        for sku_id, units in counted.items()
+    ]
+    added = await store.add_counts(conn, reference, place_id, by, lines)
+    for sku_id in counted.keys() - {one.sku_id for one in added}:
+        raise CountPending(sku_id=str(sku_id))
+    return [
+        one
+        if one.needs_second or one.expected - one.counted > held[one.sku_id, place_id].free
+        else await _apply(conn, held, one, by)
+        for one in added
+    ]
+
+
+async def approve_count(conn: Conn, *, count_id: CountId, by: str) -> Count:
+    """Apply a difference. Again: nothing happens.
+
+    Raises NoSuchCount, IllegalMove, OutOfStock, SecondPersonNeeded.
+    """
+    found = await _hold_count(conn, count_id)
+    if found.state == CountState.APPLIED:
+        return found
+    if found.needs_second and by == found.counted_by:
+        raise SecondPersonNeeded
+    return await _apply(conn, await store.hold(conn, [found.sku_id]), found, by)
+
+
+async def reject_count(conn: Conn, *, count_id: CountId, by: str) -> Count:
+    """Forget a difference. Raises NoSuchCount, IllegalMove."""
+    found = await _hold_count(conn, count_id)
+    if found.state == CountState.REJECTED:
+        return found
+    return await _move_count(conn, found, CountState.REJECTED, by)
+
+
+async def counts(conn: Conn, *, before: int | None, page_max: int) -> list[Count]:
+    """Newest first, below `before`."""
+    return await store.counts(conn, ID_MAX if before is None else before, page_max)
+
+
+async def _apply(conn: Conn, held: books.Held, found: Count, by: str) -> Count:
+    """The balance moves by the difference that was seen, whatever has moved since."""
+    moved = await _move_count(conn, found, CountState.APPLIED, by)
+    difference = found.counted - found.expected
+    kind = Move.SURPLUS if difference > 0 else Move.SHORTAGE
+    changed = books.kept({found.sku_id: abs(difference)}, found.place_id)
+    if kind is Move.SHORTAGE:
+        books.insist_on(held, "free", changed)
+    await books.book(conn, held, books.entries(kind, changed, f"count:{found.id}", by))
+    return moved
+
+
+async def _hold_count(conn: Conn, count_id: CountId) -> Count:
+    found = await store.hold_count(conn, count_id)
+    if found is None:
+        raise NoSuchCount
+    return found
+
+
+async def _move_count(conn: Conn, found: Count, target: CountState, by: str) -> Count:
+    source = CountState(found.state)
+    check_move(COUNT_MOVES, source, target)
+    moved = await store.move_count(conn, found.id, source, target, by)
+    assert moved is not None, "the caller holds its row"
+    return moved

@@ -7,6 +7,8 @@ from core.kit.db import Conn, many, one
 from .model import (
     Alert,
     Balance,
+    Count,
+    CountId,
     Done,
     Drift,
     Entry,
@@ -20,8 +22,8 @@ from .model import (
     TransferId,
     TransferLine,
 )
-from .rules import Shelf
-from .states import TransferState
+from .rules import CountLine, Shelf
+from .states import CountState, TransferState
 
 ADD_PLACE = """ -- -> Place
     INSERT INTO inventory.places (code, kind, name, region, rank) VALUES ($1, $2, $3, $4, $5)
@@ -281,6 +283,19 @@ async def drifts(conn: Conn, drifts_max: int) -> list[Drift]:
     return many(Drift, await conn.fetch(DRIFTS, drifts_max))
 
 
+# Transfers that nobody has sent yet.
+PLANNED = """
+    SELECT sku_id, source_id, target_id, quantity
+      FROM inventory.transfers JOIN inventory.transfer_lines ON transfer_id = transfers.id
+     WHERE state = 'planned' AND sku_id = ANY($1::bigint[])
+"""
+
+
+async def planned(conn: Conn, sku_ids: Collection[int]) -> list[tuple[int, PlaceId, PlaceId, int]]:
+    """SKU, source, target, units."""
+    return [tuple(row) for row in await conn.fetch(PLANNED, sku_ids)]
+
+
 PLAN_TRANSFER = """ -- -> Transfer
     WITH planned AS (
         INSERT INTO inventory.transfers (source_id, target_id, state, by_whom)
@@ -370,3 +385,72 @@ NOTE_ARRIVAL = """
 
 async def note_arrival(conn: Conn, transfer_id: TransferId, came: Mapping[int, int]) -> None:
     await conn.execute(NOTE_ARRIVAL, transfer_id, list(came), list(came.values()))
+
+
+# What an open count found is not in the balance yet: a second count would find it again.
+ADD_COUNTS = """ -- -> Count
+    INSERT INTO inventory.counts (reference, sku_id, place_id, state, expected, counted,
+                                  value_minor, currency, needs_second, counted_by)
+    SELECT $1, sku_id, $2, 'proposed', expected, counted, value_minor, currency, needs_second, $3
+      FROM unnest($4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::text[], $9::bool[])
+        AS line (sku_id, expected, counted, value_minor, currency, needs_second)
+    ON CONFLICT (sku_id, place_id) WHERE state = 'proposed' DO NOTHING
+ RETURNING id, reference, sku_id, place_id, state, expected, counted, value_minor, currency,
+           needs_second, counted_by, counted_at, decided_by, decided_at
+"""
+
+
+async def add_counts(
+    conn: Conn, reference: str, place_id: PlaceId, by: str, lines: Sequence[CountLine]
+) -> list[Count]:
+    """Leave out what has an open count."""
+    columns = map(list, zip(*lines, strict=True))
+    return many(Count, await conn.fetch(ADD_COUNTS, reference, place_id, by, *columns))
+
+
+COUNTS_OF = """ -- -> Count
+    SELECT id, reference, sku_id, place_id, state, expected, counted, value_minor, currency,
+           needs_second, counted_by, counted_at, decided_by, decided_at
+      FROM inventory.counts WHERE reference = $1 ORDER BY id
+"""
+
+
+async def counts_of(conn: Conn, reference: str) -> list[Count]:
+    return many(Count, await conn.fetch(COUNTS_OF, reference))
+
+
+COUNTS = """ -- -> Count
+    SELECT id, reference, sku_id, place_id, state, expected, counted, value_minor, currency,
+           needs_second, counted_by, counted_at, decided_by, decided_at
+      FROM inventory.counts WHERE id < $1 ORDER BY id DESC LIMIT $2
+"""
+
+
+async def counts(conn: Conn, before: int, page_max: int) -> list[Count]:
+    return many(Count, await conn.fetch(COUNTS, before, page_max))
+
+
+HOLD_COUNT = """ -- -> Count
+    SELECT id, reference, sku_id, place_id, state, expected, counted, value_minor, currency,
+           needs_second, counted_by, counted_at, decided_by, decided_at
+      FROM inventory.counts WHERE id = $1 FOR UPDATE
+"""
+
+
+async def hold_count(conn: Conn, count_id: CountId) -> Count | None:
+    return one(Count, await conn.fetchrow(HOLD_COUNT, count_id))
+
+
+# Names the state we read, so a racing writer makes this match nothing.
+MOVE_COUNT = """ -- -> Count
+    UPDATE inventory.counts SET state = $3, decided_by = $4, decided_at = now()
+     WHERE id = $1 AND state = $2
+ RETURNING id, reference, sku_id, place_id, state, expected, counted, value_minor, currency,
+           needs_second, counted_by, counted_at, decided_by, decided_at
+"""
+
+
+async def move_count(
+    conn: Conn, count_id: CountId, source: CountState, target: CountState, by: str
+) -> Count | None:
+    return one(Count, await conn.fetchrow(MOVE_COUNT, count_id, source, target, by))

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from api.cli import main
+from core import inventory
 from core.flows.place_order import Accepted, place_order
 from core.jobs.order_writer import OrderWriter
 from core.kit import db
@@ -228,3 +229,29 @@ async def test_stock_is_proven_or_what_is_not_is_named(sluice, pool, sku_ids):
         ],
     )
     assert "1,000" in (await sluice("inventory", "check")).stdout
+
+
+async def test_stock_is_counted_by_two_people_where_it_is_worth_much(
+    sluice, tmp_path, pool, sku_ids
+):
+    few, many, _ = sku_ids
+    sheet = tmp_path / "counted.csv"
+    sheet.write_text(f"{many},900\n")
+    words = ("inventory", "count", "record", "--place", "MAIN", "--by", "ann")
+    told = said(await sluice(*words, "--reference", "c", "--file", str(sheet), f"{few}:1001"))
+    assert "applied" in told
+    assert "waits" in told
+    listed = said(await sluice("inventory", "count", "list", "--json")).splitlines()
+    (waiting,) = [one for one in map(json.loads, listed) if one["state"] == "proposed"]
+    approve = ("inventory", "count", "approve", waiting["count_id"], "--by")
+    assert "somebody else" in failed(await sluice(*approve, "ann"))
+    assert "applied" in said(await sluice(*approve, "bea"))
+    assert "no way" in failed(await sluice("inventory", "count", "reject", "1", "--by", "bea"))
+    async with db.reading(pool) as conn:
+        assert await inventory.free(conn, sku_ids=[few, many]) == {few: 1_001, many: 900}
+        assert await inventory.audit(conn) == []
+    for wrong in ("1:x", "1", "0:1", f"{few}:1 {few}:1"):
+        done = await sluice(*words, "--reference", "d", *wrong.split())
+        assert done.returncode == 2, wrong
+    elsewhere = ("--place", "X", "--by", "a", "--reference", "e", f"{few}:1")
+    assert "no such place" in failed(await sluice(*words[:3], *elsewhere))

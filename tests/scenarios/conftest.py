@@ -4,12 +4,12 @@ import pytest
 
 from tests.api.conftest import (  # noqa: F401  fixtures are found by their names
     app,
-    as_admin,
     far,
     http,
     keyring,
     settings,
     sku_ids,
+    token,
     url,
 )
 
@@ -24,9 +24,10 @@ def client(request):
 def staff(client):
     """Ask as an administrator; give the answer's document, or the whole answer when `refused`."""
 
-    async def staff(method, path, *, refused=None, **body):
+    async def staff(method, path, *, refused=None, who="admin", **body):
+        headers = {"Authorization": f"Bearer {token(who, 'admin')}"}
         answer = await client.request(
-            method, f"/v1/admin{path}", headers=as_admin(), json=body or None
+            method, f"/v1/admin{path}", headers=headers, json=body or None
         )
         if refused:
             slug = answer.json()["type"].rpartition("/")[2]

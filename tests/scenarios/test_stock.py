@@ -158,6 +158,31 @@ async def test_a_place_that_runs_low_says_so_once_a_crossing(staff, receive, sha
     assert await alerts() == [(shanghai, 31, 31)]
 
 
+async def test_a_low_place_is_filled_from_places_with_plenty_and_the_rest_is_bought(
+    staff, receive, shanghai, store, sku_ids
+):
+    sku = sku_ids[0]
+
+    async def proposed():
+        (alert,) = (await staff("GET", "/stock/alerts"))["items"]
+        gifts = [(gift["source_id"], gift["quantity"]) for gift in alert["transfers"]]
+        return alert["place_id"], alert["free"], gifts, alert["to_buy"]
+
+    await receive(sku, store, 1_000)
+    await receive(sku, shanghai, 30, reference="r2")
+    assert await proposed() == (shanghai, 30, [(MAIN, 70)], 0)
+    # A warehouse keeps twice its own safety stock, and a store gives nothing.
+    await receive(sku, MAIN, 860, kind="damage", reference="flood")
+    assert await proposed() == (shanghai, 30, [(MAIN, 40)], 30)
+    plan = {"source_id": MAIN, "target_id": shanghai, "lines": lines(sku, 40)}
+    planned = await staff("POST", "/transfers", **plan)
+    assert await proposed() == (shanghai, 30, [], 30)
+    await staff("POST", f"/transfers/{planned['transfer_id']}/send")
+    assert await proposed() == (shanghai, 30, [], 30)
+    await staff("POST", f"/transfers/{planned['transfer_id']}/receive", lines=[])
+    assert (await staff("GET", "/stock/alerts"))["items"] == []
+
+
 async def test_a_transfer_is_in_transit_until_it_arrives(staff, figures, shanghai, sku_ids):
     sku, other, _ = sku_ids
     plan = {"source_id": MAIN, "target_id": shanghai}
