@@ -379,6 +379,7 @@ async def approve_count(conn: Conn, *, count_id: CountId, by: str) -> Count:
     found = await _hold_count(conn, count_id)
     if found.state == CountState.APPLIED:
         return found
+    check_move(COUNT_MOVES, CountState(found.state), CountState.APPLIED)
     if found.needs_second and by == found.counted_by:
         raise SecondPersonNeeded
     return await _apply(conn, await store.hold(conn, [found.sku_id]), found, by)

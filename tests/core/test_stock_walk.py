@@ -1,0 +1,356 @@
+"""Stock in any order of deeds: every figure is what it should be, and proven, at every step.
+
+TEST_STOCK_STEPS is how many steps (with `make faults` 100,000); TEST_SEED replays what fails.
+"""
+
+import asyncio
+import os
+import random
+from collections import Counter
+
+import asyncpg
+import hypothesis
+import pytest
+import uvloop
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from core import inventory
+from core.kit import db
+from core.kit.refusal import Refusal
+from core.kit.states import IllegalMove
+from tests.core.stock import DEEDS, FIGURES, STEPS, VERBS, Stock
+
+STEPS_MAX = int(os.environ.get("TEST_STOCK_STEPS", "1500"))
+STEPS_PER_EXAMPLE = 50
+SEED = int(os.environ.get("TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
+CONNECTIONS = 5
+
+SKUS = (1, 2, 3)
+# The main warehouse, another one, and a store.
+PLACES = (1, 2, 3)
+WAREHOUSES = (1, 2)
+WORTH = {sku: inventory.Worth(10, "CNY") for sku in SKUS}
+VALUE_MAX = {"CNY": 50}
+
+skus, places = st.sampled_from(SKUS), st.sampled_from(PLACES)
+quantities = st.integers(1, 12)
+baskets = st.dictionaries(skus, quantities, min_size=1, max_size=2)
+
+
+class Walk(RuleBasedStateMachine):
+    """One life of a stock. Everything is rolled back at its end."""
+
+    runner: asyncio.Runner
+    conn: asyncpg.Connection
+    steps = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stock = Stock()
+        self.numbers = 0
+        self.purposes: list[str] = []
+        self.done: list[tuple[str, dict[str, object]]] = []
+        self.transfers: dict[int, tuple[str, int, int, dict[int, int]]] = {}
+        self.counts: dict[int, inventory.Count] = {}
+        self.transaction = self.conn.transaction()
+        self.runner.run(self.transaction.start())
+
+    def teardown(self) -> None:
+        self.runner.run(self.transaction.rollback())
+
+    def ask(self, verb, *words, **facts):
+        """What a verb answers, in a transaction of its own; its refusal where it refuses."""
+
+        async def ask():
+            async with self.conn.transaction():
+                return await verb(self.conn, *words, **facts)
+
+        Walk.steps += 1
+        try:
+            return self.runner.run(ask())
+        except (Refusal, IllegalMove) as refusal:
+            return refusal
+
+    def name(self, kind: str) -> str:
+        self.numbers += 1
+        return f"{kind}:{self.numbers}"
+
+    @rule(kind=st.sampled_from(sorted(DEEDS)), sku=skus, place=places, quantity=quantities)
+    def deed(self, kind, sku, place, quantity):
+        needs, by = DEEDS[kind]
+        facts = {"place_id": place, "units": {sku: quantity}, "reference": self.name("d")}
+        has = quantity if needs is None else self.stock.shows(needs, sku, place)
+        answer = self.ask(VERBS[kind], **facts, by="w")
+        if has < quantity:
+            assert isinstance(answer, inventory.OutOfStock)
+            return
+        assert answer is None
+        self.done.append((kind, facts))
+        self.stock.change(sku, place, **{name: sign * quantity for name, sign in by.items()})
+
+    @rule(sku=skus, place=places)
+    def delivery(self, sku, place):
+        facts = {"place_id": place, "units": {sku: 60}, "reference": self.name("d")}
+        assert self.ask(inventory.receive, **facts, by="w") is None
+        self.stock.change(sku, place, on_hand=60, free=60)
+
+    @rule(units=baskets, place=st.none() | places, is_sale=st.booleans())
+    def reserve(self, units, place, is_sale):
+        purpose = self.name("sale" if is_sale else "order")
+        wanted = inventory.Wanted(purpose, units, by="w", place_id=place, region="P2")
+        answer = self.ask(inventory.reserve, wanted)
+        shelves = WAREHOUSES if place is None else (place,)
+        free = {
+            sku: {where: self.stock.shows("free", sku, where) for where in shelves} for sku in units
+        }
+        if any(sum(free[sku].values()) < units[sku] for sku in units):
+            assert isinstance(answer, inventory.OutOfStock)
+            return
+        got = Counter()
+        for one in answer:
+            assert one.quantity <= free[one.sku_id][one.place_id]
+            got[one.sku_id] += one.quantity
+            if max(free[one.sku_id].values()) >= units[one.sku_id]:
+                assert one.quantity == units[one.sku_id]
+        assert got == units
+        self.purposes.append(purpose)
+        self.done.append(("reserve", {"wanted": wanted}))
+        self.stock.keep(purpose, answer)
+
+    @precondition(lambda self: self.purposes)
+    @rule(kind=st.sampled_from(sorted(STEPS)), sku=skus, quantity=quantities, data=st.data())
+    def settle(self, kind, sku, quantity, data):
+        purpose = data.draw(st.sampled_from(self.purposes))
+        deed = inventory.Deed(purpose, {sku: quantity}, self.name("s"), by="w")
+        has = self.stock.has(purpose, sku, STEPS[kind][0])
+        answer = self.ask(VERBS[kind], [deed])
+        if has < quantity:
+            assert isinstance(answer, inventory.NotKept)
+            return
+        assert answer is None
+        self.done.append((kind, {"deed": deed}))
+        self.stock.settle(kind, purpose, sku, quantity)
+
+    @precondition(lambda self: self.purposes)
+    @rule(data=st.data())
+    def close_sale(self, data):
+        """What a sale did not sell comes back at once, of all SKUs."""
+        purpose = data.draw(st.sampled_from(self.purposes))
+        left = {sku: self.stock.has(purpose, sku, "reserved") for sku in SKUS}
+        units = {sku: quantity for sku, quantity in left.items() if quantity}
+        deed = inventory.Deed(purpose, units, self.name("close"), by="w")
+        assert self.ask(inventory.release, [deed]) is None
+        for sku, quantity in units.items():
+            self.stock.settle("release", purpose, sku, quantity)
+
+    @precondition(lambda self: self.done)
+    @rule(data=st.data(), is_other=st.booleans())
+    def repeat(self, data, is_other):
+        """The same again changes nothing, and other units under its name are refused."""
+        kind, facts = data.draw(st.sampled_from(self.done))
+        if kind == "reserve":
+            wanted = facts["wanted"]
+            units = dict.fromkeys(wanted.units, 999) if is_other else wanted.units
+            again = inventory.Wanted(wanted.kept_for, units, by="w")
+            answer = self.ask(inventory.reserve, again)
+        elif kind in STEPS:
+            deed = facts["deed"]
+            units = dict.fromkeys(deed.units, 999) if is_other else deed.units
+            again = inventory.Deed(deed.kept_for, units, deed.reference, by="w")
+            answer = self.ask(VERBS[kind], [again])
+        else:
+            units = {"units": dict.fromkeys(facts["units"], 999)} if is_other else {}
+            answer = self.ask(VERBS[kind], **(facts | units), by="w")
+        assert isinstance(answer, inventory.ReferenceReused) is is_other
+
+    @rule(source=places, there=places, units=baskets)
+    def plan_transfer(self, source, there, units):
+        where = {"source_id": source, "target_id": there}
+        answer = self.ask(inventory.plan_transfer, **where, units=units, by="w")
+        if source == there:
+            assert isinstance(answer, inventory.ImpossibleTransfer)
+            return
+        self.transfers[answer.id] = ("planned", source, there, units)
+
+    @precondition(lambda self: self.transfers)
+    @rule(data=st.data())
+    def send(self, data):
+        number = data.draw(st.sampled_from(sorted(self.transfers)))
+        state, source, target, units = self.transfers[number]
+        answer = self.ask(inventory.send_transfer, transfer_id=number, by="w")
+        if state in ("arrived", "cancelled"):
+            assert isinstance(answer, IllegalMove)
+        elif state == "planned":
+            if any(self.stock.shows("free", sku, source) < units[sku] for sku in units):
+                assert isinstance(answer, inventory.OutOfStock)
+                return
+            self.transfers[number] = ("sent", source, target, units)
+            for sku, quantity in units.items():
+                self.stock.change(sku, source, on_hand=-quantity, free=-quantity)
+                self.stock.change(sku, target, in_transit=quantity)
+
+    @precondition(lambda self: self.transfers)
+    @rule(data=st.data(), lost=st.integers(0, 3))
+    def arrive(self, data, lost):
+        number = data.draw(st.sampled_from(sorted(self.transfers)))
+        state, source, target, units = self.transfers[number]
+        came = {sku: max(0, quantity - lost) for sku, quantity in units.items()}
+        answer = self.ask(inventory.receive_transfer, transfer_id=number, came=came, by="w")
+        if state != "sent":
+            assert isinstance(answer, IllegalMove) or answer.state == state == "arrived"
+            return
+        self.transfers[number] = ("arrived", source, target, units)
+        for sku, quantity in units.items():
+            self.stock.change(sku, target, in_transit=-quantity, on_hand=came[sku], free=came[sku])
+
+    @precondition(lambda self: self.transfers)
+    @rule(data=st.data())
+    def cancel(self, data):
+        number = data.draw(st.sampled_from(sorted(self.transfers)))
+        state, *rest = self.transfers[number]
+        answer = self.ask(inventory.cancel_transfer, transfer_id=number)
+        assert isinstance(answer, IllegalMove) is (state in ("sent", "arrived"))
+        if state == "planned":
+            self.transfers[number] = ("cancelled", *rest)
+
+    @rule(sku=skus, place=places, off=st.integers(-8, 8))
+    def count(self, sku, place, off):
+        on_hand = self.stock.shows("on_hand", sku, place)
+        counted = max(0, on_hand + off)
+        answer = self.ask(
+            inventory.count,
+            place_id=place,
+            counted={sku: counted},
+            worths=WORTH,
+            value_max=VALUE_MAX,
+            reference=self.name("c"),
+            by="ann",
+        )
+        waiting = {(c.sku_id, c.place_id) for c in self.counts.values() if c.state == "proposed"}
+        if (sku, place) in waiting:
+            assert isinstance(answer, inventory.CountPending)
+            return
+        (found,) = answer
+        much = abs(counted - on_hand) > 5
+        fits = on_hand - counted <= self.stock.shows("free", sku, place)
+        assert (found.state == "applied") is (not much and fits)
+        self.counts[found.id] = found
+        if found.state == "applied":
+            self.stock.change(sku, place, on_hand=counted - on_hand, free=counted - on_hand)
+
+    @precondition(lambda self: self.counts)
+    @rule(data=st.data(), who=st.sampled_from(["ann", "bea"]), verdict=st.booleans())
+    def decide(self, data, who, verdict):
+        found = self.counts[data.draw(st.sampled_from(sorted(self.counts)))]
+        verb = inventory.approve_count if verdict else inventory.reject_count
+        answer = self.ask(verb, count_id=found.id, by=who)
+        if found.state != "proposed":
+            same = found.state == ("applied" if verdict else "rejected")
+            assert isinstance(answer, IllegalMove) is not same
+            return
+        off = found.counted - found.expected
+        if verdict and found.needs_second and who == "ann":
+            assert isinstance(answer, inventory.SecondPersonNeeded)
+        elif verdict and -off > self.stock.shows("free", found.sku_id, found.place_id):
+            assert isinstance(answer, inventory.OutOfStock)
+        else:
+            self.counts[found.id] = answer
+            if verdict:
+                self.stock.change(found.sku_id, found.place_id, on_hand=off, free=off)
+
+    @rule(sku=skus, place=places, units=st.integers(0, 60))
+    def set_safety_stock(self, sku, place, units):
+        self.ask(inventory.set_safety_stock, sku_id=sku, place_id=place, units=units)
+        self.stock.change(sku, place)
+
+    @invariant()
+    def every_figure_is_as_it_should_be_and_proven(self):
+        self.runner.run(self.look())
+
+    async def look(self):
+        found = await inventory.balances(self.conn, sku_ids=SKUS)
+        shown = {(b.sku_id, b.place_id): tuple(getattr(b, n) for n in FIGURES) for b in found}
+        # A count that finds nothing where nothing was opens a balance and moves nothing.
+        expected = dict.fromkeys(shown, (0,) * len(FIGURES)) | self.stock.shown()
+        assert shown == expected
+        kept = {
+            tuple(row)[:3]: tuple(row)[3:]
+            for row in await self.conn.fetch(
+                "SELECT kept_for, sku_id, place_id, reserved, allocated, shipped"
+                "  FROM inventory.reservations"
+            )
+        }
+        assert kept == {
+            key: (n["reserved"], n["allocated"], n["shipped"]) for key, n in self.stock.kept.items()
+        }
+        assert await inventory.audit(self.conn) == []
+        low = {(b.sku_id, b.place_id) for b in found if b.alerted}
+        assert low <= {(b.sku_id, b.place_id) for b in found if b.free <= b.safety_stock}
+        told = await inventory.alerts(self.conn, after=0, page_max=100)
+        assert sorted(low) == sorted((alert.sku_id, alert.place_id) for alert in told)
+
+
+async def places_added(conn: asyncpg.Connection) -> None:
+    for number, kind in zip(PLACES[1:], ("warehouse", "store"), strict=True):
+        name = {"en": "Place", "zh": "仓"}
+        place = await inventory.add_place(
+            conn, code=f"P{number}", kind=kind, name=name, region=f"P{number}", rank=number
+        )
+        assert place.id == number
+
+
+@pytest.fixture
+def url(postgres, template):
+    """A migrated database with three places, for a test that runs its own loop."""
+    name = "t_stock_walk"
+
+    async def run(statement: str) -> None:
+        admin = await asyncpg.connect(postgres.url_of("postgres"))
+        await admin.execute(statement)
+        await admin.close()
+
+    async def fill() -> None:
+        conn = await asyncpg.connect(postgres.url_of(name))
+        await db.speak_json(conn)
+        await places_added(conn)
+        await conn.close()
+
+    asyncio.run(run(f"CREATE DATABASE {name} TEMPLATE {template}"))
+    asyncio.run(fill())
+    yield postgres.url_of(name)
+    asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+def test_whatever_happens_in_whatever_order_stock_is_what_its_movements_say(url):
+    print(f"TEST_SEED={SEED}")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        conn = runner.run(asyncpg.connect(url))
+        runner.run(db.speak_json(conn))
+        try:
+            machine = type("Walk", (Walk,), {"runner": runner, "conn": conn})
+            walk(hypothesis.seed(SEED)(machine))
+        finally:
+            runner.run(conn.close())
+    print(f"{Walk.steps} deeds")
+
+
+def walk(machine: type[Walk]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=hypothesis.settings(
+            max_examples=max(1, STEPS_MAX // STEPS_PER_EXAMPLE),
+            stateful_step_count=STEPS_PER_EXAMPLE,
+            # What fails is printed as it was: to shorten it takes minutes of database.
+            phases=[hypothesis.Phase.generate],
+            deadline=None,
+            database=None,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        ),
+    )
