@@ -1,6 +1,6 @@
 """How fast do ordinary orders reserve one hot SKU, against its row's lock through an ORM?
 
-    python -m benchmarks.reserve [--rounds 5] [--connections 64] [--write]
+    python -m benchmarks.reserve [--rounds 12] [--connections 64] [--write]
 
 So many callers, each with one reservation under way, in turn: through the shop's own path, on one
 SKU and on ten thousand; each in a transaction of its own; through SQLAlchemy, which locks the row,
@@ -204,8 +204,8 @@ def summary(rows: list[Row]) -> list[Row]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--count", type=int, default=8_000, help="reservations a round")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--count", type=int, default=3_000, help="reservations a round")
     parser.add_argument("--connections", type=int, default=64)
     parser.add_argument("--write", action="store_true", help="keep it in benchmarks/results")
     asked = parser.parse_args()
