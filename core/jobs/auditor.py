@@ -1,5 +1,7 @@
 """Audits every sale, all the time. Drift turns `/health/ready`, the metric and the log."""
 
+import asyncio
+
 import structlog
 from redis.exceptions import RedisError
 
@@ -11,6 +13,8 @@ from core.kit.refusal import Refusal
 from hotpath.nodes import Redis
 
 REST_S = 1.0
+# Nothing but a late cancel moves the books of a settled sale, and nobody may ever retire it.
+SETTLED_REST_S = 10.0
 
 log = structlog.get_logger()
 
@@ -19,11 +23,17 @@ class Auditor:
     def __init__(self, pool: db.Pool, redis: Redis) -> None:
         self._pool = pool
         self._redis = redis
+        self._clock = asyncio.get_running_loop().time
+        self._settled_due = 0.0
 
     async def step(self) -> bool:
         async with db.reading(self._pool) as conn:
             watched = await sales.watched(conn)
-        return await for_each([sale.id for sale in watched], self._audit)
+        is_settled_due = self._clock() >= self._settled_due
+        if is_settled_due:
+            self._settled_due = self._clock() + SETTLED_REST_S
+        due = [sale.id for sale in watched if is_settled_due or sale.settled_at is None]
+        return await for_each(due, self._audit)
 
     async def _audit(self, sale_id: sales.SaleId) -> bool:
         drift, backlog, problem = 0, 0, None

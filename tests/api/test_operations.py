@@ -19,7 +19,7 @@ from tests.api.conftest import SECRET, as_admin, as_member, live, problem, serve
 
 
 @pytest.fixture
-def auditor(pool, redis):
+async def auditor(pool, redis):
     return Auditor(pool, redis)
 
 

@@ -15,6 +15,7 @@ from core.flows.rebuild_sale import rebuild_sale
 from core.flows.retire_sale import retire_sale
 from core.flows.run_sale import arm_sale, close_sale
 from core.flows.settle_sale import settle_sale
+from core.jobs.auditor import SETTLED_REST_S, Auditor
 from core.jobs.conductor import Conductor
 from core.kit import db, outbox
 from hotpath import scripts
@@ -246,3 +247,24 @@ async def test_rebuilds_at_the_same_time_leave_the_books_even(pool, redis, sale,
         assert isinstance(came, (list, sales.NotReady)), came
     assert await books(pool, redis, sale) == (99, 0, 1, 0)
     await buy(sale, 8)
+
+
+async def test_a_settled_sale_is_audited_now_and_then_and_a_running_one_each_time(
+    pool, redis, sale
+):
+    async def audited_at():
+        async with db.reading(pool) as conn:
+            return await conn.fetchval("SELECT audited_at FROM sales.audits")
+
+    auditor = Auditor(pool, redis)
+    await auditor.step()
+    first = await audited_at()
+    await auditor.step()
+    second = await audited_at()
+    await close_sale(pool, redis, sale_id=sale.id)
+    assert await settle_sale(pool, redis, sale_id=sale.id)
+    await auditor.step()
+    assert first < second == await audited_at()
+    auditor._clock = lambda: asyncio.get_running_loop().time() + SETTLED_REST_S
+    await auditor.step()
+    assert await audited_at() > second

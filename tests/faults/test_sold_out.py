@@ -168,6 +168,23 @@ async def test_the_flood_asks_redis_nothing_and_what_comes_back_is_sold(shop):
     await every_holder_gets_the_same_again(shop, sale_id, ledger)
 
 
+async def put_one_to_sleep(shop: Shop, connections) -> tuple[int, list]:
+    """Stop a worker that holds some of these connections, and tell which those are."""
+    workers = api_workers(shop)
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker, signal.SIGSTOP)
+        for _, writer in connections:
+            writer.write(b"GET /health/live HTTP/1.1\r\nhost: shop\r\n\r\n")
+        await asyncio.sleep(1.0)
+        if its_own := [c for c in connections if not c[0]._buffer]:
+            return worker, its_own
+        os.kill(worker, signal.SIGCONT)
+        for reader, _ in connections:
+            await one_status(reader)
+    raise AssertionError("nobody holds a connection")
+
+
 def api_workers(shop: Shop) -> list[int]:
     """The processes that answer: whichever of `serve`'s descendants hold connections."""
     serve = shop.family()["serve"]
@@ -181,17 +198,9 @@ def command(pid: int) -> str:
 async def test_a_worker_that_slept_through_a_return_refuses_nobody_when_it_wakes(shop):
     members = Members(shop, "sleep")
     sale_id, ledger = await sell_out(shop, members)
-    workers = api_workers(shop)
-    assert len(workers) == 2
     connections = [await asyncio.open_connection("127.0.0.1", port_of(shop)) for _ in range(12)]
-    asleep = workers[0]
-    os.kill(asleep, signal.SIGSTOP)
+    asleep, its_own = await put_one_to_sleep(shop, connections)
     try:
-        for _, writer in connections:
-            writer.write(b"GET /health/live HTTP/1.1\r\nhost: shop\r\n\r\n")
-        await asyncio.sleep(1.0)
-        its_own = [c for c in connections if not c[0]._buffer]
-        assert 0 < len(its_own) < len(connections)
         back = asyncio.create_task(came_back(shop, sale_id))
         await cancel_one(shop, ledger)
         await back
@@ -200,7 +209,9 @@ async def test_a_worker_that_slept_through_a_return_refuses_nobody_when_it_wakes
         await asyncio.sleep(STALE_S_MAX)
     finally:
         os.kill(asleep, signal.SIGCONT)
-    statuses = Counter([await last_status(reader) for reader, _ in its_own])
+    for reader, _ in its_own:
+        assert await one_status(reader) == 200
+    statuses = Counter([await one_status(reader) for reader, _ in its_own])
     for _, writer in connections:
         writer.close()
     assert statuses == {202: 1, 409: len(its_own) - 1}
@@ -217,13 +228,11 @@ def claim(shop: Shop, sale_id: str, buyer: Buyer) -> bytes:
     return f"POST /v1/sales/{sale_id}/orders HTTP/1.1\r\nhost: shop\r\n{lines}\r\n{body}".encode()
 
 
-async def last_status(reader: asyncio.StreamReader) -> int:
-    """The status of the second answer: the first one is for /health/live."""
+async def one_status(reader: asyncio.StreamReader) -> int:
     async with asyncio.timeout(NOTICED_S):
-        for _ in range(2):
-            head = await reader.readuntil(b"\r\n\r\n")
-            size = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-            await reader.readexactly(int(size))
+        head = await reader.readuntil(b"\r\n\r\n")
+        size = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        await reader.readexactly(int(size))
     return int(head.split()[1])
 
 
