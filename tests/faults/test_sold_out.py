@@ -26,6 +26,7 @@ UNITS = 20
 KNOWN_S = 2.0
 STALE_S_MAX = 1.0
 NOTICED_S = 10
+METRIC = "sluice_claims_sold_out_here_total"
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +109,17 @@ async def the_flood_is_refused_without_redis(shop, sale_id, members, *, count=15
         assert heard["claims"] <= 1
 
 
+async def the_metrics_tell_of_it(shop, *, claims_min):
+    """Each worker hands its figures over once a second."""
+    async with asyncio.timeout(NOTICED_S), fresh_client() as client:
+        while True:
+            text = (await client.get(f"{shop.url}/metrics")).text
+            line = next(one for one in text.splitlines() if one.startswith(METRIC))
+            if float(line.split()[-1]) >= claims_min:
+                return
+            await asyncio.sleep(0.2)
+
+
 async def every_holder_gets_the_same_again(shop, sale_id, ledger):
     async with fresh_client() as client:
         for (member, key), bodies in ledger.accepted.items():
@@ -157,7 +169,8 @@ async def it_is_sold_within_a_second(shop, sale_id, members, ledger, since):
 async def test_the_flood_asks_redis_nothing_and_what_comes_back_is_sold(shop):
     members = Members(shop, "flood")
     sale_id, ledger = await sell_out(shop, members)
-    await the_flood_is_refused_without_redis(shop, sale_id, members)
+    await the_flood_is_refused_without_redis(shop, sale_id, members, count=150)
+    await the_metrics_tell_of_it(shop, claims_min=149)
     await every_holder_gets_the_same_again(shop, sale_id, ledger)
     for _ in range(3):
         back = asyncio.create_task(came_back(shop, sale_id))
