@@ -17,6 +17,7 @@ from litestar.types import ASGIApp
 
 from api import auth, health, logs, metrics, openapi, origin, problems, wiring
 from api.admin import counts, stock, transfers
+from api.admin import products as admin_products
 from api.admin import sales as admin_sales
 from api.requests import BODY_BYTES_MAX, StrictRequest
 from api.shop import demo, orders, page, payments, products, sales
@@ -79,6 +80,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             products.routes,
             sales.routes,
             demo.routes,
+            admin_products.routes,
             admin_sales.routes,
             stock.routes,
             transfers.routes,

@@ -2,10 +2,10 @@
 
 import asyncio
 
-import asyncpg
 import rich_click as click
 
 from api.cli import context
+from core.catalogue import CodeTaken
 from core.flows.stock_products import NewProduct, stock_products
 from core.kit import db
 
@@ -90,5 +90,5 @@ async def seed(database_url: str) -> int:
             return len(
                 await stock_products(pool, products=products, units=UNITS, reference="demo data")
             )
-        except asyncpg.UniqueViolationError:
+        except CodeTaken:
             return 0  # another seed was faster

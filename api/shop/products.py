@@ -3,26 +3,34 @@
 import msgspec
 from litestar import Router, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from api import texts
 from api.problems import AnyRequest, InvalidValue, refuses
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import catalogue
-from core.kit import db
+from core.kit import db, ids
 
 
 class Sku(msgspec.Struct, frozen=True):
-    """`price` is in minor units of `currency`."""
+    """`price` is in minor units of `currency`; `prices` are in minor units of each currency."""
 
     sku_id: str
     code: str
+    gtin: str | None
     price: int
     currency: str
+    prices: dict[str, int]
 
 
 class Product(msgspec.Struct, frozen=True):
+    """`images` are references, the main one first."""
+
     product_id: str
+    code: str
     title: str
+    description: str
+    images: list[str]
     skus: list[Sku]
 
 
@@ -40,22 +48,60 @@ async def listing(
     limit: Limit = PAGE_DEFAULT,
     cursor: Cursor = None,
 ) -> Products:
-    """List products; titles come in English or Chinese, by Accept-Language."""
+    """List products; texts come in English or Chinese, by Accept-Language."""
     start = catalogue.ProductId(after(cursor) or 0)
     async with db.snapshot(pool) as conn:
         products, skus = await catalogue.page(conn, after=start, page_max=limit)
-    language = texts.language(request.headers.get("accept-language", ""))
+    language = language_of(request)
     return Products(
-        items=[
-            Product(
-                product_id=str(product.id),
-                title=product.title.get(language) or next(iter(product.title.values()), ""),
-                skus=[Sku(str(s.id), s.code, s.price_minor, s.currency) for s in skus[product.id]],
-            )
-            for product in products
-        ],
+        items=[shown(product, skus[product.id], language) for product in products],
         cursor=str(products[-1].id) if len(products) == limit else None,
     )
 
 
-routes = Router("/v1", route_handlers=[listing], tags=["catalogue"])
+@get("/products/{product_id:str}", responses=refuses(catalogue.NoSuchProduct))
+async def find(
+    request: AnyRequest, product_id: FromPath[str], pool: NamedDependency[db.Pool]
+) -> Product:
+    """Look at a product that is on sale."""
+    async with db.snapshot(pool) as conn:
+        product, skus = await catalogue.find_published(conn, product_id=product_of(product_id))
+    return shown(product, skus, language_of(request))
+
+
+def shown(
+    product: catalogue.Product, skus: list[catalogue.Sku], language: texts.Language
+) -> Product:
+    return Product(
+        product_id=str(product.id),
+        code=product.code,
+        title=catalogue.text(product.title, language),
+        description=catalogue.text(product.description, language),
+        images=product.images,
+        skus=[shown_sku(sku) for sku in skus],
+    )
+
+
+def shown_sku(sku: catalogue.Sku) -> Sku:
+    return Sku(
+        sku_id=str(sku.id),
+        code=sku.code,
+        gtin=sku.gtin,
+        price=sku.price_minor,
+        currency=sku.currency,
+        prices=sku.prices,
+    )
+
+
+def language_of(request: AnyRequest) -> texts.Language:
+    return texts.language(request.headers.get("accept-language", ""))
+
+
+def product_of(text: str) -> catalogue.ProductId:
+    product_id = ids.parse(text)
+    if product_id is None:
+        raise catalogue.NoSuchProduct
+    return catalogue.ProductId(product_id)
+
+
+routes = Router("/v1", route_handlers=[listing, find], tags=["catalogue"])

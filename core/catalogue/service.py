@@ -1,28 +1,138 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from core.kit.db import Conn
+from core.kit.states import check_move
 
-from . import store
-from .model import NoSuchSku, Product, ProductId, Sku, SkuId
+from . import rules, store
+from .model import (
+    CodeTaken,
+    Content,
+    NewSku,
+    NoOwnPrice,
+    NoSuchProduct,
+    NoSuchSku,
+    NotComplete,
+    Product,
+    ProductId,
+    Sku,
+    SkuId,
+    TooManySkus,
+)
+from .states import MOVES, State
+
+SKUS_MAX = 1_000
+
+Full = tuple[Product, list[Sku]]
 
 
 async def add_product(
     conn: Conn, *, title: dict[str, str], skus: Sequence[tuple[str, int, str]]
 ) -> tuple[ProductId, list[SkuId]]:
-    """Add a product with its SKUs, each (code, price in minor units, currency)."""
-    product_id = await store.insert_product(conn, title)
-    return product_id, await store.insert_skus(conn, product_id, skus)
+    """Publish a product with its SKUs at once, each (code, price in minor units, currency).
+
+    Raises CodeTaken, NotComplete.
+    """
+    product_id = await draft(conn, Content(title), code=None)
+    wanted = [NewSku(code, currency, {currency: price}) for code, price, currency in skus]
+    sku_ids = await add_skus(conn, wanted, product_id=product_id)
+    await move(conn, product_id=product_id, target=State.PUBLISHED)
+    return product_id, sku_ids
+
+
+async def draft(conn: Conn, content: Content, *, code: str | None) -> ProductId:
+    """Write a product down; without a code it gets one. Raises CodeTaken."""
+    product_id = await store.add_product(conn, code, content)
+    if product_id is None:
+        raise CodeTaken(code=code)
+    return product_id
+
+
+async def describe(conn: Conn, content: Content, *, product_id: ProductId) -> None:
+    """Write anew what is said about a product. Raises NoSuchProduct, IllegalMove, NotComplete."""
+    product = await _hold(conn, product_id)
+    _insist_on_life(product)
+    await store.describe(conn, product_id, content)
+    await _insist_on_complete(conn, product_id)
+
+
+async def add_skus(conn: Conn, skus: Sequence[NewSku], *, product_id: ProductId) -> list[SkuId]:
+    """All of them, or none.
+
+    Raises NoSuchProduct, IllegalMove, MalformedGtin, NoOwnPrice, TooManySkus, CodeTaken.
+    """
+    for sku in skus:
+        if sku.gtin is not None:
+            rules.check_gtin(sku.gtin)
+        if sku.currency not in sku.prices:
+            raise NoOwnPrice(currency=sku.currency)
+    if len({sku.code for sku in skus}) < len(skus):
+        raise CodeTaken("One code stands here twice.")
+    _insist_on_life(await _hold(conn, product_id))
+    if len(await store.skus_of(conn, [product_id])) + len(skus) > SKUS_MAX:
+        raise TooManySkus(skus_max=SKUS_MAX)
+    made = await store.add_skus(conn, product_id, skus)
+    if len(made) < len(skus):
+        taken = [sku for sku in skus if sku.code not in made] or skus
+        raise CodeTaken(code=taken[0].code, gtin=taken[0].gtin)
+    return [made[sku.code] for sku in skus]
+
+
+async def set_prices(conn: Conn, *, sku_id: SkuId, prices: Mapping[str, int]) -> Sku:
+    """Set a SKU's prices, those and no others. Raises NoSuchSku, NoOwnPrice, IllegalMove."""
+    sku = (await skus(conn, sku_ids=[sku_id]))[sku_id]
+    _insist_on_life(await _hold(conn, sku.product_id))
+    if sku.currency not in prices:
+        raise NoOwnPrice(currency=sku.currency)
+    await store.set_prices(conn, sku_id, prices)
+    await store.drop_prices(conn, sku_id, prices.keys())
+    return (await skus(conn, sku_ids=[sku_id]))[sku_id]
+
+
+async def move(conn: Conn, *, product_id: ProductId, target: State) -> None:
+    """Publish, withdraw or archive. Where it is there already, nothing happens.
+
+    Raises NoSuchProduct, IllegalMove, NotComplete.
+    """
+    product = await _hold(conn, product_id)
+    source = State(product.state)
+    if source == target:
+        return
+    check_move(MOVES, source, target)
+    moved = await store.move(conn, product_id, source, target)
+    assert moved, "we hold the product"
+    await _insist_on_complete(conn, product_id)
+
+
+async def find(conn: Conn, *, product_id: ProductId) -> Full:
+    """A product in whatever state, with its SKUs. Raises NoSuchProduct."""
+    product = await store.find(conn, product_id)
+    if product is None:
+        raise NoSuchProduct
+    return product, await store.skus_of(conn, [product_id])
+
+
+async def find_published(conn: Conn, *, product_id: ProductId) -> Full:
+    """What buyers may see. Raises NoSuchProduct for all the rest, whether it is there or not."""
+    product, its_skus = await find(conn, product_id=product_id)
+    if product.state != State.PUBLISHED:
+        raise NoSuchProduct
+    return product, its_skus
 
 
 async def page(
     conn: Conn, *, after: ProductId, page_max: int
 ) -> tuple[list[Product], dict[ProductId, list[Sku]]]:
-    """Products in the order of their ids, from the first one after `after`, with their SKUs."""
+    """Published products in the order of their ids, from the first one after `after`."""
     products = await store.page(conn, after, page_max)
-    by_product: dict[ProductId, list[Sku]] = {product.id: [] for product in products}
-    for sku in await store.skus_of(conn, list(by_product)):
-        by_product[sku.product_id].append(sku)
-    return products, by_product
+    return products, await _skus_by_product(conn, products)
+
+
+async def every(
+    conn: Conn, *, after: ProductId, page_max: int, state: State | None
+) -> tuple[list[Product], dict[ProductId, list[Sku]]]:
+    """The same for staff: products in one state, or in all."""
+    products = await store.every(conn, after, page_max, state)
+    return products, await _skus_by_product(conn, products)
 
 
 async def skus(conn: Conn, *, sku_ids: Iterable[SkuId]) -> dict[SkuId, Sku]:
@@ -37,3 +147,31 @@ async def skus(conn: Conn, *, sku_ids: Iterable[SkuId]) -> dict[SkuId, Sku]:
 
 async def count(conn: Conn) -> int:
     return await store.count(conn)
+
+
+async def _skus_by_product(conn: Conn, products: Sequence[Product]) -> dict[ProductId, list[Sku]]:
+    by_product: dict[ProductId, list[Sku]] = {product.id: [] for product in products}
+    for sku in await store.skus_of(conn, list(by_product)):
+        by_product[sku.product_id].append(sku)
+    return by_product
+
+
+async def _hold(conn: Conn, product_id: ProductId) -> Product:
+    product = await store.hold(conn, product_id)
+    if product is None:
+        raise NoSuchProduct
+    return product
+
+
+def _insist_on_life(product: Product) -> None:
+    """What is archived never changes again: it goes nowhere, not even to be a draft."""
+    if product.state == State.ARCHIVED:
+        check_move(MOVES, State.ARCHIVED, State.DRAFT)
+
+
+async def _insist_on_complete(conn: Conn, product_id: ProductId) -> None:
+    """Whatever was just written, a published product lacks nothing."""
+    product, its_skus = await find(conn, product_id=product_id)
+    missing = rules.lacks(product, its_skus)
+    if product.state == State.PUBLISHED and missing:
+        raise NotComplete(missing=missing)

@@ -32,7 +32,14 @@ async def test_products_come_page_by_page_in_the_language_one_likes(http, pool):
     first = (await http.get("/v1/products")).json()["items"][0]
     assert first["title"] == "Cup 1"
     (sku,) = first["skus"]
-    assert sku == {"sku_id": sku["sku_id"], "code": "CUP-1", "price": 1, "currency": "CNY"}
+    assert sku == {
+        "sku_id": sku["sku_id"],
+        "code": "CUP-1",
+        "gtin": None,
+        "price": 1,
+        "currency": "CNY",
+        "prices": {"CNY": 1},
+    }
 
 
 async def test_a_sale_tells_its_window_by_the_servers_clock_and_what_is_left(

@@ -1,0 +1,267 @@
+"""Keep the goods: describe products, give them SKUs and prices, publish and withdraw them."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
+
+from api import auth
+from api.problems import InvalidValue, refuses
+from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
+from api.shop.products import Sku, product_of, shown_sku
+from core import catalogue
+from core.kit import db, ids
+from core.kit.states import IllegalMove
+
+TITLE_MAX = 200
+DESCRIPTION_MAX = 10_000
+LANGUAGES_MAX = 20
+IMAGES_MAX = 20
+CURRENCIES_MAX = 20
+SKUS_AT_ONCE_MAX = 100
+PRICE_MAX = 10**12
+
+Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9][A-Z0-9._-]{0,63}$(?!\n)")]
+Gtin = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{8}|[0-9]{12,14})$(?!\n)")]
+Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
+Language = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)")]
+Title = Annotated[str, msgspec.Meta(min_length=1, max_length=TITLE_MAX)]
+Description = Annotated[str, msgspec.Meta(max_length=DESCRIPTION_MAX)]
+Image = Annotated[str, msgspec.Meta(pattern=r"^(https://|/)[!-~]{1,2000}$(?!\n)")]
+Images = Annotated[list[Image], msgspec.Meta(max_length=IMAGES_MAX)]
+Price = Annotated[int, msgspec.Meta(ge=0, le=PRICE_MAX)]
+Titles = Annotated[dict[Language, Title], msgspec.Meta(min_length=1, max_length=LANGUAGES_MAX)]
+Descriptions = Annotated[dict[Language, Description], msgspec.Meta(max_length=LANGUAGES_MAX)]
+Prices = Annotated[dict[Currency, Price], msgspec.Meta(min_length=1, max_length=CURRENCIES_MAX)]
+InState = Annotated[
+    catalogue.State | None,
+    QueryParameter(name="state", description="List only what is in this state."),
+]
+
+
+class Content(Body, frozen=True):
+    """A text per language. `images` are references (https, or a path here), the main one first."""
+
+    title: Titles
+    description: Descriptions = msgspec.field(default_factory=dict)
+    images: Images = msgspec.field(default_factory=list)
+
+
+class NewProduct(Content, frozen=True):
+    """Without a `code` it gets one."""
+
+    code: Code | None = None
+
+
+class NewSku(Body, frozen=True):
+    """`prices` are in minor units, one of them in `currency`, which is the SKU's own."""
+
+    code: Code
+    currency: Currency
+    prices: Prices
+    gtin: Gtin | None = None
+
+
+class NewSkus(Body, frozen=True):
+    """All of them, or none."""
+
+    skus: Annotated[list[NewSku], msgspec.Meta(min_length=1, max_length=SKUS_AT_ONCE_MAX)]
+
+
+class NewPrices(Body, frozen=True):
+    """These and no others."""
+
+    prices: Prices
+
+
+class KeptProduct(msgspec.Struct, frozen=True):
+    """A product as staff see it, in every language."""
+
+    product_id: str
+    code: str
+    state: catalogue.State
+    title: dict[str, str]
+    description: dict[str, str]
+    images: list[str]
+    skus: list[Sku]
+
+
+class KeptProducts(msgspec.Struct, frozen=True):
+    """`cursor` is null on the last page."""
+
+    items: list[KeptProduct]
+    cursor: str | None
+
+
+MOVES = refuses(*auth.SIGNED_IN, catalogue.NoSuchProduct, catalogue.NotComplete, IllegalMove)
+
+
+@get("/products", responses=refuses(*auth.SIGNED_IN, InvalidValue))
+async def listing(
+    pool: NamedDependency[db.Pool],
+    limit: Limit = PAGE_DEFAULT,
+    cursor: Cursor = None,
+    only: InState = None,
+) -> KeptProducts:
+    """List products in every state."""
+    start = catalogue.ProductId(after(cursor) or 0)
+    async with db.snapshot(pool) as conn:
+        products, skus = await catalogue.every(conn, after=start, page_max=limit, state=only)
+    return KeptProducts(
+        [shown(product, skus[product.id]) for product in products],
+        str(products[-1].id) if len(products) == limit else None,
+    )
+
+
+@post(
+    "/products",
+    responses=refuses(*auth.SIGNED_IN, *READS_BODY, catalogue.CodeTaken, plain=READS_BODY_PLAIN),
+)
+async def draft(data: JSONBody[NewProduct], pool: NamedDependency[db.Pool]) -> KeptProduct:
+    """Write a product down. Nobody can buy it before it has SKUs and is published."""
+    async with db.transaction(pool) as conn:
+        product_id = await catalogue.draft(conn, content_of(data), code=data.code)
+        return await kept(conn, product_id)
+
+
+@get("/products/{product_id:str}", responses=refuses(*auth.SIGNED_IN, catalogue.NoSuchProduct))
+async def find(product_id: FromPath[str], pool: NamedDependency[db.Pool]) -> KeptProduct:
+    async with db.snapshot(pool) as conn:
+        return await kept(conn, product_of(product_id))
+
+
+@post(
+    "/products/{product_id:str}",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.NoSuchProduct,
+        catalogue.NotComplete,
+        IllegalMove,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def describe(
+    product_id: FromPath[str], data: JSONBody[Content], pool: NamedDependency[db.Pool]
+) -> KeptProduct:
+    """Write anew what is said about a product."""
+    wanted = product_of(product_id)
+    async with db.transaction(pool) as conn:
+        await catalogue.describe(conn, content_of(data), product_id=wanted)
+        return await kept(conn, wanted)
+
+
+@post(
+    "/products/{product_id:str}/skus",
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.NoSuchProduct,
+        catalogue.CodeTaken,
+        catalogue.MalformedGtin,
+        catalogue.NoOwnPrice,
+        catalogue.TooManySkus,
+        IllegalMove,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def add_skus(
+    product_id: FromPath[str], data: JSONBody[NewSkus], pool: NamedDependency[db.Pool]
+) -> KeptProduct:
+    wanted = product_of(product_id)
+    skus = [catalogue.NewSku(s.code, s.currency, s.prices, s.gtin) for s in data.skus]
+    async with db.transaction(pool) as conn:
+        await catalogue.add_skus(conn, skus, product_id=wanted)
+        return await kept(conn, wanted)
+
+
+@post(
+    "/skus/{sku_id:str}/prices",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.NoSuchSku,
+        catalogue.NoOwnPrice,
+        IllegalMove,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def set_prices(
+    sku_id: FromPath[str], data: JSONBody[NewPrices], pool: NamedDependency[db.Pool]
+) -> Sku:
+    """Set what a SKU costs. What is in a flash sale, or was ordered, keeps its price."""
+    wanted = ids.parse(sku_id)
+    if wanted is None:
+        raise catalogue.NoSuchSku
+    async with db.transaction(pool) as conn:
+        sku = await catalogue.set_prices(conn, sku_id=catalogue.SkuId(wanted), prices=data.prices)
+    return shown_sku(sku)
+
+
+@post("/products/{product_id:str}/publish", status_code=200, responses=MOVES)
+async def publish(product_id: FromPath[str], pool: NamedDependency[db.Pool]) -> KeptProduct:
+    """Show a product in the shop."""
+    return await moved(pool, product_id, catalogue.State.PUBLISHED)
+
+
+@post("/products/{product_id:str}/withdraw", status_code=200, responses=MOVES)
+async def withdraw(product_id: FromPath[str], pool: NamedDependency[db.Pool]) -> KeptProduct:
+    """Take a product out of the shop; it can come back."""
+    return await moved(pool, product_id, catalogue.State.WITHDRAWN)
+
+
+@post("/products/{product_id:str}/archive", status_code=200, responses=MOVES)
+async def archive(product_id: FromPath[str], pool: NamedDependency[db.Pool]) -> KeptProduct:
+    """Put a product away for good."""
+    return await moved(pool, product_id, catalogue.State.ARCHIVED)
+
+
+async def moved(pool: db.Pool, product_id: str, target: catalogue.State) -> KeptProduct:
+    wanted = product_of(product_id)
+    async with db.transaction(pool) as conn:
+        await catalogue.move(conn, product_id=wanted, target=target)
+        return await kept(conn, wanted)
+
+
+async def kept(conn: db.Conn, product_id: catalogue.ProductId) -> KeptProduct:
+    return shown(*await catalogue.find(conn, product_id=product_id))
+
+
+def shown(product: catalogue.Product, skus: list[catalogue.Sku]) -> KeptProduct:
+    return KeptProduct(
+        product_id=str(product.id),
+        code=product.code,
+        state=catalogue.State(product.state),
+        title=product.title,
+        description=product.description,
+        images=product.images,
+        skus=[shown_sku(sku) for sku in skus],
+    )
+
+
+def content_of(data: Content) -> catalogue.Content:
+    return catalogue.Content(data.title, data.description, data.images)
+
+
+routes = Router(
+    "/v1/admin",
+    route_handlers=[
+        listing,
+        draft,
+        find,
+        describe,
+        add_skus,
+        set_prices,
+        publish,
+        withdraw,
+        archive,
+    ],
+    guards=[auth.needs_admin],
+    security=auth.SECURITY,
+    tags=["catalogue"],
+)

@@ -1,0 +1,180 @@
+"""Staff keep the goods over HTTP, and buyers see what is on sale, in their language."""
+
+import pytest
+
+from tests.api.conftest import problem
+
+TITLE = {"en": "Silk scarf", "zh": "真丝围巾"}
+ZH = {"accept-language": "zh-CN"}
+
+
+def sku(code, *, currency="CNY", **more):
+    return {"code": code, "currency": currency, "prices": {"CNY": 29_900, "USD": 4_500}} | more
+
+
+@pytest.fixture
+def drafted(staff):
+    """A draft with SKUs of these codes, as staff see it."""
+
+    async def drafted(*codes, **more):
+        product = await staff("POST", "/products", **({"title": TITLE} | more))
+        path = f"/products/{product['product_id']}"
+        return await staff("POST", f"{path}/skus", skus=[sku(code) for code in codes])
+
+    return drafted
+
+
+@pytest.fixture
+def step(staff):
+    async def step(product, verb, **more):
+        return await staff("POST", f"/products/{product['product_id']}/{verb}", **more)
+
+    return step
+
+
+@pytest.fixture
+def seen(client):
+    """What a buyer sees of a product: its document, or the problem's slug."""
+
+    async def seen(product, **headers):
+        answer = await client.get(f"/v1/products/{product['product_id']}", headers=headers)
+        return answer.json() if answer.status_code == 200 else problem(answer)
+
+    return seen
+
+
+@pytest.mark.parametrize("client", ["far"], indirect=True)
+async def test_a_product_is_drafted_published_withdrawn_and_archived(staff, step, seen, client):
+    image = "https://images.shop.example/scarf.jpg"
+    said = {"description": {"en": "Mulberry silk"}, "images": [image]}
+    product = await staff("POST", "/products", code="SCARF", title=TITLE, **said)
+    assert (product["state"], product["code"], product["skus"]) == ("draft", "SCARF", [])
+    told = await step(product, "publish", refused=(409, "not-complete"))
+    assert told["missing"] == ["/skus"]
+    skus = [sku("SCARF-RED", gtin="4006381333931"), sku("SCARF-BLUE"), sku("SCARF-IVORY")]
+    await step(product, "skus", skus=skus)
+    assert await seen(product) == "no-such-product"
+    for _ in range(2):
+        assert (await step(product, "publish"))["state"] == "published"
+
+    there = await seen(product, **ZH)
+    assert (there["title"], there["description"]) == ("真丝围巾", "Mulberry silk")
+    assert there["images"] == [image]
+    first, *others = there["skus"]
+    assert [one["code"] for one in others] == ["SCARF-BLUE", "SCARF-IVORY"]
+    del first["sku_id"]
+    assert first == {
+        "code": "SCARF-RED",
+        "gtin": "4006381333931",
+        "price": 29_900,
+        "currency": "CNY",
+        "prices": {"CNY": 29_900, "USD": 4_500},
+    }
+    assert [p["code"] for p in (await client.get("/v1/products")).json()["items"]] == ["SCARF"]
+
+    await step(product, "withdraw")
+    assert await seen(product) == "no-such-product"
+    assert (await client.get("/v1/products")).json()["items"] == []
+    await step(product, "publish")
+    assert (await seen(product))["title"] == "Silk scarf"
+    await step(product, "archive", refused=(409, "illegal-move"))
+    await step(product, "withdraw")
+    assert (await step(product, "archive"))["state"] == "archived"
+    await step(product, "publish", refused=(409, "illegal-move"))
+    await step(product, "skus", skus=[sku("SCARF-LATE")], refused=(409, "illegal-move"))
+    path = f"/products/{product['product_id']}"
+    await staff("POST", path, title=TITLE, refused=(409, "illegal-move"))
+    await staff(
+        "POST",
+        f"/skus/{others[0]['sku_id']}/prices",
+        prices={"CNY": 1},
+        refused=(409, "illegal-move"),
+    )
+
+
+async def test_a_code_and_a_gtin_name_one_thing(staff, drafted, step):
+    await drafted("CUP-1", code="CUP")
+    await staff("POST", "/products", code="CUP", title=TITLE, refused=(409, "code-taken"))
+    other = await staff("POST", "/products", title=TITLE)
+    assert other["code"].startswith("SPU-")
+    told = await step(other, "skus", skus=[sku("NEW"), sku("CUP-1")], refused=(409, "code-taken"))
+    assert told["code"] == "CUP-1"
+    twice = [sku("NEW"), sku("NEW")]
+    await step(other, "skus", skus=twice, refused=(409, "code-taken"))
+    twins = [sku("NEW", gtin="96385074"), sku("NEWER", gtin="000096385074")]
+    await step(other, "skus", skus=twins, refused=(409, "code-taken"))
+    await step(other, "skus", skus=[sku("NEW", gtin="012345678905")])
+    # The same number as a GTIN-14.
+    same = [sku("NEWER", gtin="00012345678905")]
+    await step(other, "skus", skus=same, refused=(409, "code-taken"))
+    found = await staff("GET", f"/products/{other['product_id']}")
+    assert [one["code"] for one in found["skus"]] == ["NEW"]
+
+
+@pytest.mark.parametrize("gtin", ["96385074", "036000291452", "4006381333931", "10012345678902"])
+async def test_a_gtin_is_good_with_its_check_digit_only(staff, drafted, step, gtin):
+    product = await drafted("CUP-1")
+    wrong = gtin[:-1] + str((int(gtin[-1]) + 1) % 10)
+    await step(product, "skus", skus=[sku("CUP-2", gtin=wrong)], refused=(422, "malformed-gtin"))
+    swapped = gtin[:-3] + gtin[-2] + gtin[-3] + gtin[-1]
+    assert swapped != gtin
+    await step(product, "skus", skus=[sku("CUP-2", gtin=swapped)], refused=(422, "malformed-gtin"))
+    for shape in (gtin[1:-1], f"{gtin} ", "١٢٣٤٥٦٧٠"):
+        if len(shape) not in {8, 12, 13, 14} or not shape.isascii():
+            short = [sku("CUP-2", gtin=shape)]
+            await step(product, "skus", skus=short, refused=(422, "invalid-value"))
+    await step(product, "skus", skus=[sku("CUP-2", gtin=gtin)])
+
+
+async def test_prices_stand_per_currency_and_one_is_the_skus_own(staff, drafted, step, seen):
+    product = await drafted("CUP-1")
+    await step(product, "publish")
+    path = f"/skus/{product['skus'][0]['sku_id']}/prices"
+    shown = await staff("POST", path, prices={"CNY": 19_900, "EUR": 2_500})
+    assert (shown["price"], shown["prices"]) == (19_900, {"CNY": 19_900, "EUR": 2_500})
+    assert (await seen(product))["skus"] == [shown]
+    await staff("POST", path, prices={"EUR": 1}, refused=(422, "no-own-price"))
+    for prices in ({}, {"CNY": -1}, {"yuan": 1}, {"CNY": 0.5}, {"CNY": 10**13}):
+        await staff("POST", path, prices=prices, refused=(422, "invalid-value"))
+    foreign = [sku("CUP-2", currency="GBP")]
+    await step(product, "skus", skus=foreign, refused=(422, "no-own-price"))
+    assert (await seen(product))["skus"] == [shown]
+
+
+async def test_what_is_on_sale_keeps_a_title_in_both_languages(staff, drafted, step, seen):
+    product = await drafted("CUP-1", title={"zh": "杯子"})
+    path = f"/products/{product['product_id']}"
+    told = await step(product, "publish", refused=(409, "not-complete"))
+    assert told["missing"] == ["/title/en"]
+    await staff("POST", path, title={"zh": "杯子", "en": "Cup", "fr": "Tasse"})
+    await step(product, "publish")
+    told = await staff("POST", path, title={"en": "Cup"}, refused=(409, "not-complete"))
+    assert told["missing"] == ["/title/zh"]
+    assert (await seen(product, **ZH))["title"] == "杯子"
+
+
+async def test_staff_list_every_state_page_by_page(staff, drafted, step):
+    made = [await drafted(f"CUP-{n}") for n in range(3)]
+    await step(made[1], "publish")
+    page = await staff("GET", "/products?limit=2")
+    rest = await staff("GET", f"/products?limit=2&cursor={page['cursor']}")
+    found = [one["product_id"] for one in page["items"] + rest["items"]]
+    assert found == [one["product_id"] for one in made]
+    assert rest["cursor"] is None
+    drafts = (await staff("GET", "/products?state=draft"))["items"]
+    assert [one["skus"][0]["code"] for one in drafts] == ["CUP-0", "CUP-2"]
+    await staff("GET", "/products?state=sold", refused=(422, "invalid-value"))
+
+
+async def test_what_is_no_product_is_not_found(staff, client):
+    for product_id in ("999", "x", "%00", "-1"):
+        path = f"/products/{product_id}"
+        await staff("GET", path, refused=(404, "no-such-product"))
+        await staff("POST", path, title=TITLE, refused=(404, "no-such-product"))
+        await staff("POST", f"{path}/publish", refused=(404, "no-such-product"))
+        await staff("POST", f"{path}/skus", skus=[sku("A")], refused=(404, "no-such-product"))
+        assert problem(await client.get(f"/v1{path}")) == "no-such-product"
+        prices = {"CNY": 1}
+        await staff(
+            "POST", f"/skus/{product_id}/prices", prices=prices, refused=(404, "no-such-sku")
+        )
