@@ -165,6 +165,10 @@ class Shopper(FastHttpUser):
             return response.status_code, response.content, response.headers.get("Retry-After")
 
 
+def wait_as_told(retry_after):
+    gevent.sleep(min(float(retry_after or 0.25), RETRY_AFTER_S_MAX))
+
+
 def what_it_says(response):
     if response.status_code == 202:
         return "accepted"
@@ -243,7 +247,7 @@ class Retrier(Shopper):
                 self.stand_by(who, sku, body)
             if status and status not in AGAIN:
                 return
-            gevent.sleep(min(float(retry_after or 0.25), RETRY_AFTER_S_MAX))
+            wait_as_told(retry_after)
         self.evening.fault(f"no answer that stands after {RETRIES_MAX} tries")
 
     def stand_by(self, who, sku, body):
@@ -307,8 +311,10 @@ class Browser(Shopper):
     @task(2)
     def order(self):
         """Buy once, with one key, and see what became of it."""
-        status, body, _ = self.buy(self.who, "browse", self.skus[-1], scenario="browse")
+        status, body, retry_after = self.buy(self.who, "browse", self.skus[-1], scenario="browse")
         if status != 202:
+            if status in AGAIN:
+                wait_as_told(retry_after)
             return
         order_id = json.loads(body)["order_id"]
         path = f"/v1/orders/{order_id}"

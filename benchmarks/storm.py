@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 REDIAL_S = (0.2, 1.0)
+COMING_S = 0.5
 DIALS_AT_ONCE = 128
 TRIES_MAX = 4
 
@@ -99,7 +100,7 @@ class Crowd:
         return await asyncio.gather(*(self._dial() for _ in range(connections)))
 
     async def closed(self, lines: list[Line | None], *, seconds: float) -> None:
-        """Every line is a buyer's, who keeps it and buys for so long."""
+        """Every line is a buyer's, who comes in the first instants, keeps it, and buys."""
         until = time.perf_counter() + seconds
         await asyncio.gather(*(self._insist(line, until) for line in lines))
 
@@ -116,6 +117,7 @@ class Crowd:
             _close(self._free.popleft())
 
     async def _insist(self, line: Line | None, until: float) -> None:
+        await asyncio.sleep(self._random.uniform(0.0, COMING_S))
         while time.perf_counter() < until:
             request = next(self._requests)
             while time.perf_counter() < until:
@@ -154,16 +156,16 @@ class Crowd:
         if line is None:
             self.heard.lost += 1
             return b"", self._random.uniform(*REDIAL_S)
-        answer: asyncio.Future[tuple[bytes, int]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[tuple[bytes, int, float]]
+        answer = asyncio.get_running_loop().create_future()
         asked_at = time.perf_counter()
 
         def told(status: bytes, retry_after_s: int) -> None:
             if not answer.done():
-                answer.set_result((status, retry_after_s))
+                answer.set_result((status, retry_after_s, time.perf_counter()))
 
         line.ask(request, told)
-        status, retry_after_s = await answer
-        now = time.perf_counter()
+        status, retry_after_s, now = await answer
         if status == b"202":
             self.heard.accept(now, now - asked_at)
             return status, 0.0

@@ -10,6 +10,7 @@ connection that sends nothing has as long; one that idles between requests is uv
 """
 
 import asyncio
+import itertools
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from uvicorn.server import ServerState
 from hotpath.till import NEVER, Line, Till
 
 CHUNK_FRAME_BYTES_MAX = 16
+RETRY_AFTER_S_MAX = 4
 
 
 def _problem(status: HTTPStatus, slug: str, *, headers: str = "") -> bytes:
@@ -34,7 +36,11 @@ def _problem(status: HTTPStatus, slug: str, *, headers: str = "") -> bytes:
 
 MALFORMED = _problem(HTTPStatus.BAD_REQUEST, "malformed")
 HEADERS_TOO_LONG = _problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers-too-long")
-TOO_MANY = _problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", headers="retry-after: 1\r\n")
+# In turn, so that those who were refused together do not come back together.
+TOO_MANY = itertools.cycle(
+    _problem(HTTPStatus.SERVICE_UNAVAILABLE, "busy", headers=f"retry-after: {after_s}\r\n")
+    for after_s in range(1, RETRY_AFTER_S_MAX + 1)
+)
 
 
 class HeadersTooLong(Exception):
@@ -83,7 +89,7 @@ class Lane(HttpToolsProtocol):
             self._line.parted = True
             if till := self.app_state.get("till"):
                 till.gate.shed["connections"] += 1
-            transport.write(TOO_MANY)
+            transport.write(next(TOO_MANY))
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:

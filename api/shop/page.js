@@ -202,7 +202,8 @@ async function placeOrder(skuId, key) {
       const again = !error.status || error.status === 503 || error.status === 429 || error.status === 401;
       if (!again || attempt >= TRIES_MAX) throw error;
       if (error.status !== 401) tell("notice", error.status ? text().again : text().again_offline);
-      await pause((error.retryAfter || 1) * 1000 * (0.5 + Math.random()));
+      // Never sooner than told, and not all at once.
+      await pause((error.retryAfter || 1) * 1000 * (1 + Math.random() / 2));
     }
   }
 }

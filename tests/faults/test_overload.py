@@ -14,7 +14,7 @@ from benchmarks import overload
 STORMS = os.environ.get("TEST_STORMS", "1")
 CHANCES = 2
 # Small enough that a shared machine has the processor time for all of it.
-SIZES = ["--claims-per-s", "500", "--connections", "80", "--seconds", "6", "--storms", STORMS]
+SIZES = ["--claims-per-s", "800", "--connections", "80", "--seconds", "6", "--storms", STORMS]
 
 
 @pytest.fixture(autouse=True)
