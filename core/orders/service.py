@@ -72,7 +72,7 @@ async def expire(conn: Conn, *, spared: Sequence[int], batch_max: int) -> list[E
 
 
 async def follow(conn: Conn, *, order_id: OrderId, follows: OrderId) -> bool:
-    """Name the order that this one takes the place of; false when it already has a successor."""
+    """Name the order that this one takes the place of; false where it has one, or there is none."""
     return await store.follow(conn, order_id, follows)
 
 

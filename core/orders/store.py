@@ -102,7 +102,9 @@ async def expire(conn: Conn, batch_max: int, spared: Sequence[int]) -> list[Expi
 
 
 FOLLOW = """
-    UPDATE orders.orders SET follows = $2 WHERE id = $1 AND follows IS NULL RETURNING true
+    UPDATE orders.orders SET follows = $2
+     WHERE id = $1 AND follows IS NULL AND EXISTS (SELECT FROM orders.orders WHERE id = $2)
+ RETURNING true
 """
 
 
