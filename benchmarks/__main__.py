@@ -15,7 +15,7 @@ QUESTIONS = (
     ("hot",),
     ("growth", "workers"),
     ("overload",),
-    ("orders", "--batches", "10,100,1000"),
+    ("orders", "--batches", "10,100,1000,4000"),
     ("gate", "--waves", "1000", "--batches", "64,256,512,1000"),
 )
 

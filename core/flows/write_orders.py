@@ -6,6 +6,7 @@ The cursor only ever stands at the last claim of an entry.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import msgspec
@@ -87,22 +88,23 @@ async def write_batch(
     stream: Stream,
     entries: Sequence[Entry],
     cursor: str,
-    write: Callable[[db.Conn, Stream, Sequence[Entry]], Awaitable[None]],
+    write: Callable[[db.Conn, Stream, Sequence[Entry], datetime], Awaitable[None]],
 ) -> sales.Cursor:
     sizes = [claims_in(entry) for entry in entries]
     target = position_of(entries[-1], sizes[-1] - 1)
     async with db.transaction(pool) as conn:
-        await sales.hold_bucket_shared(conn, number=stream.bucket.number)
         reached = await sales.advance(
             conn, stream.bucket, source=cursor, target=target, claims=sum(sizes)
         )
         if reached is None:
             raise AnotherWriter
-        await write(conn, stream, entries)
+        await write(conn, stream, entries, reached.at)
     return reached
 
 
-async def write_claims(conn: db.Conn, stream: Stream, entries: Sequence[Entry]) -> None:
+async def write_claims(
+    conn: db.Conn, stream: Stream, entries: Sequence[Entry], now: datetime
+) -> None:
     bucket = stream.bucket
     sold = await orders.write(
         conn,
@@ -111,7 +113,7 @@ async def write_claims(conn: db.Conn, stream: Stream, entries: Sequence[Entry]) 
         sale_id=bucket.sale_id,
         bucket=bucket.number,
         epoch=bucket.epoch,
-        hold_s=stream.terms.hold_s,
+        expires_at=now + timedelta(seconds=stream.terms.hold_s),
     )
     if sold is None:
         raise NotPlain
@@ -120,23 +122,27 @@ async def write_claims(conn: db.Conn, stream: Stream, entries: Sequence[Entry]) 
     )
 
 
-async def sift_entries(conn: db.Conn, stream: Stream, entries: Sequence[Entry]) -> None:
+async def sift_entries(
+    conn: db.Conn, stream: Stream, entries: Sequence[Entry], now: datetime
+) -> None:
     for entry in entries:
-        await sift_claims(conn, stream, claims_of(entry))
+        await sift_claims(conn, stream, claims_of(entry), now)
 
 
-async def sift_claims(conn: db.Conn, stream: Stream, found: Sequence[Drained]) -> None:
+async def sift_claims(
+    conn: db.Conn, stream: Stream, found: Sequence[Drained], now: datetime
+) -> None:
     """Write what can be written, and set aside each claim that cannot, all or nothing."""
     try:
         async with db.savepoint(conn):
-            await write_claims(conn, stream, [entry_of(found)])
+            await write_claims(conn, stream, [entry_of(found)], now)
     except (*POISON, NotPlain) as error:
         if len(found) == 1:
             await set_aside(conn, stream, found[0], error)
             return
         middle = len(found) // 2
-        await sift_claims(conn, stream, found[:middle])
-        await sift_claims(conn, stream, found[middle:])
+        await sift_claims(conn, stream, found[:middle], now)
+        await sift_claims(conn, stream, found[middle:], now)
 
 
 def order_of(stream: Stream, claim: Drained) -> orders.NewOrder:

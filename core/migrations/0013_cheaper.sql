@@ -1,5 +1,5 @@
 -- contract: whoever names the order that is followed looks whether it is there; a foreign key asks for every order
 ALTER TABLE orders.orders DROP CONSTRAINT orders_follows_fkey;
 
--- Keys are ASCII. Compared as bytes they are the same keys, in a fraction of the time of most locales.
+-- contract: keys are ASCII, so they stay the same keys; compared as bytes they take a fraction of most locales' time
 ALTER TABLE orders.orders ALTER COLUMN idempotency_key TYPE text COLLATE "C";

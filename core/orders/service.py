@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 
 from core.kit.db import Conn
 from core.kit.states import IllegalMove, check_move
@@ -18,7 +19,7 @@ async def write(
     sale_id: int,
     bucket: int,
     epoch: int,
-    hold_s: int,
+    expires_at: datetime,
 ) -> dict[int, int] | None:
     """Write accepted claims down, each as an order that waits for its payment.
 
@@ -31,7 +32,7 @@ async def write(
             bucket=bucket,
             epoch=epoch,
             state=State.PENDING_PAYMENT,
-            expires_at=await store.expiry(conn, hold_s),
+            expires_at=expires_at,
         ),
     )
     if found is None:

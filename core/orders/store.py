@@ -1,6 +1,4 @@
-from collections.abc import Sequence
-from datetime import datetime
-from io import BytesIO
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
@@ -10,23 +8,21 @@ from .model import Expired, NewOrder, Order, OrderId, Written
 from .rows import LINE_COLUMNS, ORDER_COLUMNS
 
 
+async def in_one_piece(payload: bytes) -> AsyncIterator[bytes]:
+    """A source for COPY that needs no thread, as a file would."""
+    yield payload
+
+
 async def copy(conn: Conn, orders: bytes, lines: bytes) -> None:
     """Copy the rows of new orders and of their lines in, each in Postgres' binary format."""
     for table, columns, payload in (
         ("orders", ORDER_COLUMNS, orders),
         ("lines", LINE_COLUMNS, lines),
     ):
+        source = in_one_piece(payload)
         await conn.copy_to_table(
-            table, source=BytesIO(payload), columns=columns, schema_name="orders", format="binary"
+            table, source=source, columns=columns, schema_name="orders", format="binary"
         )
-
-
-EXPIRY = "SELECT now() + make_interval(secs => $1)"
-
-
-async def expiry(conn: Conn, hold_s: int) -> datetime:
-    """When an order expires whose hold begins with this transaction."""
-    return await conn.fetchval(EXPIRY, hold_s)
 
 
 INSERT = """

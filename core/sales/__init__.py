@@ -10,6 +10,7 @@ Words   a bucket is the part of a sale that one Redis script call decides; an al
 from core.kit.states import IllegalMove
 
 from .model import (
+    Advanced,
     Allotment,
     Audit,
     Bucket,
@@ -84,6 +85,7 @@ from .states import MOVES, TRANSFER_MOVES, State, TransferState
 __all__ = [
     "MOVES",
     "TRANSFER_MOVES",
+    "Advanced",
     "Allotment",
     "Audit",
     "Bucket",

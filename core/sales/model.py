@@ -80,6 +80,12 @@ class Cursor(msgspec.Struct, frozen=True):
     written: int
 
 
+class Advanced(Cursor, frozen=True):
+    """A cursor that this transaction has moved, and when the transaction began."""
+
+    at: datetime
+
+
 class BucketBooks(msgspec.Struct, frozen=True):
     """What Postgres knows of a bucket at one instant: everything written up to `cursor`."""
 

@@ -6,6 +6,7 @@ from core.kit.states import IllegalMove, check_move
 
 from . import store
 from .model import (
+    Advanced,
     Allotment,
     Audit,
     Bucket,
@@ -163,8 +164,11 @@ async def cursors(conn: Conn, *, bucket: int) -> dict[int, Cursor]:
 
 async def advance(
     conn: Conn, bucket: Bucket, *, source: str, target: str, claims: int
-) -> Cursor | None:
-    """Move the cursor past so many claims, if it still stands at `source` and is not ended."""
+) -> Advanced | None:
+    """Move the cursor past so many claims, if it still stands at `source` and is not ended.
+
+    From then on the bucket's row is held, as its books are about to change.
+    """
     return await store.advance(conn, bucket.number, bucket.epoch, source, target, claims)
 
 

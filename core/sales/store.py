@@ -4,6 +4,7 @@ from datetime import datetime
 from core.kit.db import Conn, many, one
 
 from .model import (
+    Advanced,
     Allotment,
     Audit,
     Bucket,
@@ -291,17 +292,20 @@ async def insert_cursor(conn: Conn, bucket: int, epoch: int, position: str) -> N
 
 
 # No row means that another writer went on: whoever reads this drops its batch.
-ADVANCE = """ -- -> Cursor
+# The bucket's row is held before the cursor's is touched, as by whoever recomputes the books.
+ADVANCE = """ -- -> Advanced
+    WITH held AS (SELECT number FROM sales.buckets WHERE number = $1 FOR SHARE)
     UPDATE sales.cursors SET position = $4, written = written + $5
-     WHERE bucket = $1 AND epoch = $2 AND position = $3 AND NOT ended
- RETURNING epoch, position, written
+      FROM held
+     WHERE bucket = held.number AND cursors.epoch = $2 AND position = $3 AND NOT ended
+ RETURNING cursors.epoch, position, written, now() AS at
 """
 
 
 async def advance(
     conn: Conn, bucket: int, epoch: int, source: str, target: str, claims: int
-) -> Cursor | None:
-    return one(Cursor, await conn.fetchrow(ADVANCE, bucket, epoch, source, target, claims))
+) -> Advanced | None:
+    return one(Advanced, await conn.fetchrow(ADVANCE, bucket, epoch, source, target, claims))
 
 
 END_CURSOR = "UPDATE sales.cursors SET ended = true WHERE bucket = $1 AND epoch = $2"
