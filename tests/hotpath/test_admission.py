@@ -86,6 +86,10 @@ def test_what_was_given_up_says_nothing():
     shop.admission.give_up(200)
     assert (shop.admission.undecided, shop.admission.limit) == (0, 256)
     assert shop.crowd(300) == 44
+    shop.came = shop.came[200:]
+    shop.decide(100)
+    shop.decide(156)
+    assert 140 < shop.admission.limit <= 150
 
 
 def test_the_more_are_refused_the_longer_they_are_spread():
