@@ -94,7 +94,7 @@ def read_batch(reply, bucket, list wanted not None, *, key_id):
     cdef uint64_t first = 0, fresh = 0
     cdef str ms = None
     number, epoch = bucket.number, bucket.epoch
-    unknown = Decided([UNKNOWN] * count, None)
+    unknown = Decided([UNKNOWN] * count)
     line = _next_line(&at, end)
     if line == NULL:
         return unknown
@@ -119,7 +119,7 @@ def read_batch(reply, bucket, list wanted not None, *, key_id):
     # As many lines as there have to be, and a position just where one was given out.
     if at != end + 1 or (ms is not None) != (fresh > 0):
         return unknown
-    return Decided(verdicts, f"{ms}-{first + fresh - 1}" if fresh else None)
+    return Decided(verdicts, f"{ms}-{first + fresh - 1}" if fresh else None, fresh)
 
 
 cdef const char *_next_line(const char **at, const char *end) noexcept:

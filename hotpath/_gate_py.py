@@ -324,10 +324,8 @@ class Gate:
             wanted = [claim for claim, _ in batch]
             found = read_batch(reply, facts, wanted, key_id=self._key_id)
             self._note_holders(bucket.sold_out, batch, found.verdicts)
-            if full := found.verdicts.count(claims.BUSY):
-                self.shed["backlog"] += full
-            self.counters.damaged += sum(verdict is claims.DAMAGED for verdict in found.verdicts)
-            self.counters.unknown += found.verdicts.count(claims.UNKNOWN)
+            if found.fresh < len(batch):
+                self._count_others(found.verdicts)
             if facts.stamp == bucket.facts.stamp:
                 bucket.highest = max(bucket.highest, _highest(found, facts.epoch))
             return found.verdicts
@@ -335,6 +333,12 @@ class Gate:
         verdict = claims.read_error(str(reply)) if refused else claims.UNKNOWN
         self.counters.unknown += len(batch) if verdict is claims.UNKNOWN else 0
         return [verdict] * len(batch)
+
+    def _count_others(self, verdicts: list[Verdict]) -> None:
+        if full := verdicts.count(claims.BUSY):
+            self.shed["backlog"] += full
+        self.counters.damaged += sum(verdict is claims.DAMAGED for verdict in verdicts)
+        self.counters.unknown += verdicts.count(claims.UNKNOWN)
 
     def _note_holders(self, sold_out: SoldOut, batch: Batch, verdicts: list[Verdict]) -> None:
         if sold_out.limits or sold_out.reading:

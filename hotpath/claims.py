@@ -144,10 +144,11 @@ def pack_batch(
 
 
 class Decided(msgspec.Struct, frozen=True):
-    """What came of a batch, and the position of its last claim that was accepted just now."""
+    """What came of a batch: how many were accepted just now, and the last one's position."""
 
     verdicts: list[Verdict]
-    last: str | None
+    last: str | None = None
+    fresh: int = 0
 
 
 def read_batch(
@@ -159,7 +160,7 @@ def read_batch(
     """
     lines = reply.split(b"\n") if isinstance(reply, bytes) else []
     fresh = lines.count(b"+")
-    unknown = Decided([UNKNOWN] * len(wanted), None)
+    unknown = Decided([UNKNOWN] * len(wanted))
     if len(lines) != len(wanted) + 1:
         return unknown
     first = _POSITION.fullmatch(lines[0])
@@ -176,7 +177,7 @@ def read_batch(
             verdicts.append(read_answer(answer, claim, bucket))
     if UNKNOWN in verdicts or (first and not fresh):
         return unknown
-    return Decided(verdicts, f"{ms}-{after - 1}" if fresh else None)
+    return Decided(verdicts, f"{ms}-{after - 1}" if fresh else None, fresh)
 
 
 def decode_record(raw: bytes) -> Record:
