@@ -56,7 +56,8 @@ def kernels() -> list[Extension]:
         extensions,
         annotate=DEBUG,
         force=True,  # Cython looks at times only, and misses that the directives changed
-        compiler_directives={"boundscheck": True} if DEBUG else {},
+        # Twins that are compiled as they stand have their types in the .pxd.
+        compiler_directives={"annotation_typing": False} | ({"boundscheck": True} if DEBUG else {}),
     )
 
 

@@ -24,13 +24,17 @@ LANE = ("--http", "hotpath.lane:Lane")
 
 
 class Door(msgspec.Struct):
-    """A server to knock at. `sale` names which sale it is asked for, `address` is all buyers'."""
+    """A server to knock at. `sale` names which sale it is asked for, `address` is all buyers'.
+
+    A slow one gets fewer connections: more would only wait until the gate turns them away.
+    """
 
     name: str
     app: tuple[str, ...]
     status: bytes
     sale: str = ""
     address: bytes = b""
+    connections_max: int = 1_000
     port: int = 0
     pid: int = 0
 
@@ -53,8 +57,8 @@ DOORS = [
     Door("lane accepting", ("api.app:create_served", "--factory", *LANE), b"202", "open"),
     Door("lane sold out", ("api.app:create_served", "--factory", *LANE), b"409", "sold out"),
     Door("lane by risk", ("api.app:create_served", "--factory", *LANE), b"403", "open", BLOCKED),
-    Door("route accepting", ("api.app:create_app", "--factory", *LANE), b"202", "open"),
-    Door("route sold out", ("api.app:create_app", "--factory", *LANE), b"409", "sold out"),
+    Door("route accepting", ("api.app:create_app", "--factory", *LANE), b"202", "open", b"", 32),
+    Door("route sold out", ("api.app:create_app", "--factory", *LANE), b"409", "sold out", b"", 32),
 ]
 
 
@@ -67,6 +71,7 @@ def requests_for(door: Door, sale_ids: dict[str, int], sku_id: int, count: int) 
 
 async def measure(door: Door, redis_pid: int, requests: list[bytes], *, connections: int) -> Row:
     meter = shop.Meter({"api": door.pid, "redis": redis_pid})
+    connections = min(connections, door.connections_max)
     heard = await load.run(door.port, requests, connections=connections)
     cpu_us = meter.us_per(len(requests))
     assert heard.statuses == {door.status: len(requests)}, (door.name, heard.statuses)

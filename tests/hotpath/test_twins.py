@@ -16,6 +16,7 @@ from hotpath import (
     _parse_py,
     _routing_py,
     _signing_py,
+    _soldout_py,
     _tokens_py,
     address,
     answers,
@@ -24,6 +25,7 @@ from hotpath import (
     parse,
     routing,
     signing,
+    soldout,
     tokens,
 )
 from hotpath.claims import BucketFacts, Claim, Kind, Verdict
@@ -211,3 +213,14 @@ def test_members_are_routed_alike(dice):
     for _ in range(STEPS):
         member, buckets = dice.getrandbits(64), dice.randrange(1, 2**20)
         assert routing.bucket_of(member, buckets) == _routing_py.bucket_of(member, buckets)
+
+
+def test_holders_are_known_alike(dice):
+    for _ in range(STEPS // 1_000):
+        expected = dice.randrange(1, 4_000)
+        ours, twin = soldout.Holders(expected), _soldout_py.Holders(expected)
+        for member in (dice.getrandbits(63) for _ in range(min(expected, 500))):
+            ours.add(member)
+            twin.add(member)
+        members = [number(dice) % 2**63 for _ in range(500)]
+        assert [member in ours for member in members] == [member in twin for member in members]

@@ -1,0 +1,1 @@
+from hotpath._admission_py import Admission as Admission
