@@ -252,15 +252,6 @@ def test_the_simulation_finds_a_planted_bug(bug):
     find(Broken)
 
 
-def test_the_simulation_finds_repeats_that_are_refused():
-    class Broken(Sale):
-        def __init__(self):
-            super().__init__()
-            self.shop.repeats_are_refused = True
-
-    find(Broken)
-
-
 class Course:
     """What some bugs need so much luck for that it is written down, but for one instant in it."""
 
@@ -335,6 +326,15 @@ def others_sell_what_came_back_while_it_reads(course, instant):
     course.holders_come_much_later(1)
 
 
+def sells_what_came_back_to_who_clicks_again(course, instant):
+    course.sell(course.theirs, 1, 1)
+    course.shop.pass_time(instant)
+    course.shop.world.release(1)
+    course.shop.table["2:again"] = course.shop.world.now
+    assert course.shop.world.claim("2:again", 1)
+    course.shop.click(course.ours, "2:again", 1)
+
+
 COURSES = [
     (LeaseFromTheReply, sleeps_with_a_reply_unread),
     (NoConfirmingLook, sleeps_in_the_middle_of_a_reading),
@@ -346,10 +346,11 @@ COURSES = [
 ]
 
 
-def sail(course, lookout=Lookout, sold_out=SoldOut):
+def sail(course, lookout=Lookout, sold_out=SoldOut, *, repeats_are_refused=False):
     """Run a course once for each hundredth of a second that its one instant may fall on."""
     for instant in range(70):
         shop = Simulation(lookout, sold_out)
+        shop.repeats_are_refused = repeats_are_refused
         try:
             course(Course(shop), instant / 100)
         finally:
@@ -401,3 +402,9 @@ def test_a_look_is_good_for_less_than_a_second_from_the_question():
     assert known.refuses(1, 7, 1, now=13.5)
     known.learn(msgspec.structs.replace(look, asked_at=13.1, freed=1))
     assert not known.refuses(1, 7, 1, now=13.5)
+
+
+def test_repeats_that_are_refused_are_found():
+    sail(sells_what_came_back_to_who_clicks_again)
+    with pytest.raises(AssertionError, match="refused"):
+        sail(sells_what_came_back_to_who_clicks_again, repeats_are_refused=True)
