@@ -16,11 +16,12 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from api import auth, health, logs, metrics, openapi, origin, problems, wiring
+from api.admin import categories as admin_categories
 from api.admin import counts, stock, transfers
 from api.admin import products as admin_products
 from api.admin import sales as admin_sales
 from api.requests import BODY_BYTES_MAX, StrictRequest
-from api.shop import demo, orders, page, payments, products, sales
+from api.shop import categories, demo, orders, page, payments, products, sales
 from api.shop.events import Watch
 from api.till import open_till, with_till
 from core.flows.directory import Directory
@@ -77,9 +78,11 @@ def create_app(settings: Settings | None = None) -> Litestar:
             problems.explain,
             orders.routes,
             *payments.route_handlers,
+            categories.routes,
             products.routes,
             sales.routes,
             demo.routes,
+            admin_categories.routes,
             admin_products.routes,
             admin_sales.routes,
             stock.routes,

@@ -1,6 +1,6 @@
 """Keep the goods: describe products, give them SKUs and prices, publish and withdraw them."""
 
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import msgspec
 from litestar import Router, get, post
@@ -11,7 +11,8 @@ from api import auth
 from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
-from api.shop.products import Sku, product_of, shown_sku
+from api.shop.categories import category_of
+from api.shop.products import product_of
 from core import catalogue
 from core.kit import db, ids
 from core.kit.states import IllegalMove
@@ -23,8 +24,11 @@ IMAGES_MAX = 20
 CURRENCIES_MAX = 20
 SKUS_AT_ONCE_MAX = 100
 PRICE_MAX = 10**12
+NUMBER_MAX = 10**15
+ATTRIBUTES_MAX = 50
 
 Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9][A-Z0-9._-]{0,63}$(?!\n)")]
+Attribute = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,31}$(?!\n)")]
 Gtin = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{8}|[0-9]{12,14})$(?!\n)")]
 Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
 Language = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)")]
@@ -35,6 +39,11 @@ Images = Annotated[list[Image], msgspec.Meta(max_length=IMAGES_MAX)]
 Price = Annotated[int, msgspec.Meta(ge=0, le=PRICE_MAX)]
 Titles = Annotated[dict[Language, Title], msgspec.Meta(min_length=1, max_length=LANGUAGES_MAX)]
 Descriptions = Annotated[dict[Language, Description], msgspec.Meta(max_length=LANGUAGES_MAX)]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=TITLE_MAX)]
+Number = Annotated[int, msgspec.Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
+KeptValue: TypeAlias = bool | int | float | str | dict[str, str]
+Value: TypeAlias = bool | Number | float | Word | Titles
+Values = Annotated[dict[Attribute, Value], msgspec.Meta(max_length=ATTRIBUTES_MAX)]
 Prices = Annotated[dict[Currency, Price], msgspec.Meta(min_length=1, max_length=CURRENCIES_MAX)]
 InState = Annotated[
     catalogue.State | None,
@@ -48,6 +57,8 @@ class Content(Body, frozen=True):
     title: Titles
     description: Descriptions = msgspec.field(default_factory=dict)
     images: Images = msgspec.field(default_factory=list)
+    category_id: str | None = None
+    attributes: Values = msgspec.field(default_factory=dict)
 
 
 class NewProduct(Content, frozen=True):
@@ -63,6 +74,7 @@ class NewSku(Body, frozen=True):
     currency: Currency
     prices: Prices
     gtin: Gtin | None = None
+    attributes: Values = msgspec.field(default_factory=dict)
 
 
 class NewSkus(Body, frozen=True):
@@ -77,6 +89,22 @@ class NewPrices(Body, frozen=True):
     prices: Prices
 
 
+class NewValues(Body, frozen=True):
+    """These and no others."""
+
+    attributes: Values
+
+
+class KeptSku(msgspec.Struct, frozen=True):
+    sku_id: str
+    code: str
+    gtin: str | None
+    price: int
+    currency: str
+    prices: dict[str, int]
+    attributes: dict[str, KeptValue]
+
+
 class KeptProduct(msgspec.Struct, frozen=True):
     """A product as staff see it, in every language."""
 
@@ -86,7 +114,9 @@ class KeptProduct(msgspec.Struct, frozen=True):
     title: dict[str, str]
     description: dict[str, str]
     images: list[str]
-    skus: list[Sku]
+    category_id: str | None
+    attributes: dict[str, KeptValue]
+    skus: list[KeptSku]
 
 
 class KeptProducts(msgspec.Struct, frozen=True):
@@ -96,7 +126,13 @@ class KeptProducts(msgspec.Struct, frozen=True):
     cursor: str | None
 
 
-MOVES = refuses(*auth.SIGNED_IN, catalogue.NoSuchProduct, catalogue.NotComplete, IllegalMove)
+MOVES = refuses(
+    *auth.SIGNED_IN,
+    catalogue.NoSuchProduct,
+    catalogue.NotComplete,
+    catalogue.UnfitAttribute,
+    IllegalMove,
+)
 
 
 @get("/products", responses=refuses(*auth.SIGNED_IN, InvalidValue))
@@ -118,7 +154,14 @@ async def listing(
 
 @post(
     "/products",
-    responses=refuses(*auth.SIGNED_IN, *READS_BODY, catalogue.CodeTaken, plain=READS_BODY_PLAIN),
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.CodeTaken,
+        catalogue.NoSuchCategory,
+        catalogue.UnfitAttribute,
+        plain=READS_BODY_PLAIN,
+    ),
 )
 async def draft(data: JSONBody[NewProduct], pool: NamedDependency[db.Pool]) -> KeptProduct:
     """Write a product down. Nobody can buy it before it has SKUs and is published."""
@@ -140,7 +183,9 @@ async def find(product_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Kep
         *auth.SIGNED_IN,
         *READS_BODY,
         catalogue.NoSuchProduct,
+        catalogue.NoSuchCategory,
         catalogue.NotComplete,
+        catalogue.UnfitAttribute,
         IllegalMove,
         plain=READS_BODY_PLAIN,
     ),
@@ -165,6 +210,8 @@ async def describe(
         catalogue.MalformedGtin,
         catalogue.NoOwnPrice,
         catalogue.TooManySkus,
+        catalogue.UnfitAttribute,
+        catalogue.NotComplete,
         IllegalMove,
         plain=READS_BODY_PLAIN,
     ),
@@ -173,7 +220,7 @@ async def add_skus(
     product_id: FromPath[str], data: JSONBody[NewSkus], pool: NamedDependency[db.Pool]
 ) -> KeptProduct:
     wanted = product_of(product_id)
-    skus = [catalogue.NewSku(s.code, s.currency, s.prices, s.gtin) for s in data.skus]
+    skus = [catalogue.NewSku(s.code, s.currency, s.prices, s.gtin, s.attributes) for s in data.skus]
     async with db.transaction(pool) as conn:
         await catalogue.add_skus(conn, skus, product_id=wanted)
         return await kept(conn, wanted)
@@ -193,13 +240,34 @@ async def add_skus(
 )
 async def set_prices(
     sku_id: FromPath[str], data: JSONBody[NewPrices], pool: NamedDependency[db.Pool]
-) -> Sku:
+) -> KeptSku:
     """Set what a SKU costs. What is in a flash sale, or was ordered, keeps its price."""
-    wanted = ids.parse(sku_id)
-    if wanted is None:
-        raise catalogue.NoSuchSku
+    wanted = sku_of(sku_id)
     async with db.transaction(pool) as conn:
-        sku = await catalogue.set_prices(conn, sku_id=catalogue.SkuId(wanted), prices=data.prices)
+        sku = await catalogue.set_prices(conn, sku_id=wanted, prices=data.prices)
+    return shown_sku(sku)
+
+
+@post(
+    "/skus/{sku_id:str}/attributes",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.NoSuchSku,
+        catalogue.UnfitAttribute,
+        catalogue.NotComplete,
+        IllegalMove,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def set_attributes(
+    sku_id: FromPath[str], data: JSONBody[NewValues], pool: NamedDependency[db.Pool]
+) -> KeptSku:
+    """Say what a SKU is like, in the attributes that its category asks of SKUs."""
+    wanted = sku_of(sku_id)
+    async with db.transaction(pool) as conn:
+        sku = await catalogue.set_attributes(conn, sku_id=wanted, values=data.attributes)
     return shown_sku(sku)
 
 
@@ -240,12 +308,36 @@ def shown(product: catalogue.Product, skus: list[catalogue.Sku]) -> KeptProduct:
         title=product.title,
         description=product.description,
         images=product.images,
+        category_id=None if product.category_id is None else str(product.category_id),
+        attributes=product.attributes,
         skus=[shown_sku(sku) for sku in skus],
     )
 
 
+def shown_sku(sku: catalogue.Sku) -> KeptSku:
+    return KeptSku(
+        sku_id=str(sku.id),
+        code=sku.code,
+        gtin=sku.gtin,
+        price=sku.price_minor,
+        currency=sku.currency,
+        prices=sku.prices,
+        attributes=sku.attributes,
+    )
+
+
 def content_of(data: Content) -> catalogue.Content:
-    return catalogue.Content(data.title, data.description, data.images)
+    category_id = None if data.category_id is None else category_of(data.category_id)
+    return catalogue.Content(
+        data.title, data.description, data.images, category_id, data.attributes
+    )
+
+
+def sku_of(text: str) -> catalogue.SkuId:
+    sku_id = ids.parse(text)
+    if sku_id is None:
+        raise catalogue.NoSuchSku
+    return catalogue.SkuId(sku_id)
 
 
 routes = Router(
@@ -257,6 +349,7 @@ routes = Router(
         describe,
         add_skus,
         set_prices,
+        set_attributes,
         publish,
         withdraw,
         archive,

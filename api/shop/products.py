@@ -1,5 +1,8 @@
 """What the shop offers."""
 
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
 import msgspec
 from litestar import Router, get
 from litestar.di import NamedDependency
@@ -11,9 +14,15 @@ from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import catalogue
 from core.kit import db, ids
 
+# A number, a yes or no, or a text: a choice's code, a date, or what it is in the asked language.
+Value: TypeAlias = bool | int | float | str
+
 
 class Sku(msgspec.Struct, frozen=True):
-    """`price` is in minor units of `currency`; `prices` are in minor units of each currency."""
+    """`price` is in minor units of `currency`; `prices` are in minor units of each currency.
+
+    What the values of `attributes` mean stands with the product's category.
+    """
 
     sku_id: str
     code: str
@@ -21,6 +30,7 @@ class Sku(msgspec.Struct, frozen=True):
     price: int
     currency: str
     prices: dict[str, int]
+    attributes: dict[str, Value]
 
 
 class Product(msgspec.Struct, frozen=True):
@@ -31,6 +41,8 @@ class Product(msgspec.Struct, frozen=True):
     title: str
     description: str
     images: list[str]
+    category_id: str | None
+    attributes: dict[str, Value]
     skus: list[Sku]
 
 
@@ -78,11 +90,13 @@ def shown(
         title=catalogue.text(product.title, language),
         description=catalogue.text(product.description, language),
         images=product.images,
-        skus=[shown_sku(sku) for sku in skus],
+        category_id=None if product.category_id is None else str(product.category_id),
+        attributes=told(product.attributes, language),
+        skus=[shown_sku(sku, language) for sku in skus],
     )
 
 
-def shown_sku(sku: catalogue.Sku) -> Sku:
+def shown_sku(sku: catalogue.Sku, language: texts.Language) -> Sku:
     return Sku(
         sku_id=str(sku.id),
         code=sku.code,
@@ -90,7 +104,16 @@ def shown_sku(sku: catalogue.Sku) -> Sku:
         price=sku.price_minor,
         currency=sku.currency,
         prices=sku.prices,
+        attributes=told(sku.attributes, language),
     )
+
+
+def told(values: Mapping[str, Any], language: texts.Language) -> dict[str, Value]:
+    """Values with each text in one language."""
+    return {
+        code: catalogue.text(value, language) if isinstance(value, dict) else value
+        for code, value in values.items()
+    }
 
 
 def language_of(request: AnyRequest) -> texts.Language:

@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from typing import NewType
+from typing import Any, NewType, TypeAlias
 
 import msgspec
 
@@ -7,6 +7,50 @@ from core.kit.refusal import Kind, Refusal
 
 ProductId = NewType("ProductId", int)
 SkuId = NewType("SkuId", int)
+CategoryId = NewType("CategoryId", int)
+
+# Attribute code -> value: a text per language, a number, a choice's code, a boolean, an ISO date.
+Values: TypeAlias = Mapping[str, object]
+# One thing that does not fit: {"attribute": ..., "detail": ...}.
+Problem: TypeAlias = dict[str, str]
+
+
+class Category(msgspec.Struct, frozen=True):
+    """`above` leads from the root to the parent."""
+
+    id: CategoryId
+    parent_id: CategoryId | None
+    above: list[CategoryId]
+    code: str
+    name: dict[str, str]
+    rank: int
+
+
+class NewCategory(msgspec.Struct, frozen=True):
+    code: str
+    name: Mapping[str, str]
+    parent_id: CategoryId | None = None
+    rank: int = 0
+
+
+class Attribute(msgspec.Struct, frozen=True):
+    """What a category asks of its products (`level` is product) or of their SKUs (sku).
+
+    `kind` is text, number, choice, boolean or date; only a number has a unit and bounds, and only
+    a choice has `choices`: [{"code": ..., "name": {language: text}}].
+    """
+
+    category_id: CategoryId
+    code: str
+    name: dict[str, str]
+    kind: str
+    level: str
+    is_required: bool
+    unit: str | None
+    choices: list[dict[str, Any]]
+    lowest: float | None
+    highest: float | None
+    rank: int
 
 
 class Product(msgspec.Struct, frozen=True):
@@ -21,6 +65,8 @@ class Product(msgspec.Struct, frozen=True):
     title: dict[str, str]
     description: dict[str, str]
     images: list[str]
+    category_id: CategoryId | None
+    attributes: dict[str, Any]
 
 
 class Sku(msgspec.Struct, frozen=True):
@@ -33,6 +79,7 @@ class Sku(msgspec.Struct, frozen=True):
     price_minor: int
     currency: str
     prices: dict[str, int]
+    attributes: dict[str, Any]
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -41,6 +88,8 @@ class Content(msgspec.Struct, frozen=True):
     title: Mapping[str, str]
     description: Mapping[str, str] = {}
     images: Sequence[str] = ()
+    category_id: CategoryId | None = None
+    attributes: Values = {}
 
 
 class NewSku(msgspec.Struct, frozen=True):
@@ -50,6 +99,7 @@ class NewSku(msgspec.Struct, frozen=True):
     currency: str
     prices: Mapping[str, int]
     gtin: str | None = None
+    attributes: Values = {}
 
 
 class NoSuchSku(Refusal):
@@ -64,8 +114,32 @@ class NoSuchProduct(Refusal):
     kind = Kind.NOT_FOUND
 
 
+class NoSuchCategory(Refusal):
+    """There is no such category."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NotNarrower(Refusal):
+    """A category may narrow what it inherits, and never widen it."""
+
+    kind = Kind.CONFLICT
+
+
+class TooManyCategories(Refusal):
+    """The tree of categories can grow no further there."""
+
+    kind = Kind.CONFLICT
+
+
+class UnfitAttribute(Refusal):
+    """A value is not what the category asks for."""
+
+    kind = Kind.INVALID
+
+
 class CodeTaken(Refusal):
-    """Another product or SKU has this code or GTIN already."""
+    """Another product, SKU or category has this code or GTIN already."""
 
     kind = Kind.CONFLICT
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from .model import MalformedGtin, Product, Sku
+from .attributes import misfits, missing
+from .model import Attribute, MalformedGtin, Problem, Product, Sku
 
 GTIN_DIGITS = frozenset({8, 12, 13, 14})
 # What a product is called in these before anybody may buy it.
@@ -22,10 +23,22 @@ def check_gtin(gtin: str) -> None:
         raise MalformedGtin("The check digit does not fit.", gtin=gtin)
 
 
-def lacks(product: Product, skus: Sequence[Sku]) -> list[str]:
+def lacks(product: Product, skus: Sequence[Sku], known: Mapping[str, Attribute]) -> list[str]:
     """What has to be filled in before a product is published, as places in its document."""
-    missing = [f"/title/{language}" for language in LANGUAGES if not product.title.get(language)]
-    return missing if skus else [*missing, "/skus"]
+    found = [f"/title/{language}" for language in LANGUAGES if not product.title.get(language)]
+    found += [f"/attributes/{m}" for m in missing(known, product.attributes, level="product")]
+    for number, sku in enumerate(skus):
+        lacking = missing(known, sku.attributes, level="sku")
+        found += [f"/skus/{number}/attributes/{code}" for code in lacking]
+    return found if skus else [*found, "/skus"]
+
+
+def unfit(product: Product, skus: Sequence[Sku], known: Mapping[str, Attribute]) -> list[Problem]:
+    """Which values are not what the category asks for."""
+    found = misfits(known, product.attributes, level="product")
+    for sku in skus:
+        found += [one | {"sku": sku.code} for one in misfits(known, sku.attributes, level="sku")]
+    return found
 
 
 def text(texts: Mapping[str, str], language: str) -> str:

@@ -3,7 +3,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from core.kit.db import Conn
 from core.kit.states import check_move
 
-from . import rules, store
+from . import rules, store, tree
 from .model import (
     CodeTaken,
     Content,
@@ -17,6 +17,8 @@ from .model import (
     Sku,
     SkuId,
     TooManySkus,
+    UnfitAttribute,
+    Values,
 )
 from .states import MOVES, State
 
@@ -40,25 +42,34 @@ async def add_product(
 
 
 async def draft(conn: Conn, content: Content, *, code: str | None) -> ProductId:
-    """Write a product down; without a code it gets one. Raises CodeTaken."""
+    """Write a product down; without a code it gets one.
+
+    Raises CodeTaken, NoSuchCategory, UnfitAttribute.
+    """
+    await _insist_on_category(conn, content)
     product_id = await store.add_product(conn, code, content)
     if product_id is None:
         raise CodeTaken(code=code)
+    await _insist_on_fit(conn, product_id)
     return product_id
 
 
 async def describe(conn: Conn, content: Content, *, product_id: ProductId) -> None:
-    """Write anew what is said about a product. Raises NoSuchProduct, IllegalMove, NotComplete."""
-    product = await _hold(conn, product_id)
-    _insist_on_life(product)
+    """Write anew what is said about a product.
+
+    Raises NoSuchProduct, NoSuchCategory, IllegalMove, UnfitAttribute, NotComplete.
+    """
+    _insist_on_life(await _hold(conn, product_id))
+    await _insist_on_category(conn, content)
     await store.describe(conn, product_id, content)
-    await _insist_on_complete(conn, product_id)
+    await _insist_on_fit(conn, product_id)
 
 
 async def add_skus(conn: Conn, skus: Sequence[NewSku], *, product_id: ProductId) -> list[SkuId]:
     """All of them, or none.
 
-    Raises NoSuchProduct, IllegalMove, MalformedGtin, NoOwnPrice, TooManySkus, CodeTaken.
+    Raises NoSuchProduct, IllegalMove, MalformedGtin, NoOwnPrice, TooManySkus, CodeTaken,
+    UnfitAttribute, NotComplete.
     """
     for sku in skus:
         if sku.gtin is not None:
@@ -74,7 +85,17 @@ async def add_skus(conn: Conn, skus: Sequence[NewSku], *, product_id: ProductId)
     if len(made) < len(skus):
         taken = [sku for sku in skus if sku.code not in made] or skus
         raise CodeTaken(code=taken[0].code, gtin=taken[0].gtin)
+    await _insist_on_fit(conn, product_id)
     return [made[sku.code] for sku in skus]
+
+
+async def set_attributes(conn: Conn, *, sku_id: SkuId, values: Values) -> Sku:
+    """Say what a SKU is like. Raises NoSuchSku, IllegalMove, UnfitAttribute, NotComplete."""
+    sku = (await skus(conn, sku_ids=[sku_id]))[sku_id]
+    _insist_on_life(await _hold(conn, sku.product_id))
+    await store.set_attributes(conn, sku_id, values)
+    await _insist_on_fit(conn, sku.product_id)
+    return (await skus(conn, sku_ids=[sku_id]))[sku_id]
 
 
 async def set_prices(conn: Conn, *, sku_id: SkuId, prices: Mapping[str, int]) -> Sku:
@@ -91,7 +112,7 @@ async def set_prices(conn: Conn, *, sku_id: SkuId, prices: Mapping[str, int]) ->
 async def move(conn: Conn, *, product_id: ProductId, target: State) -> None:
     """Publish, withdraw or archive. Where it is there already, nothing happens.
 
-    Raises NoSuchProduct, IllegalMove, NotComplete.
+    Raises NoSuchProduct, IllegalMove, NotComplete, UnfitAttribute.
     """
     product = await _hold(conn, product_id)
     source = State(product.state)
@@ -100,7 +121,8 @@ async def move(conn: Conn, *, product_id: ProductId, target: State) -> None:
     check_move(MOVES, source, target)
     moved = await store.move(conn, product_id, source, target)
     assert moved, "we hold the product"
-    await _insist_on_complete(conn, product_id)
+    if target == State.PUBLISHED:
+        await _insist_on_fit(conn, product_id)
 
 
 async def find(conn: Conn, *, product_id: ProductId) -> Full:
@@ -117,6 +139,14 @@ async def find_published(conn: Conn, *, product_id: ProductId) -> Full:
     if product.state != State.PUBLISHED:
         raise NoSuchProduct
     return product, its_skus
+
+
+async def known_to(conn: Conn, product: Product) -> tree.Known:
+    """Code -> attribute, all that a product's category asks for."""
+    if product.category_id is None:
+        return {}
+    category = await tree.find_category(conn, category_id=product.category_id)
+    return await tree.known_in(conn, category)
 
 
 async def page(
@@ -169,9 +199,18 @@ def _insist_on_life(product: Product) -> None:
         check_move(MOVES, State.ARCHIVED, State.DRAFT)
 
 
-async def _insist_on_complete(conn: Conn, product_id: ProductId) -> None:
-    """Whatever was just written, a published product lacks nothing."""
+async def _insist_on_category(conn: Conn, content: Content) -> None:
+    if content.category_id is not None:
+        await tree.find_category(conn, category_id=content.category_id)
+
+
+async def _insist_on_fit(conn: Conn, product_id: ProductId) -> None:
+    """Whatever was just written fits the category, and a published product lacks nothing."""
     product, its_skus = await find(conn, product_id=product_id)
-    missing = rules.lacks(product, its_skus)
+    known = await known_to(conn, product)
+    unfit = rules.unfit(product, its_skus, known)
+    if unfit:
+        raise UnfitAttribute(errors=unfit)
+    missing = rules.lacks(product, its_skus, known)
     if product.state == State.PUBLISHED and missing:
         raise NotComplete(missing=missing)

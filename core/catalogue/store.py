@@ -4,12 +4,26 @@ import msgspec
 
 from core.kit.db import Conn, many, one
 
-from .model import Content, NewSku, Product, ProductId, Sku, SkuId
+from .model import (
+    Attribute,
+    Category,
+    CategoryId,
+    Content,
+    NewCategory,
+    NewSku,
+    Product,
+    ProductId,
+    Sku,
+    SkuId,
+    Values,
+)
 from .states import State
 
 ADD_PRODUCT = """
-    INSERT INTO catalogue.products (code, title, description, images, state)
-    VALUES (coalesce($1, 'SPU-' || nextval('catalogue.product_numbers')), $2, $3, $4, 'draft')
+    INSERT INTO catalogue.products (code, title, description, images, category_id, attributes,
+                                    state)
+    VALUES (coalesce($1, 'SPU-' || nextval('catalogue.product_numbers')), $2, $3, $4, $5, $6,
+            'draft')
     ON CONFLICT (code) DO NOTHING
  RETURNING id
 """
@@ -17,32 +31,29 @@ ADD_PRODUCT = """
 
 async def add_product(conn: Conn, code: str | None, content: Content) -> ProductId | None:
     """None where the code is taken."""
-    return await conn.fetchval(
-        ADD_PRODUCT, code, content.title, content.description, list(content.images)
-    )
+    return await conn.fetchval(ADD_PRODUCT, code, *_columns(content))
 
 
 DESCRIBE = """
-    UPDATE catalogue.products SET title = $2, description = $3, images = $4
+    UPDATE catalogue.products
+       SET title = $2, description = $3, images = $4, category_id = $5, attributes = $6
      WHERE id = $1 AND state <> 'archived'
 """
 
 
 async def describe(conn: Conn, product_id: ProductId, content: Content) -> None:
-    await conn.execute(
-        DESCRIBE, product_id, content.title, content.description, list(content.images)
-    )
+    await conn.execute(DESCRIBE, product_id, *_columns(content))
 
 
 # What has a code or a GTIN that another has is left out.
 ADD_SKUS = """
     WITH wanted AS (
-        SELECT code, gtin, currency, prices
+        SELECT code, gtin, currency, prices, attributes
           FROM jsonb_to_recordset($2::jsonb)
-            AS one (code text, gtin text, currency text, prices jsonb)
+            AS one (code text, gtin text, currency text, prices jsonb, attributes jsonb)
     ), made AS (
-        INSERT INTO catalogue.skus (product_id, code, gtin, currency)
-        SELECT $1, code, gtin, currency FROM wanted
+        INSERT INTO catalogue.skus (product_id, code, gtin, currency, attributes)
+        SELECT $1, code, gtin, currency, attributes FROM wanted
         ON CONFLICT DO NOTHING
      RETURNING id, code
     ), priced AS (
@@ -57,6 +68,13 @@ async def add_skus(conn: Conn, product_id: ProductId, skus: Sequence[NewSku]) ->
     """Code -> id of those that were made."""
     rows = await conn.fetch(ADD_SKUS, product_id, msgspec.to_builtins(skus))
     return {row["code"]: row["id"] for row in rows}
+
+
+SET_ATTRIBUTES = "UPDATE catalogue.skus SET attributes = $2 WHERE id = $1"
+
+
+async def set_attributes(conn: Conn, sku_id: SkuId, values: Values) -> None:
+    await conn.execute(SET_ATTRIBUTES, sku_id, values)
 
 
 SET_PRICES = """
@@ -79,7 +97,8 @@ async def drop_prices(conn: Conn, sku_id: SkuId, currencies: Collection[str]) ->
 
 
 PAGE = """ -- -> Product
-    SELECT id, code, state, title, description, images FROM catalogue.products
+    SELECT id, code, state, title, description, images, category_id, attributes
+      FROM catalogue.products
      WHERE id > $1 AND state = 'published' ORDER BY id LIMIT $2
 """
 
@@ -89,7 +108,8 @@ async def page(conn: Conn, after: ProductId, page_max: int) -> list[Product]:
 
 
 EVERY = """ -- -> Product
-    SELECT id, code, state, title, description, images FROM catalogue.products
+    SELECT id, code, state, title, description, images, category_id, attributes
+      FROM catalogue.products
      WHERE id > $1 AND ($3::text IS NULL OR state = $3) ORDER BY id LIMIT $2
 """
 
@@ -99,7 +119,8 @@ async def every(conn: Conn, after: ProductId, page_max: int, state: State | None
 
 
 FIND = """ -- -> Product
-    SELECT id, code, state, title, description, images FROM catalogue.products WHERE id = $1
+    SELECT id, code, state, title, description, images, category_id, attributes
+      FROM catalogue.products WHERE id = $1
 """
 
 
@@ -108,7 +129,7 @@ async def find(conn: Conn, product_id: ProductId) -> Product | None:
 
 
 HOLD = """ -- -> Product
-    SELECT id, code, state, title, description, images
+    SELECT id, code, state, title, description, images, category_id, attributes
       FROM catalogue.products WHERE id = $1 FOR UPDATE
 """
 
@@ -129,7 +150,8 @@ async def move(conn: Conn, product_id: ProductId, source: State, target: State) 
 SKUS_OF = """ -- -> Sku
     SELECT id, product_id, code, gtin, own.price_minor, skus.currency,
            (SELECT jsonb_object_agg(every.currency, every.price_minor)
-              FROM catalogue.prices AS every WHERE every.sku_id = skus.id) AS prices
+              FROM catalogue.prices AS every WHERE every.sku_id = skus.id) AS prices,
+           skus.attributes
       FROM catalogue.skus
       JOIN catalogue.prices AS own ON own.sku_id = skus.id AND own.currency = skus.currency
      WHERE product_id = ANY($1::bigint[]) ORDER BY id
@@ -143,7 +165,8 @@ async def skus_of(conn: Conn, product_ids: Sequence[ProductId]) -> list[Sku]:
 FIND_SKUS = """ -- -> Sku
     SELECT id, product_id, code, gtin, own.price_minor, skus.currency,
            (SELECT jsonb_object_agg(every.currency, every.price_minor)
-              FROM catalogue.prices AS every WHERE every.sku_id = skus.id) AS prices
+              FROM catalogue.prices AS every WHERE every.sku_id = skus.id) AS prices,
+           skus.attributes
       FROM catalogue.skus
       JOIN catalogue.prices AS own ON own.sku_id = skus.id AND own.currency = skus.currency
      WHERE id = ANY($1::bigint[])
@@ -159,3 +182,122 @@ COUNT = "SELECT count(*) FROM catalogue.products"
 
 async def count(conn: Conn) -> int:
     return await conn.fetchval(COUNT)
+
+
+ADD_CATEGORY = """ -- -> Category
+    INSERT INTO catalogue.categories (parent_id, above, code, name, rank)
+    VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (code) DO NOTHING
+ RETURNING id, parent_id, above, code, name, rank
+"""
+
+
+async def add_category(
+    conn: Conn, new: NewCategory, above: Sequence[CategoryId]
+) -> Category | None:
+    """None where the code is taken."""
+    facts = (new.parent_id, above, new.code, new.name, new.rank)
+    return one(Category, await conn.fetchrow(ADD_CATEGORY, *facts))
+
+
+COUNT_CATEGORIES = "SELECT count(*) FROM catalogue.categories"
+
+
+async def count_categories(conn: Conn) -> int:
+    return await conn.fetchval(COUNT_CATEGORIES)
+
+
+CATEGORIES = """ -- -> Category
+    SELECT id, parent_id, above, code, name, rank FROM catalogue.categories
+     ORDER BY cardinality(above), rank, id
+"""
+
+
+async def categories(conn: Conn) -> list[Category]:
+    return many(Category, await conn.fetch(CATEGORIES))
+
+
+FIND_CATEGORY = """ -- -> Category
+    SELECT id, parent_id, above, code, name, rank FROM catalogue.categories WHERE id = $1
+"""
+
+
+async def find_category(conn: Conn, category_id: CategoryId) -> Category | None:
+    return one(Category, await conn.fetchrow(FIND_CATEGORY, category_id))
+
+
+HOLD_ROOT = "SELECT true FROM catalogue.categories WHERE id = $1 FOR NO KEY UPDATE"
+
+
+async def hold_root(conn: Conn, category_id: CategoryId) -> None:
+    await conn.execute(HOLD_ROOT, category_id)
+
+
+PRESENT = "UPDATE catalogue.categories SET presentation = $2 WHERE id = $1"
+
+
+async def present(
+    conn: Conn, category_id: CategoryId, presentation: Mapping[str, object] | None
+) -> None:
+    await conn.execute(PRESENT, category_id, presentation)
+
+
+PRESENTATIONS = """
+    SELECT id, presentation FROM catalogue.categories
+     WHERE id = ANY($1::bigint[]) AND presentation IS NOT NULL
+"""
+
+
+async def presentations(
+    conn: Conn, category_ids: Sequence[CategoryId]
+) -> dict[CategoryId, dict[str, object]]:
+    rows = await conn.fetch(PRESENTATIONS, category_ids)
+    return {row["id"]: row["presentation"] for row in rows}
+
+
+DEFINE = """
+    INSERT INTO catalogue.attributes (category_id, code, name, kind, level, is_required, unit,
+                                      choices, lowest, highest, rank)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+    ON CONFLICT (category_id, code)
+    DO UPDATE SET name = $3, kind = $4, level = $5, is_required = $6, unit = $7, choices = $8,
+                  lowest = $9, highest = $10, rank = $11
+"""
+
+
+async def define(conn: Conn, attribute: Attribute) -> None:
+    fields = (getattr(attribute, field) for field in Attribute.__struct_fields__)
+    await conn.execute(DEFINE, *fields)
+
+
+ATTRIBUTES_OF = """ -- -> Attribute
+    SELECT category_id, code, name, kind, level, is_required, unit, choices, lowest, highest, rank
+      FROM catalogue.attributes WHERE category_id = ANY($1::bigint[])
+"""
+
+
+async def attributes_of(conn: Conn, category_ids: Sequence[CategoryId]) -> list[Attribute]:
+    return many(Attribute, await conn.fetch(ATTRIBUTES_OF, category_ids))
+
+
+ATTRIBUTES_BELOW = """ -- -> Attribute
+    SELECT category_id, code, name, kind, level, is_required, unit, choices, lowest, highest, rank
+      FROM catalogue.attributes
+     WHERE code = $2
+       AND category_id IN (SELECT id FROM catalogue.categories WHERE $1::bigint = ANY(above))
+"""
+
+
+async def attributes_below(conn: Conn, category_id: CategoryId, code: str) -> list[Attribute]:
+    """What the categories further down say about the same code."""
+    return many(Attribute, await conn.fetch(ATTRIBUTES_BELOW, category_id, code))
+
+
+def _columns(content: Content) -> tuple[object, ...]:
+    return (
+        content.title,
+        content.description,
+        list(content.images),
+        content.category_id,
+        content.attributes,
+    )

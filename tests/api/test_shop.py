@@ -39,6 +39,7 @@ async def test_products_come_page_by_page_in_the_language_one_likes(http, pool):
         "price": 1,
         "currency": "CNY",
         "prices": {"CNY": 1},
+        "attributes": {},
     }
 
 

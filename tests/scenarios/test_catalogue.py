@@ -69,6 +69,7 @@ async def test_a_product_is_drafted_published_withdrawn_and_archived(staff, step
         "price": 29_900,
         "currency": "CNY",
         "prices": {"CNY": 29_900, "USD": 4_500},
+        "attributes": {},
     }
     assert [p["code"] for p in (await client.get("/v1/products")).json()["items"]] == ["SCARF"]
 
