@@ -3,6 +3,7 @@
 
 cdef class _Bucket:
     cdef public object facts, wire, admission, sold_out, queue, outside
+    cdef public list waiting
     cdef public tuple keys, highest
     cdef public int in_flight
     cdef public bint awake
@@ -11,17 +12,18 @@ cdef class _Bucket:
 
 
 cdef class Gate:
-    cdef public object counters, shed
+    cdef public object counters, shed, elsewhere
     cdef public object _wires, _stale, _loop, _sweeper, _doorkeeper
     cdef public object _key_id, _backlog_max
-    cdef public Py_ssize_t _batch_max, _queue_max, _queued
+    cdef public Py_ssize_t _batch_max, _queue_max, _queued, _waiting
     cdef Py_ssize_t _at_first
     cdef double _wait_max_s, _outside_s, _deadline_s
     cdef public dict _routes, _buckets
     cdef list _awake
 
     cpdef claim(self, claim, done, bint is_new=*)
-    cdef bint _is_gone(self, buckets, _Bucket bucket, claim)
+    cdef bint _is_gone(self, _Bucket bucket, claim)
+    cdef bint _waits(self, _Bucket bucket, claim, done, verdict)
     cdef _admit(self, _Bucket bucket, claim, done)
     cdef _let_in(self, _Bucket bucket, claim, done, double now)
     cdef _wake(self, _Bucket bucket)

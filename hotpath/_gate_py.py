@@ -8,7 +8,7 @@ again: see `admission`.
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeAlias
 
@@ -19,6 +19,7 @@ from hotpath import claims, scripts
 from hotpath.admission import Admission
 from hotpath.batch import pack_batch, read_batch
 from hotpath.claims import BucketFacts, Claim, Decided, Kind, SaleFacts, Verdict
+from hotpath.elsewhere import Elsewhere
 from hotpath.routing import bucket_of
 from hotpath.soldout import SoldOut
 from hotpath.wire import Wire, Wires
@@ -26,6 +27,7 @@ from hotpath.wire import Wire, Wires
 IN_FLIGHT_MAX = 2
 SWEEPS_PER_DEADLINE = 4
 OUTSIDE_STEP_S = 0.005
+WAITING_MAX = 10_000
 
 Done: TypeAlias = Callable[[Verdict], None]
 Batch: TypeAlias = list[tuple[Claim, Done]]
@@ -42,6 +44,21 @@ class Counters(msgspec.Struct):
     sold_out: int = 0
 
 
+class _Waiter:
+    """A claim that its own bucket has too few units for, while others may have some."""
+
+    __slots__ = ("claim", "done", "due", "verdict")
+
+    def __init__(self, claim: Claim, done: Done, due: float) -> None:
+        self.claim = claim
+        self.done = done
+        self.due = due
+        self.verdict = claims.SOLD_OUT
+
+    def __call__(self, verdict: Verdict) -> None:
+        self.done(verdict)
+
+
 class _Bucket:
     """A bucket's queue, how far its stream is known to reach, and what is gone from it."""
 
@@ -56,6 +73,7 @@ class _Bucket:
         self.awake = False
         self.highest = (0, 0)
         self.sold_out = SoldOut(facts)
+        self.waiting: list[_Waiter] = []
 
     def learn(self, facts: BucketFacts) -> None:
         if facts.stamp != self.facts.stamp:
@@ -93,6 +111,7 @@ class Gate:
         self.counters = Counters()
         # What was turned away, by reason, until who counts it empties it.
         self.shed: Counter[str] = Counter()
+        self.elsewhere = Elsewhere()
         self._wires = wires
         self._key_id = key_id
         self._backlog_max = backlog_max
@@ -108,6 +127,7 @@ class Gate:
         self._buckets: dict[int, _Bucket] = {}
         self._awake: list[_Bucket] = []
         self._queued = 0
+        self._waiting = 0
         self._sweeper: asyncio.TimerHandle | None = None
         self._doorkeeper: asyncio.TimerHandle | None = None
         wires.watch(self._wires_changed)
@@ -119,6 +139,7 @@ class Gate:
             sale_id: [self._learn(facts, before) for facts in sale.buckets]
             for sale_id, sale in sales.items()
         }
+        self.elsewhere.know(sales)
         for number in before.keys() - self._buckets.keys():
             self._refuse_queue(before[number])
 
@@ -152,7 +173,7 @@ class Gate:
         bucket = buckets[bucket_of(claim.member_id, len(buckets))]
         if not bucket.is_trusted:
             done(claims.UNAVAILABLE)
-        elif is_new and bucket.sold_out.limits and self._is_gone(buckets, bucket, claim):
+        elif is_new and bucket.sold_out.limits and self._is_gone(bucket, claim):
             self.counters.sold_out += 1
             done(claims.SOLD_OUT)
         else:
@@ -195,15 +216,66 @@ class Gate:
         self.claim(claim, done, is_new=is_new)
         return await answer
 
-    def _is_gone(self, buckets: Sequence[_Bucket], bucket: _Bucket, claim: Claim) -> bool:
+    def _is_gone(self, bucket: _Bucket, claim: Claim) -> bool:
         """Whether a member's own bucket would say so, and the whole sale agrees."""
         sku_id, now = claim.sku_id, self._loop.time()
         if not bucket.sold_out.refuses(claim.member_id, sku_id, claim.quantity, now=now):
             return False
-        for other in buckets:
-            if other is not bucket and not other.sold_out.is_gone(sku_id, now=now):
-                return False
+        return self.elsewhere.is_gone(bucket.facts.number, sku_id, now)
+
+    def _waits(self, bucket: _Bucket, claim: Claim, done: Done, verdict: Verdict) -> bool:
+        """Let a claim wait for units of other buckets. False where the sale has none either."""
+        now = self._loop.time()
+        number, here = bucket.facts.number, not verdict.left
+        if self.elsewhere.is_gone(number, claim.sku_id, now, here=here):
+            return False
+        waiter = done
+        if not isinstance(waiter, _Waiter):
+            waiter = _Waiter(claim, done, now + self._deadline_s)
+        waiter.verdict = verdict
+        if waiter.due <= now or self._waiting >= WAITING_MAX:
+            self._say(waiter, claims.UNAVAILABLE)
+            return True
+        bucket.waiting.append(waiter)
+        self._waiting += 1
+        if self._sweeper is None:
+            self._sweep_later()
         return True
+
+    def wanted(self) -> dict[tuple[int, int], int]:
+        """Return how many units claims wait for, by bucket and SKU."""
+        units: dict[tuple[int, int], int] = {}
+        for number, bucket in self._buckets.items():
+            for waiter in bucket.waiting:
+                where = (number, waiter.claim.sku_id)
+                units[where] = units.get(where, 0) + waiter.claim.quantity
+        return units
+
+    def review(self, number: int, left: Mapping[int, int]) -> None:
+        """Look again at who waits in a bucket that has so much left, by SKU."""
+        bucket = self._buckets.get(number)
+        if bucket is None or not bucket.waiting:
+            return
+        now, stock = self._loop.time(), dict(left)
+        waiting, bucket.waiting = bucket.waiting, []
+        for waiter in waiting:
+            sku_id, quantity = waiter.claim.sku_id, waiter.claim.quantity
+            here = not waiter.verdict.left
+            is_gone = self.elsewhere.is_gone(number, sku_id, now, here=here)
+            if stock.get(sku_id, 0) >= quantity or (is_gone and not here):
+                # What was too few here may be enough by now: its bucket has the last word.
+                stock[sku_id] = stock.get(sku_id, 0) - quantity
+                self._waiting -= 1
+                self._queued += 1
+                bucket.admission.enter(now)
+                bucket.queue.append((waiter.claim, waiter, waiter.due))
+            elif is_gone:
+                self._waiting -= 1
+                self._say(waiter, waiter.verdict)
+            else:
+                bucket.waiting.append(waiter)
+        if bucket.queue:
+            self._wake(bucket)
 
     def _learn(self, facts: BucketFacts, before: Mapping[int, _Bucket]) -> _Bucket:
         bucket = before.get(facts.number)
@@ -303,7 +375,9 @@ class Gate:
         if error.startswith("EPOCH"):
             self._stale(facts.number)
         verdicts = self._read(bucket, facts, batch, reply)
-        for (_, done), verdict in zip(batch, verdicts, strict=True):
+        for (claim, done), verdict in zip(batch, verdicts, strict=True):
+            if verdict.kind is Kind.SOLD_OUT and self._waits(bucket, claim, done, verdict):
+                continue
             self._say(done, verdict)
 
     def _make_room(self, bucket: _Bucket, count: int, *, is_decided: bool) -> None:
@@ -356,6 +430,9 @@ class Gate:
             _, done, _ = bucket.outside.popleft()
             self._queued -= 1
             self._say(done, claims.UNAVAILABLE)
+        while bucket.waiting:
+            self._waiting -= 1
+            self._say(bucket.waiting.pop(), claims.UNAVAILABLE)
 
     def _turn_away(self, bucket: _Bucket, done: Done, now: float, why: str) -> None:
         self.counters.busy += 1
@@ -399,9 +476,21 @@ class Gate:
                 _, done, _ = bucket.queue.popleft()
                 self._queued -= 1
                 self._expire(bucket, done)
+            self._end_waiting(bucket, now)
         self._sweeper = None
-        if self._queued:
+        if self._queued or self._waiting:
             self._sweep_later()
+
+    def _end_waiting(self, bucket: _Bucket, now: float) -> None:
+        waiting, bucket.waiting = bucket.waiting, []
+        for waiter in waiting:
+            if waiter.due > now:
+                bucket.waiting.append(waiter)
+            else:
+                self._waiting -= 1
+                self.counters.expired += 1
+                self.shed["elsewhere"] += 1
+                self._say(waiter, claims.UNAVAILABLE)
 
     def _say(self, done: Done, verdict: Verdict) -> None:
         # One asker's bug must not cost the others of its batch their answer.

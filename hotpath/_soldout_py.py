@@ -93,9 +93,6 @@ class SoldOut:
             and member_id not in self._holders
         )
 
-    def is_gone(self, sku_id: int, *, now: float) -> bool:
-        return sku_id in self.limits and now < self._until
-
     def learn(self, look: Look) -> bool:
         """Take a look: it extends what is known, or ends it. False where nothing can be known."""
         if look.stamp != self.facts.stamp or not look.is_open:

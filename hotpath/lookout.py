@@ -63,8 +63,10 @@ class Lookout:
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
-        """Look at all buckets at once."""
+        """Look at all buckets at once, then at the claims that wait for what others have."""
         await asyncio.gather(*map(self._look_at, self._shelves))
+        for number in self._shelves:
+            self._gate.review(number, self.left(number) or {})
 
     async def read(self) -> None:
         """Find out who holds what seems to be gone, a bucket at a time."""
@@ -81,11 +83,14 @@ class Lookout:
         try:
             look, _ = await self._ask(number, sold_out)
             sold_out.learn(look)
+            elsewhere = self._gate.elsewhere
+            elsewhere.look(number, stamp=look.stamp, freed=look.freed, asked_at=look.asked_at)
             before = self._shelves.get(number)
             if before is not None and is_same(before.look, look):
                 return
             flat = await self._call(number, sold_out, "HGETALL", BucketKeys(number).left)
             left = dict(zip(map(int, flat[::2]), map(int, flat[1::2]), strict=True))
+            elsewhere.count(number, left, answered_at=self._loop.time())
         except (Lost, NotConnected):
             return
         except (hiredis.ReplyError, ValueError):

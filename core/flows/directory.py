@@ -58,6 +58,7 @@ class Directory:
         self._gate = gate
         self._lookout = lookout
         self._refreshing = asyncio.Lock()
+        self._clock = asyncio.get_running_loop().time
         self._sales: dict[int, sales.Sale] = {}
         self._items: dict[int, dict[int, sales.Item]] = {}
         self._buckets: dict[int, list[sales.Bucket]] = {}
@@ -85,7 +86,10 @@ class Directory:
         await self._lookout.look()
 
     async def _refresh(self) -> None:
+        asked_at = self._clock()
         async with db.snapshot(self._pool) as conn:
+            moving = await sales.on_their_way(conn)
+            answered_at = self._clock()
             watched = await sales.watched(conn)
             buckets = await sales.live_buckets(conn)
             for sale in watched:
@@ -101,9 +105,18 @@ class Directory:
             sale.id: sale.starts_at.timestamp() for sale in watched if self._buckets[sale.id]
         }
         self._gate.know({sale_id: facts(found) for sale_id, found in self._buckets.items()})
+        self._gate.elsewhere.transfers(moving, asked_at=asked_at, answered_at=answered_at)
+        await self._say_what_is_wanted()
         unsettled = (sale for sale in watched if sale.settled_at is None)
         self._lookout.watch(b.number for sale in unsettled for b in self._buckets[sale.id])
         await self._bear_witness(buckets)
+
+    async def _say_what_is_wanted(self) -> None:
+        """Claims wait in buckets that have too little: the rebalancer brings it from others."""
+        wanted = self._gate.wanted()
+        if wanted:
+            async with db.transaction(self._pool) as conn:
+                await sales.want(conn, wanted)
 
     async def _bear_witness(self, buckets: list[sales.Bucket]) -> None:
         """When a bucket's process is gone, say how far it had acknowledged: the fence compares."""

@@ -26,7 +26,10 @@ REASONS = {
 
 
 class Case(msgspec.Struct, frozen=True):
-    """What is known, all of one instant. `second` is the order placed anew, once it is written."""
+    """What is known, all of one instant. `second` is the order placed anew, once it is written.
+
+    `unsold` are the units that all buckets of a sale of several have not written down as sold.
+    """
 
     payment: payments.Payment
     first: orders.Order
@@ -34,6 +37,7 @@ class Case(msgspec.Struct, frozen=True):
     bucket: sales.Bucket
     is_settled: bool
     is_still_holding: bool
+    unsold: int
 
 
 async def settle_late(
@@ -53,6 +57,9 @@ async def settle_late(
     if case.is_still_holding:
         raise TryLater("the first order's units are still on their way back")
     verdict = await _claim(redis, keyring, case, backlog_max=backlog_max)
+    if verdict.kind is Kind.SOLD_OUT and case.unsold >= case.first.quantity:
+        await _ask_for_units(pool, case)
+        raise TryLater("units of another bucket are asked for")
     if verdict.kind in REASONS:
         await _send_back(pool, case.payment, reason=REASONS[verdict.kind])
         return
@@ -73,7 +80,22 @@ async def _look(pool: db.Pool, payment_id: payments.PaymentId) -> Case | None:
         sale = await sales.find(conn, sale_id=bucket.sale_id)
         # Its units are what a late payer most likely gets, and they count against the limit.
         holding = await outbox.is_waiting(conn, give_back.TOPIC, {"order_id": first.id})
-        return Case(payment, first, second, bucket, sale.settled_at is not None, holding)
+        unsold = await _count_unsold(conn, sale, first.sku_id) if sale.bucket_count > 1 else 0
+        return Case(payment, first, second, bucket, sale.settled_at is not None, holding, unsold)
+
+
+async def _count_unsold(conn: db.Conn, sale: sales.Sale, sku_id: int) -> int:
+    return sum(
+        a.quota - a.sold - a.dead
+        for books in await sales.books(conn, sale_id=sale.id)
+        for a in books.allotments
+        if a.sku_id == sku_id
+    )
+
+
+async def _ask_for_units(pool: db.Pool, case: Case) -> None:
+    async with db.transaction(pool) as conn:
+        await sales.want(conn, {(case.bucket.number, case.first.sku_id): case.first.quantity})
 
 
 async def _claim(redis: Redis, keyring: Keyring, case: Case, *, backlog_max: int) -> Verdict:

@@ -30,6 +30,7 @@ class Rebalancer:
         """Carry what is on its way, each a step further; plan more when nothing moves."""
         async with db.snapshot(self._pool) as conn:
             on_their_way = await sales.open_transfers(conn, page_max=OPEN_MAX)
+            wanted = await sales.wanted(conn)
             running = [
                 await sales.buckets(conn, sale_id=sale.id)
                 for sale in await sales.watched(conn)
@@ -37,7 +38,9 @@ class Rebalancer:
             ]
         if await self._carry_all(on_their_way):
             return True
-        planned = [plan for buckets in running for plan in await self._plan(buckets, on_their_way)]
+        planned = [
+            plan for buckets in running for plan in await self._plan(buckets, wanted, on_their_way)
+        ]
         if not planned:
             return False
         async with db.transaction(self._pool) as conn:
@@ -55,7 +58,10 @@ class Rebalancer:
             return await carry_units(self._pool, self._redis, transfer)
 
     async def _plan(
-        self, buckets: list[sales.Bucket], on_their_way: list[sales.Transfer]
+        self,
+        buckets: list[sales.Bucket],
+        wanted: dict[tuple[int, int], int],
+        on_their_way: list[sales.Transfer],
     ) -> list[sales.NewTransfer]:
         left = await self._count_left(buckets)
         stamps = {int(bucket.number): bucket.stamp for bucket in buckets}
@@ -64,7 +70,8 @@ class Rebalancer:
             sales.NewTransfer(buckets[0].sale_id, sku_id, source, target, units, stamps[source])
             for sku_id in sorted({sku_id for units in left.values() for sku_id in units})
             for source, target, units in sales.even_out(
-                {number: units[sku_id] for number, units in left.items() if sku_id in units}, {}
+                {number: units[sku_id] for number, units in left.items() if sku_id in units},
+                {number: wanted.get((number, sku_id), 0) for number in left},
             )
             if (target, sku_id) not in waited_for
         ]

@@ -67,6 +67,7 @@ from .service import (
     listing,
     live_buckets,
     move,
+    on_their_way,
     open_buckets,
     open_due,
     open_transfers,
@@ -77,6 +78,8 @@ from .service import (
     settled_before,
     transfers_known,
     unsettled_buckets,
+    want,
+    wanted,
     watched,
     witness,
 )
@@ -143,6 +146,7 @@ __all__ = [
     "listing",
     "live_buckets",
     "move",
+    "on_their_way",
     "open_buckets",
     "open_due",
     "open_transfers",
@@ -153,6 +157,8 @@ __all__ = [
     "settled_before",
     "transfers_known",
     "unsettled_buckets",
+    "want",
+    "wanted",
     "watched",
     "witness",
 ]

@@ -14,10 +14,11 @@ def even_out(left: Mapping[int, int], wanted: Mapping[int, int]) -> list[tuple[i
             continue
         # Who just got what its buyers wait for is no source, or the last unit would never rest.
         others = [b for b in stock if b != target and stock[b] > wanted.get(b, 0)]
-        source = max(others, key=lambda bucket: stock[bucket], default=None)
+        spare = {b: stock[b] - wanted.get(b, 0) for b in others}
+        source = max(spare, key=spare.__getitem__, default=None)
         if source is None:
             continue
-        most = stock[source] - wanted.get(source, 0)
+        most = spare[source]
         units = max(most // 2, min(want - stock[target], most))
         if units:
             stock[source] -= units

@@ -1,5 +1,6 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 
 from core.kit.db import Conn
 from core.kit.states import IllegalMove, check_move
@@ -27,6 +28,8 @@ from .model import (
 from .states import MOVES, TRANSFER_MOVES, State, TransferState
 
 FIRST_POSITION = "0-0"
+WANTED_S = 2.0
+WANTS_MAX = 1_000
 FIGURES = ("sold", "released", "dead", "returned", "transferred")
 
 
@@ -276,6 +279,22 @@ async def decide(conn: Conn, *, letter_id: int, decision: str) -> DeadLetter:
 async def plan_transfers(conn: Conn, wanted: Sequence[NewTransfer]) -> None:
     """Write wishes down, but for those whose like is on its way between the same two buckets."""
     await store.plan_transfers(conn, wanted)
+
+
+async def on_their_way(conn: Conn) -> set[tuple[int, int]]:
+    """Sale and SKU of every transfer that has begun and not ended."""
+    return await store.on_their_way(conn)
+
+
+async def want(conn: Conn, wanted: Mapping[tuple[int, int], int]) -> None:
+    """Say that claims wait for units, by bucket and SKU. It is forgotten within moments."""
+    rows = [(*where, units) for where, units in islice(wanted.items(), WANTS_MAX)]
+    await store.want(conn, rows, WANTED_S)
+
+
+async def wanted(conn: Conn) -> dict[tuple[int, int], int]:
+    """Units that claims waited for just now, by bucket and SKU."""
+    return await store.wanted(conn, WANTED_S)
 
 
 async def open_transfers(conn: Conn, *, page_max: int) -> list[Transfer]:

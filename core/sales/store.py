@@ -466,6 +466,43 @@ async def plan_transfers(conn: Conn, wanted: Sequence[NewTransfer]) -> None:
     )
 
 
+ON_THEIR_WAY = """
+    SELECT DISTINCT sale_id, sku_id FROM sales.transfers WHERE state IN ('planned', 'crossed')
+"""
+
+
+async def on_their_way(conn: Conn) -> set[tuple[int, int]]:
+    return {(row["sale_id"], row["sku_id"]) for row in await conn.fetch(ON_THEIR_WAY)}
+
+
+# Several workers say what waits with them; the most that one of them said lately stands. Rows are
+# locked in one order, so that two who say it at once never wait for each other in a ring.
+WANT = """
+    INSERT INTO sales.wants AS known (bucket, sku_id, units)
+    SELECT * FROM unnest($1::int[], $2::bigint[], $3::bigint[]) AS t (bucket, sku_id, units)
+     ORDER BY bucket, sku_id
+    ON CONFLICT (bucket, sku_id) DO UPDATE
+       SET wanted_at = now(),
+           units = CASE WHEN known.wanted_at > now() - make_interval(secs => $4)
+                        THEN greatest(known.units, excluded.units) ELSE excluded.units END
+"""
+
+
+async def want(conn: Conn, wanted: Sequence[tuple[int, int, int]], fresh_s: float) -> None:
+    await conn.execute(WANT, *map(list, zip(*wanted, strict=True)), fresh_s)
+
+
+WANTED = """
+    SELECT bucket, sku_id, units FROM sales.wants
+     WHERE wanted_at > now() - make_interval(secs => $1)
+"""
+
+
+async def wanted(conn: Conn, fresh_s: float) -> dict[tuple[int, int], int]:
+    rows = await conn.fetch(WANTED, fresh_s)
+    return {(row["bucket"], row["sku_id"]): row["units"] for row in rows}
+
+
 OPEN_TRANSFERS = """ -- -> Transfer
     SELECT id, sale_id, sku_id, source, target, units_max, state, source_stamp, target_stamp, units
       FROM sales.transfers WHERE state IN ('planned', 'crossed') ORDER BY id LIMIT $1

@@ -1,6 +1,7 @@
 """Units that go from bucket to bucket: each once, never lost, the books even at every step."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -10,12 +11,17 @@ from core import sales
 from core.flows.admit_redis import Outcome, admit_redis
 from core.flows.audit_sale import audit_sale
 from core.flows.carry_units import arrive, carry_units, cross, put_in, take_out
+from core.flows.directory import Directory
 from core.flows.rebuild_sale import rebuild_sale
 from core.flows.run_sale import arm_sale, close_sale
 from core.flows.settle_sale import settle_sale
 from core.jobs.rebalancer import Rebalancer
 from core.kit import db
 from hotpath import scripts
+from hotpath.claims import Claim, Kind
+from hotpath.gate import Gate
+from hotpath.lookout import Lookout
+from hotpath.routing import bucket_of
 from hotpath.scripts import BucketKeys
 from tests.core.steps import books, drain
 
@@ -214,23 +220,89 @@ async def test_quota_does_not_move_on_the_word_of_a_process_that_is_gone(
     assert await left(redis) == [40, 60]
 
 
-async def test_an_empty_bucket_gets_units_until_the_sale_is_sold_out(
-    pool, redis, sale, buy, writer
-):
+@pytest.fixture
+async def shop(pool, redis, gate, directory):
+    """All that a worker and the rebalancer do by themselves."""
     rebalancer = Rebalancer(pool, redis)
-    sold, member = 0, 0
-    while sold < 100:
-        member += 1
-        assert member < 2_000, await left(redis)
-        try:
-            await buy(sale, member)
-            sold += 1
-        except sales.SoldOut:
-            while await rebalancer.step():
-                assert (await audit_sale(pool, redis, sale_id=sale.id)).drift == 0
+
+    async def rebalance() -> None:
+        while True:
+            if not await rebalancer.step():
+                await asyncio.sleep(0.05)
+
+    roles = (rebalance(), directory.run(), directory._lookout.run())
+    tasks = [asyncio.create_task(role) for role in roles]
+    yield
+    for task in tasks:
+        task.cancel()
+    came = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(one, asyncio.CancelledError) for one in came), came
+
+
+async def ask(gate, sale, member, *, sku_id, quantity=1, key="k") -> Kind:
+    """The last word on a claim, as a buyer hears it who comes again after each 503."""
+    for _ in range(10):
+        verdict = await gate.ask(Claim(sale.id, member, key, sku_id, quantity))
+        if verdict.kind not in {Kind.UNAVAILABLE, Kind.UNKNOWN}:
+            return verdict.kind
+    return verdict.kind
+
+
+async def test_the_last_unit_is_sold_wherever_it_lies_and_only_then_is_it_sold_out(
+    pool, redis, sale, gate, directory, writer, sku_ids, shop
+):
+    await directory.refresh()
+    crowd = [ask(gate, sale, member, sku_id=sku_ids[0]) for member in range(1, 301)]
+    kinds = Counter(await asyncio.gather(*crowd))
+    assert kinds == {Kind.ACCEPTED: 100, Kind.SOLD_OUT: 200}
     assert await left(redis) == [0, 0]
     await drain(writer)
     assert await books(pool, redis, sale) == (0, 0, 100, 0)
+
+
+async def test_a_unit_in_another_bucket_is_never_denied(
+    pool, redis, sale, gate, directory, sku_ids, shop
+):
+    """All units lie in bucket 1; members of bucket 2 get every one of them."""
+    await directory.refresh()
+    async with db.transaction(pool) as conn:
+        source = await sales.bucket(conn, number=2)
+        wish = sales.NewTransfer(sale.id, sku_ids[0], 2, 1, 50, source.stamp)
+        await sales.plan_transfers(conn, [wish])
+    members = [m for m in range(1, 500) if bucket_of(m, 2) == 1][:120]
+    crowd = [ask(gate, sale, member, sku_id=sku_ids[0]) for member in members]
+    assert Counter(await asyncio.gather(*crowd)) == {Kind.ACCEPTED: 100, Kind.SOLD_OUT: 20}
+
+
+async def test_two_units_in_two_buckets_are_enough_for_who_wants_both(
+    pool, redis, sale, gate, directory, sku_ids, shop
+):
+    await directory.refresh()
+    for keys, units in ((HERE, 49), (THERE, 49)):
+        await redis.hincrby(keys.left, str(sku_ids[0]), -units)
+    member = next(m for m in range(1, 99) if bucket_of(m, 2) == 0)
+    assert await ask(gate, sale, member, sku_id=sku_ids[0], quantity=2) is Kind.ACCEPTED
+    verdict = await gate.ask(Claim(sale.id, member + 1, "k", sku_ids[0], 2))
+    assert verdict.kind is Kind.SOLD_OUT
+
+
+async def test_a_bucket_that_is_away_makes_the_sale_wait_and_not_sold_out(
+    pool, redis, sale, gate, directory, sku_ids, monkeypatch
+):
+    await directory.refresh()
+    await redis.hset(HERE.left, str(sku_ids[0]), 0)
+    await pool.execute("UPDATE sales.buckets SET run_id = NULL WHERE number = 2")
+    member = next(m for m in range(1, 99) if bucket_of(m, 2) == 0)
+    quick = Gate(gate.wire_of(1), key_id=1, backlog_max=9, deadline_s=0.5)
+    there = Directory(pool, quick, Lookout(quick))
+    roles = [asyncio.create_task(role) for role in (there.run(), there._lookout.run())]
+    await asyncio.sleep(0.5)
+    for _ in range(3):
+        claim = Claim(sale.id, member, "k", sku_ids[0], 1)
+        assert (await quick.ask(claim)).kind is Kind.UNAVAILABLE
+    for role in roles:
+        role.cancel()
+    await asyncio.gather(*roles, return_exceptions=True)
 
 
 stocks = st.dictionaries(st.integers(1, 6), st.integers(0, 30), min_size=1)

@@ -11,6 +11,7 @@ from collections import deque
 from zlib import crc32
 
 from hotpath.claims import BucketFacts
+from hotpath.elsewhere import Elsewhere
 from hotpath.lookout import Lookout
 from hotpath.scripts import LOOK, BucketKeys
 from hotpath.soldout import SoldOut
@@ -139,6 +140,7 @@ class Worker:
         self.world, self.make = world, sold_out
         self.inbox, self.frozen, self.accepted = deque(), False, set()
         self.wire = Wire(world, self.inbox)
+        self.elsewhere = Elsewhere()
         self.loop = Loop(world)
         self.tell()
         self.loop.run_until_complete(self.start(lookout))
@@ -153,6 +155,9 @@ class Worker:
 
     def wire_of(self, number):
         return self.wire
+
+    def review(self, number, left):
+        """Nobody waits for another bucket: there is none."""
 
     def tell(self):
         """Hear from Postgres which epoch it is."""

@@ -190,10 +190,22 @@ async def test_a_sale_of_two_buckets_has_to_agree(redis_url, sale):
         here = next(m for m in range(1, 100) if bucket_of(m, 2) == 0)
         there = next(m for m in range(1, 100) if bucket_of(m, 2) == 1)
         await shop.look()
-        assert await shop.costs(here) == ASKED
+        await nothing_is_on_its_way(shop)
+        # It waits for the unit of the other bucket, which nobody brings.
+        assert await shop.kind(here) is Kind.UNAVAILABLE
         assert await shop.kind(there) is Kind.ACCEPTED
         await shop.look()
+        await nothing_is_on_its_way(shop)
         assert await shop.costs(here) == FREE
+
+
+async def nothing_is_on_its_way(shop):
+    """What Postgres says between two looks."""
+    await asyncio.sleep(0.01)
+    now = asyncio.get_running_loop().time()
+    shop.gate.elsewhere.transfers((), asked_at=now, answered_at=now)
+    await asyncio.sleep(0.01)
+    await shop.look()
 
 
 def crowd(shop, sale, members):
