@@ -15,6 +15,7 @@ QUESTIONS = (
     ("hot",),
     ("growth", "workers"),
     ("overload",),
+    ("reserve",),
     ("orders", "--batches", "10,100,1000,4000"),
     ("gate", "--waves", "1000", "--batches", "64,256,512,1000"),
 )
