@@ -40,8 +40,11 @@ async def running(pool: db.Pool) -> sales.SaleId | None:
 async def plan(pool: db.Pool) -> sales.SaleId | None:
     """Every SKU of the demo products, at well below its price."""
     async with db.snapshot(pool) as conn:
-        products, by_product = await catalogue.page(
-            conn, after=catalogue.ProductId(0), page_max=PRODUCTS_MAX
+        products, by_product = await catalogue.every(
+            conn,
+            after=catalogue.ProductId(0),
+            page_max=PRODUCTS_MAX,
+            state=catalogue.State.PUBLISHED,
         )
     skus = [sku for product in products for sku in by_product[product.id]]
     if not skus:

@@ -5,11 +5,13 @@ States  see `states.MOVES`
 """
 
 from .model import (
+    PRICE_MAX,
     Attribute,
     Category,
     CategoryId,
     CodeTaken,
     Content,
+    Hit,
     MalformedGtin,
     NewCategory,
     NewSku,
@@ -27,6 +29,7 @@ from .model import (
     TooManySkus,
     UnfitAttribute,
     Values,
+    Wanted,
 )
 from .rules import text
 from .service import (
@@ -40,7 +43,7 @@ from .service import (
     find_published,
     known_to,
     move,
-    page,
+    search,
     set_attributes,
     set_prices,
     skus,
@@ -49,11 +52,13 @@ from .states import State
 from .tree import add_category, categories, define, find_category, known_in, present, shown_as
 
 __all__ = [
+    "PRICE_MAX",
     "Attribute",
     "Category",
     "CategoryId",
     "CodeTaken",
     "Content",
+    "Hit",
     "MalformedGtin",
     "NewCategory",
     "NewSku",
@@ -72,6 +77,7 @@ __all__ = [
     "TooManySkus",
     "UnfitAttribute",
     "Values",
+    "Wanted",
     "add_category",
     "add_product",
     "add_skus",
@@ -87,8 +93,8 @@ __all__ = [
     "known_in",
     "known_to",
     "move",
-    "page",
     "present",
+    "search",
     "set_attributes",
     "set_prices",
     "shown_as",

@@ -9,6 +9,8 @@ ProductId = NewType("ProductId", int)
 SkuId = NewType("SkuId", int)
 CategoryId = NewType("CategoryId", int)
 
+PRICE_MAX = 10**12
+
 # Attribute code -> value: a text per language, a number, a choice's code, a boolean, an ISO date.
 Values: TypeAlias = Mapping[str, object]
 # One thing that does not fit: {"attribute": ..., "detail": ...}.
@@ -100,6 +102,28 @@ class NewSku(msgspec.Struct, frozen=True):
     prices: Mapping[str, int]
     gtin: str | None = None
     attributes: Values = {}
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a buyer looks for: below a category, with these facets (`colour:red`), for so much.
+
+    Prices are in minor units of `currency`, and count only where one is named.
+    """
+
+    category_id: CategoryId | None = None
+    facets: Sequence[str] = ()
+    currency: str | None = None
+    lowest: int = 0
+    highest: int = PRICE_MAX
+    words: str = ""
+    is_by_price: bool = False
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """Where a product stands in a list: after smaller prices, or better ranks, then smaller ids."""
+
+    product_id: ProductId
+    key: float
 
 
 class NoSuchSku(Refusal):

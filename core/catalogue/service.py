@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from core.kit.db import Conn
@@ -7,6 +8,7 @@ from . import rules, store, tree
 from .model import (
     CodeTaken,
     Content,
+    Hit,
     NewSku,
     NoOwnPrice,
     NoSuchProduct,
@@ -19,10 +21,13 @@ from .model import (
     TooManySkus,
     UnfitAttribute,
     Values,
+    Wanted,
 )
 from .states import MOVES, State
 
 SKUS_MAX = 1_000
+HITS_MAX = 1_000
+FIRST = Hit(ProductId(0), 0)
 
 Full = tuple[Product, list[Sku]]
 
@@ -63,6 +68,7 @@ async def describe(conn: Conn, content: Content, *, product_id: ProductId) -> No
     await _insist_on_category(conn, content)
     await store.describe(conn, product_id, content)
     await _insist_on_fit(conn, product_id)
+    await _relist(conn, product_id)
 
 
 async def add_skus(conn: Conn, skus: Sequence[NewSku], *, product_id: ProductId) -> list[SkuId]:
@@ -86,6 +92,7 @@ async def add_skus(conn: Conn, skus: Sequence[NewSku], *, product_id: ProductId)
         taken = [sku for sku in skus if sku.code not in made] or skus
         raise CodeTaken(code=taken[0].code, gtin=taken[0].gtin)
     await _insist_on_fit(conn, product_id)
+    await _relist(conn, product_id)
     return [made[sku.code] for sku in skus]
 
 
@@ -95,6 +102,7 @@ async def set_attributes(conn: Conn, *, sku_id: SkuId, values: Values) -> Sku:
     _insist_on_life(await _hold(conn, sku.product_id))
     await store.set_attributes(conn, sku_id, values)
     await _insist_on_fit(conn, sku.product_id)
+    await _relist(conn, sku.product_id)
     return (await skus(conn, sku_ids=[sku_id]))[sku_id]
 
 
@@ -106,6 +114,7 @@ async def set_prices(conn: Conn, *, sku_id: SkuId, prices: Mapping[str, int]) ->
         raise NoOwnPrice(currency=sku.currency)
     await store.set_prices(conn, sku_id, prices)
     await store.drop_prices(conn, sku_id, prices.keys())
+    await _relist(conn, sku.product_id)
     return (await skus(conn, sku_ids=[sku_id]))[sku_id]
 
 
@@ -123,6 +132,7 @@ async def move(conn: Conn, *, product_id: ProductId, target: State) -> None:
     assert moved, "we hold the product"
     if target == State.PUBLISHED:
         await _insist_on_fit(conn, product_id)
+    await _relist(conn, product_id)
 
 
 async def find(conn: Conn, *, product_id: ProductId) -> Full:
@@ -149,18 +159,30 @@ async def known_to(conn: Conn, product: Product) -> tree.Known:
     return await tree.known_in(conn, category)
 
 
-async def page(
-    conn: Conn, *, after: ProductId, page_max: int
-) -> tuple[list[Product], dict[ProductId, list[Sku]]]:
-    """Published products in the order of their ids, from the first one after `after`."""
-    products = await store.page(conn, after, page_max)
-    return products, await _skus_by_product(conn, products)
+async def search(
+    conn: Conn, wanted: Wanted, *, after: Hit | None, page_max: int
+) -> tuple[list[Hit], list[Full]]:
+    """Published products with their SKUs: by rank where words are asked for, by price, or by id.
+
+    `after` is the last hit of the page before. Of what words find, the first HITS_MAX are ranked.
+    """
+    if wanted.words:
+        first = Hit(ProductId(0), math.inf)
+        hits = await store.by_rank(conn, wanted, after or first, page_max, HITS_MAX)
+    elif wanted.is_by_price:
+        hits = await store.by_price(conn, wanted, after or FIRST, page_max)
+    else:
+        hits = await store.by_id(conn, wanted, after or FIRST, page_max)
+    products = {one.id: one for one in await store.listed(conn, [h.product_id for h in hits])}
+    by_product = await _skus_by_product(conn, list(products.values()))
+    full = [(products[hit.product_id], by_product[hit.product_id]) for hit in hits]
+    return hits, full
 
 
 async def every(
     conn: Conn, *, after: ProductId, page_max: int, state: State | None
 ) -> tuple[list[Product], dict[ProductId, list[Sku]]]:
-    """The same for staff: products in one state, or in all."""
+    """Products in one state, or in all, in the order of their ids, from the first after `after`."""
     products = await store.every(conn, after, page_max, state)
     return products, await _skus_by_product(conn, products)
 
@@ -191,6 +213,13 @@ async def _hold(conn: Conn, product_id: ProductId) -> Product:
     if product is None:
         raise NoSuchProduct
     return product
+
+
+async def _relist(conn: Conn, product_id: ProductId) -> None:
+    """Buyers find what was just written, and only what is published. We hold the product."""
+    await store.unlist(conn, [product_id])
+    await store.list_published(conn, [product_id])
+    await store.list_prices(conn, [product_id])
 
 
 def _insist_on_life(product: Product) -> None:

@@ -9,6 +9,7 @@ from .model import (
     Category,
     CategoryId,
     Content,
+    Hit,
     NewCategory,
     NewSku,
     Product,
@@ -16,6 +17,7 @@ from .model import (
     Sku,
     SkuId,
     Values,
+    Wanted,
 )
 from .states import State
 
@@ -96,15 +98,121 @@ async def drop_prices(conn: Conn, sku_id: SkuId, currencies: Collection[str]) ->
     await conn.execute(DROP_PRICES, sku_id, list(currencies))
 
 
-PAGE = """ -- -> Product
-    SELECT id, code, state, title, description, images, category_id, attributes
+UNLIST = "DELETE FROM catalogue.listings WHERE product_id = ANY($1::bigint[])"
+
+
+async def unlist(conn: Conn, product_ids: Sequence[ProductId]) -> None:
+    await conn.execute(UNLIST, product_ids)
+
+
+# As texts, words and facets stand here, so they do in the migration that made the table.
+LIST = """
+    INSERT INTO catalogue.listings (product_id, category_ids, facets, words)
+    SELECT products.id, coalesce(categories.above || categories.id, '{}'),
+           ARRAY(SELECT DISTINCT key || ':' || (value #>> '{}')
+                   FROM (SELECT key, value FROM jsonb_each(products.attributes)
+                         UNION ALL
+                         SELECT key, value FROM catalogue.skus, jsonb_each(skus.attributes)
+                          WHERE skus.product_id = products.id) AS every
+                  WHERE jsonb_typeof(value) <> 'object'),
+           catalogue.words(concat_ws(' ',
+               (SELECT string_agg(value, ' ') FROM jsonb_each_text(products.title)), products.code,
+               (SELECT string_agg(concat_ws(' ', skus.code, skus.gtin), ' ')
+                  FROM catalogue.skus WHERE skus.product_id = products.id)), 'A')
+        || catalogue.words(
+               (SELECT string_agg(value, ' ') FROM jsonb_each_text(products.description)), 'B')
       FROM catalogue.products
-     WHERE id > $1 AND state = 'published' ORDER BY id LIMIT $2
+      LEFT JOIN catalogue.categories ON categories.id = products.category_id
+     WHERE products.state = 'published' AND products.id = ANY($1::bigint[])
 """
 
 
-async def page(conn: Conn, after: ProductId, page_max: int) -> list[Product]:
-    return many(Product, await conn.fetch(PAGE, after, page_max))
+async def list_published(conn: Conn, product_ids: Sequence[ProductId]) -> None:
+    """List those of some products that are published, and are not listed."""
+    await conn.execute(LIST, product_ids)
+
+
+LIST_PRICES = """
+    INSERT INTO catalogue.listed_prices (product_id, currency, price_minor)
+    SELECT product_id, prices.currency, min(price_minor)
+      FROM catalogue.listings
+      JOIN catalogue.skus USING (product_id)
+      JOIN catalogue.prices ON prices.sku_id = skus.id
+     WHERE product_id = ANY($1::bigint[])
+     GROUP BY product_id, prices.currency
+"""
+
+
+async def list_prices(conn: Conn, product_ids: Sequence[ProductId]) -> None:
+    await conn.execute(LIST_PRICES, product_ids)
+
+
+BY_ID = """ -- -> Hit
+    SELECT product_id, 0::float8 AS key FROM catalogue.listings
+     WHERE product_id > $7 AND category_ids @> $1::bigint[] AND facets @> $2::text[]
+       AND ($3::text IS NULL OR EXISTS (
+           SELECT FROM catalogue.listed_prices AS asked
+            WHERE asked.product_id = listings.product_id AND asked.currency = $3
+              AND asked.price_minor BETWEEN $4 AND $5))
+     ORDER BY product_id LIMIT $6
+"""
+
+
+async def by_id(conn: Conn, wanted: Wanted, after: Hit, page_max: int) -> list[Hit]:
+    facts = _wanted(wanted)
+    return many(Hit, await conn.fetch(BY_ID, *facts, page_max, after.product_id))
+
+
+BY_PRICE = """ -- -> Hit
+    SELECT product_id, price_minor::float8 AS key
+      FROM catalogue.listed_prices JOIN catalogue.listings USING (product_id)
+     WHERE currency = $3 AND price_minor BETWEEN $4 AND $5
+       AND (price_minor, product_id) > ($8::bigint, $7::bigint)
+       AND category_ids @> $1::bigint[] AND facets @> $2::text[]
+     ORDER BY price_minor, product_id LIMIT $6
+"""
+
+
+async def by_price(conn: Conn, wanted: Wanted, after: Hit, page_max: int) -> list[Hit]:
+    facts = _wanted(wanted)
+    place = (after.product_id, int(after.key))
+    return many(Hit, await conn.fetch(BY_PRICE, *facts, page_max, *place))
+
+
+# Ranking reads every row that matches, so only so many are taken, the oldest first.
+BY_RANK = """ -- -> Hit
+    WITH found AS (
+        SELECT product_id, ts_rank(words, catalogue.asked($9))::float8 AS key
+          FROM catalogue.listings
+         WHERE words @@ catalogue.asked($9)
+           AND category_ids @> $1::bigint[] AND facets @> $2::text[]
+           AND ($3::text IS NULL OR EXISTS (
+               SELECT FROM catalogue.listed_prices AS asked
+                WHERE asked.product_id = listings.product_id AND asked.currency = $3
+                  AND asked.price_minor BETWEEN $4 AND $5))
+         ORDER BY product_id LIMIT $10
+    )
+    SELECT product_id, key FROM found
+     WHERE (-key, product_id) > (-$8::float8, $7::bigint)
+     ORDER BY key DESC, product_id LIMIT $6
+"""
+
+
+async def by_rank(
+    conn: Conn, wanted: Wanted, after: Hit, page_max: int, hits_max: int
+) -> list[Hit]:
+    place = (after.product_id, after.key, wanted.words, hits_max)
+    return many(Hit, await conn.fetch(BY_RANK, *_wanted(wanted), page_max, *place))
+
+
+LISTED = """ -- -> Product
+    SELECT id, code, state, title, description, images, category_id, attributes
+      FROM catalogue.products WHERE id = ANY($1::bigint[])
+"""
+
+
+async def listed(conn: Conn, product_ids: Sequence[ProductId]) -> list[Product]:
+    return many(Product, await conn.fetch(LISTED, product_ids))
 
 
 EVERY = """ -- -> Product
@@ -301,3 +409,8 @@ def _columns(content: Content) -> tuple[object, ...]:
         content.category_id,
         content.attributes,
     )
+
+
+def _wanted(wanted: Wanted) -> tuple[object, ...]:
+    categories = [] if wanted.category_id is None else [wanted.category_id]
+    return (categories, list(wanted.facets), wanted.currency, wanted.lowest, wanted.highest)
