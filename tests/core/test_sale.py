@@ -256,6 +256,16 @@ async def test_a_damaged_claim_is_buried_and_delays_nobody(
     assert (letter.sku_id, letter.member_id, letter.quantity) == (sku_ids[0], 9, 1)
 
 
+async def test_an_order_follows_no_order_that_does_not_exist(pool, sale, buy, writer):
+    first, second = await buy(sale, 1), await buy(sale, 2)
+    await drain(writer)
+    nobody = orders.OrderId("00000000-0000-8000-8000-000000000000")
+    async with db.transaction(pool) as conn:
+        assert not await orders.follow(conn, order_id=second.order_id, follows=nobody)
+        assert await orders.follow(conn, order_id=second.order_id, follows=first.order_id)
+        assert not await orders.follow(conn, order_id=second.order_id, follows=first.order_id)
+
+
 async def test_planted_drift_is_found(pool, redis, sale, buy, writer, sku_ids):
     await buy(sale, 1)
     for units in (1, -1):
