@@ -16,7 +16,7 @@ QUESTIONS = (
     ("growth", "workers"),
     ("overload",),
     ("reserve",),
-    ("orders", "--batches", "10,100,1000,4000"),
+    ("orders", "--batches", "100,1000,4000"),
     ("gate", "--waves", "1000", "--batches", "64,256,512,1000"),
 )
 

@@ -375,7 +375,8 @@ class WholeLife(Life):
         self.redis = await stack.enter_async_context(self.client())
         now = datetime.now(UTC)
         product = NewProduct(
-            {"en": "A thing"}, [(f"THING-{n}", 1_000, "EUR") for n in range(len(QUOTAS))]
+            {"en": "A thing", "zh": "水壶"},
+            [(f"THING-{n}", 1_000, "EUR") for n in range(len(QUOTAS))],
         )
         skus = await stock_products(
             self.pool, products=[product], units=max(QUOTAS), reference="power cut"
