@@ -166,6 +166,7 @@ async def search(
 
     `after` is the last hit of the page before. Of what words find, the first HITS_MAX are ranked.
     """
+    await store.plan_anew(conn)
     if wanted.words:
         first = Hit(ProductId(0), math.inf)
         hits = await store.by_rank(conn, wanted, after or first, page_max, HITS_MAX)

@@ -147,6 +147,15 @@ async def list_prices(conn: Conn, product_ids: Sequence[ProductId]) -> None:
     await conn.execute(LIST_PRICES, product_ids)
 
 
+# How much a category, a facet or a word leaves over differs so much that no plan serves all.
+PLAN_ANEW = "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)"
+
+
+async def plan_anew(conn: Conn) -> None:
+    """Until the transaction ends, plan each statement for what it is asked."""
+    await conn.execute(PLAN_ANEW)
+
+
 BY_ID = """ -- -> Hit
     SELECT product_id, 0::float8 AS key FROM catalogue.listings
      WHERE product_id > $7 AND category_ids @> $1::bigint[] AND facets @> $2::text[]
