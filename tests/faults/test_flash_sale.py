@@ -49,7 +49,7 @@ class Shop(Dev):
         assert answer.is_success, answer.text
         return answer.json()
 
-    def open_sale(self, quota: int = UNITS, limit: int = 1) -> str:
+    def open_sale(self, quota: int = UNITS, limit: int = 1, buckets: int = 1) -> str:
         now = datetime.now(UTC)
         item = {"sku_id": self.sku_id, "quota": quota, "price": 9_900, "limit": limit}
         planned = self.post(
@@ -59,6 +59,7 @@ class Shop(Dev):
                 "starts_at": now.isoformat(),
                 "ends_at": (now + timedelta(hours=1)).isoformat(),
                 "items": [item],
+                "buckets": buckets,
             },
         )
         self.post(f"/v1/admin/sales/{planned['sale_id']}/arm")
