@@ -158,7 +158,9 @@ async def plan_anew(conn: Conn) -> None:
 
 BY_ID = """ -- -> Hit
     SELECT product_id, 0::float8 AS key FROM catalogue.listings
-     WHERE product_id > $7 AND category_ids @> $1::bigint[] AND facets @> $2::text[]
+     WHERE product_id > $7
+       AND ($1::bigint[] IS NULL OR category_ids @> $1)
+       AND ($2::text[] IS NULL OR facets @> $2)
        AND ($3::text IS NULL OR EXISTS (
            SELECT FROM catalogue.listed_prices AS asked
             WHERE asked.product_id = listings.product_id AND asked.currency = $3
@@ -177,7 +179,8 @@ BY_PRICE = """ -- -> Hit
       FROM catalogue.listed_prices JOIN catalogue.listings USING (product_id)
      WHERE currency = $3 AND price_minor BETWEEN $4 AND $5
        AND (price_minor, product_id) > ($8::bigint, $7::bigint)
-       AND category_ids @> $1::bigint[] AND facets @> $2::text[]
+       AND ($1::bigint[] IS NULL OR category_ids @> $1)
+       AND ($2::text[] IS NULL OR facets @> $2)
      ORDER BY price_minor, product_id LIMIT $6
 """
 
@@ -194,7 +197,8 @@ BY_RANK = """ -- -> Hit
         SELECT product_id, ts_rank(words, catalogue.asked($9))::float8 AS key
           FROM catalogue.listings
          WHERE words @@ catalogue.asked($9)
-           AND category_ids @> $1::bigint[] AND facets @> $2::text[]
+           AND ($1::bigint[] IS NULL OR category_ids @> $1)
+       AND ($2::text[] IS NULL OR facets @> $2)
            AND ($3::text IS NULL OR EXISTS (
                SELECT FROM catalogue.listed_prices AS asked
                 WHERE asked.product_id = listings.product_id AND asked.currency = $3
@@ -421,5 +425,6 @@ def _columns(content: Content) -> tuple[object, ...]:
 
 
 def _wanted(wanted: Wanted) -> tuple[object, ...]:
-    categories = [] if wanted.category_id is None else [wanted.category_id]
-    return (categories, list(wanted.facets), wanted.currency, wanted.lowest, wanted.highest)
+    # An empty array would make the index walk all of its rows; NULL is planned away.
+    categories = None if wanted.category_id is None else [wanted.category_id]
+    return (categories, list(wanted.facets) or None, wanted.currency, wanted.lowest, wanted.highest)
