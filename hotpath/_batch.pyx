@@ -7,12 +7,16 @@ See `pack_batch` and `read_batch` in `claims.py` for what they mean.
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_DecodeASCII
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memchr, memcpy
 
 from hotpath._digits cimport DIGITS_MAX, put_digits
 
 from hotpath.claims import UNKNOWN, Decided, Kind, Verdict, read_answer
+
+cdef extern from "crc32.h":
+    void crc32_prepare() noexcept
+    uint32_t crc32_of(uint32_t crc, const char *text, size_t size) noexcept
 
 cdef enum:
     # Five numbers of at most 20 digits, a CRC, the version, the commas and a key of 64.
@@ -21,28 +25,8 @@ cdef enum:
 
 cdef object ACCEPTED = Kind.ACCEPTED
 cdef const char *HEX = b"0123456789abcdef"
-cdef uint32_t[256] CRC_OF_BYTE
 
-
-cdef void _fill_table() noexcept:
-    cdef uint32_t i, word
-    for i in range(256):
-        word = i
-        for _ in range(8):
-            word = word >> 1 ^ (<uint32_t> 0xEDB88320 if word & 1 else 0)
-        CRC_OF_BYTE[i] = word
-
-
-_fill_table()
-
-
-cdef uint32_t crc32(const char *text, Py_ssize_t size, uint32_t before) noexcept:
-    """As zlib's, which takes and gives what it has so far."""
-    cdef uint32_t crc = ~before
-    cdef Py_ssize_t i
-    for i in range(size):
-        crc = CRC_OF_BYTE[(crc ^ <uint8_t> text[i]) & 0xFF] ^ crc >> 8
-    return ~crc
+crc32_prepare()
 
 
 cdef inline Py_ssize_t _put_field(char *at, uint64_t number) noexcept:
@@ -75,7 +59,7 @@ cdef bytes _record(claim, uint64_t epoch, uint64_t key_id):
     size += _put_field(record + size, claim.sku_id)
     size += _put_field(record + size, claim.quantity)
     size += _put_field(record + size, key_id)
-    crc = crc32(text, key_size, crc32(record, size, 0))
+    crc = crc32_of(crc32_of(0, record, size), text, key_size)
     for i in range(8):
         record[size + i] = HEX[crc >> (28 - 4 * i) & 15]
     record[size + 8] = c","
