@@ -59,7 +59,7 @@ class Category(msgspec.Struct, frozen=True):
     attributes: list[Attribute]
 
 
-@get("/categories")
+@get("/categories", responses=refuses())
 async def listing(request: AnyRequest, pool: NamedDependency[db.Pool]) -> Branches:
     """List the whole tree; names come in English or Chinese, by Accept-Language."""
     async with db.reading(pool) as conn:

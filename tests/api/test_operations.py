@@ -145,11 +145,11 @@ async def test_metrics_say_why_claims_were_turned_away(http, app, sale, buy):
     await buy(http)
     # As the gate sees a Redis in which nothing is decided any more.
     (bucket,) = app.state.gate._buckets.values()
-    bucket.admission.undecided += 1_000
+    bucket.admission.undecided += 1_000_000
     refused = await buy(http, 8)
     assert (problem(refused), refused.headers["retry-after"]) == ("busy", "2")
     assert refused.json()["retry_after_s"] == 2
-    bucket.admission.undecided -= 1_000
+    bucket.admission.undecided -= 1_000_000
     assert (await buy(http, 8)).status_code == 202
     for _ in range(2):
         now = figures((await http.get("/metrics")).text)

@@ -136,6 +136,8 @@ async def buy_on(street: Street, http: Client, path: str, body: bytes, buyers) -
 @pytest.fixture
 def shop(tmp_path):
     shop = Shop(tmp_path / "home", embedded.free_port())
+    # Each buyer buys more often here than risk would let anybody.
+    shop.environment["SLUICE_RISK_ALLOW"] = "10.0.0.0/8"
     shop.start()
     try:
         shop.sign_in(MEMBERS)
@@ -179,8 +181,9 @@ async def test_two_hundred_bad_neighbours_are_hung_up_on_and_no_buyer_notices(sh
     print(f"{street.bought} bought, {len(street.failed)} failed; closed after {slowest}")
     assert slowest.keys() == {way.__name__ for way in WAYS}
     assert max(slowest.values()) < CLOSED_S_MAX
-    assert street.bought > 100 * SECONDS
-    assert len(street.failed) <= FAILED_SHARE_MAX * street.bought, street.failed[:5]
+    bought, failed = street.bought, len(street.failed)
+    assert bought > 100 * SECONDS
+    assert failed <= FAILED_SHARE_MAX * bought, street.failed[:5]
     await eventually(lambda: not connected(serve, port), within_s=CLOSED_S_MAX)
     code, audit = await asyncio.to_thread(shop.audit, sale_id)
     assert (code, audit["drift"]) == (0, 0), json.dumps(audit)
