@@ -14,10 +14,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from hotpath.slots import ALONE, Node, SlotMap, read_slots, seeds
 
 LEARN_S = 0.25
+# While redis-py listens for them, its pools hand out connections that the server has closed.
+NO_NOTICES = MaintNotificationsConfig(enabled=False)
 
 
 class Redis(redis_asyncio.Redis):
@@ -110,7 +113,9 @@ class _Around:
             settings = pool.connection_kwargs | {"host": node.host, "port": node.port}
             self.clients[node] = Redis(
                 connection_pool=redis_asyncio.ConnectionPool(
-                    connection_class=pool.connection_class, **settings
+                    connection_class=pool.connection_class,
+                    maint_notifications_config=NO_NOTICES,
+                    **settings,
                 )
             )
         self._slots = slots
@@ -126,6 +131,7 @@ def connect(urls: str, *, timeout_s: float) -> Redis:
                 retry=Retry(NoBackoff(), 0),
                 socket_timeout=timeout_s,
                 socket_connect_timeout=timeout_s,
+                maint_notifications_config=NO_NOTICES,
             ),
         )
         for url in seeds(urls)

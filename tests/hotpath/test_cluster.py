@@ -168,3 +168,16 @@ async def test_a_client_asks_whoever_is_there(masters):
     async with nodes.connect(dead, timeout_s=5) as redis:
         with pytest.raises(RedisConnectionError, match="who serves what"):
             await redis.of(1)
+
+
+async def test_a_connection_that_a_server_closed_meanwhile_is_not_handed_out(masters, redis_server):
+    first, *others = masters.servers
+    for url, servers in ((redis_server.url, [redis_server]), (first.url, [first, *others])):
+        async with nodes.connect(url, timeout_s=5) as redis:
+            for node in await redis.every():
+                await node.ping()
+            for server in servers:
+                server_call(server, "CLIENT", "KILL", "TYPE", "normal")
+            await asyncio.sleep(0.05)
+            for node in await redis.every():
+                assert await node.ping()
