@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +15,8 @@ LOG_BYTES_MAX = 8_000_000
 LAST_WORDS_BYTES_MAX = 20_000
 TRIES_MAX = 8
 POLL_S = 0.02
+# Linux calls a program an orphan once the thread that started it ends. This one ends with us.
+STARTER = ThreadPoolExecutor(1, thread_name_prefix="starter")
 
 
 class CouldNotStart(Refusal):
@@ -61,14 +64,15 @@ class Child:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
             self._log_start = log.tell()
-            self.process = subprocess.Popen(  # noqa: S603  every child names its program itself
+            self.process = STARTER.submit(
+                subprocess.Popen,
                 self.command(),
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 process_group=0,
-            )
+            ).result()
 
     def start(self, *, within_s: float = 60) -> None:
         """Start and wait until it is ready; a `CouldNotStart` carries its last words."""

@@ -40,7 +40,8 @@ def run(
 def tethered(argv: list[str], *, parting: str) -> list[str]:
     """Let the kernel send `parting` (a signal's short name) to the program when we die.
 
-    It has to be the last link before the program: a change of user clears it.
+    It has to be the last link before the program: a change of user clears it. "We" are the
+    thread that starts it: see `child.STARTER`.
     """
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", parting, "--", *argv] if setpriv else argv

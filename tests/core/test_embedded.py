@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -149,6 +150,16 @@ def test_redis_keeps_what_was_acknowledged_through_kill_9(home, start, binaries)
         server.process.wait()
         server.start()
         assert connect(server).get(f"kept {number}") == str(number)
+
+
+def test_a_server_outlives_the_thread_that_started_it(home, start):
+    server = embedded.Redis(home / "redis", port=embedded.free_port())
+    starter = threading.Thread(target=start, args=(server,))
+    starter.start()
+    starter.join()
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.process.wait(timeout=0.5)
+    assert connect(server).ping()
 
 
 def test_a_tail_of_zeros_is_cut_and_the_damaged_file_is_kept(home, start, binaries):
