@@ -98,6 +98,28 @@ class Masters:
         self.move_keys(bucket, source, target)
         self.end_move(bucket, source, target)
 
+    def replace(self, lost: embedded.Redis, folder: Path) -> None:
+        """Give a dead node's slots to an empty one, as an operator does whose disk is lost."""
+        others = [server for server in self.servers if server is not lost]
+        ranges = [
+            (first, last, node_id)
+            for first, last, (_, port, node_id, *_), *_ in server_call(
+                others[0], "CLUSTER", "SLOTS"
+            )
+            if port == lost.port
+        ]
+        for server in others:
+            server_call(server, "CLUSTER", "FORGET", ranges[0][2])
+        newcomer = self.server(folder)
+        self.servers = [*others, newcomer]
+        newcomer.start()
+        # Above every epoch that the others have come to by moves.
+        server_call(newcomer, "CLUSTER", "SET-CONFIG-EPOCH", 1_000)
+        for first, last, _ in ranges:
+            server_call(newcomer, "CLUSTER", "ADDSLOTSRANGE", first, last)
+        self.meet(newcomer)
+        self.wait_until_agreed()
+
     def wait_until_agreed(self) -> None:
         """Until every node that runs calls the cluster whole, and all tell the same map."""
         until = time.monotonic() + AGREE_S

@@ -1,18 +1,23 @@
-"""A sale of six buckets on three masters: to the last unit, through a move and a kill.
+"""A sale of six buckets on three masters: to the last unit, through a move, a kill, a lost disk.
 
-TEST_KILLS is how often each is tried (1; `make faults` asks for more).
+TEST_KILLS is how often the first two are tried (1; `make faults` asks for more).
 """
 
 import asyncio
 import os
 import random
+import re
+import shutil
+import signal
 
 import asyncpg
+import httpx
 import pytest
 
 from core import embedded
+from hotpath.ids import parts
 from tests.faults.buyers import Ledger, states_of, storm
-from tests.faults.test_flash_sale import Shop, add
+from tests.faults.test_flash_sale import Shop, add, find
 from tests.masters import Masters
 
 TRIES = max(1, int(os.environ.get("TEST_KILLS", "1")) // 3)
@@ -21,7 +26,13 @@ BUCKETS = 6
 UNITS = 100
 MEMBERS = 300
 AT_ONCE = 100
+WRITTEN, UNWRITTEN = 20, 30
 WRITTEN_S = 60
+FENCED_S = 30
+FENCED = """
+    SELECT coalesce(array_agg(number), '{}') FROM sales.buckets
+     WHERE sale_id = $1 AND fence_reason IS NOT NULL
+"""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +40,7 @@ def shop(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cluster")
     masters = Masters(folder)
     shop = Shop(folder / "home", embedded.free_port())
-    shop.masters = masters
+    shop.masters, shop.folder = masters, folder
     try:
         masters.start()
         shop.environment["SLUICE_REDIS_URL"] = masters.urls
@@ -121,3 +132,70 @@ async def test_a_master_is_killed_and_comes_back_on_its_own_log(shop, number):
         await asyncio.to_thread(shop.masters.wait_until_agreed)
 
     await check(shop, sale_id, await click_while(shop, sale_id, kill()))
+
+
+async def test_a_lost_disk_costs_its_own_buckets_only_what_it_alone_knew(shop):
+    sale_id = shop.open_sale(buckets=BUCKETS)
+    numbers = await buckets_of(shop, sale_id)
+    server = shop.masters.owner(numbers[0])
+    gone = {number for number in numbers if shop.masters.owner(number) is server}
+    assert gone < set(numbers)
+    ledger = await storm(shop.url, sale_id, shop.sku_id, shop.buyers()[:WRITTEN], at_once=AT_ONCE)
+    states = await states_of(shop.url, ledger, shop.tokens, within_s=WRITTEN_S)
+    assert list(states.values()) == ["pending_payment"] * WRITTEN
+    unwritten = await sell_unwritten_and_lose(shop, sale_id, server)
+    await asyncio.to_thread(shop.masters.replace, server, shop.folder / "newcomer")
+    await rebuild(shop, sale_id, gone)
+
+    lost = {order: m for order, m in unwritten.orders().items() if parts(order).bucket in gone}
+    assert lost
+    add(ledger, unwritten)
+    states = await states_of(shop.url, ledger, shop.tokens, within_s=WRITTEN_S)
+    assert {order for order in states if states[order] != "pending_payment"} == lost.keys()
+    for member in lost.values():
+        # Its buyer's key is free again, for one order of the new epoch.
+        del ledger.accepted[member, f"key-{member}"]
+    add(ledger, await click(shop, sale_id))
+    await check(shop, sale_id, ledger)
+    for order_id, member in lost.items():
+        assert said_of(shop, order_id, member) == ("rejected", "epoch-lost")
+
+
+async def sell_unwritten_and_lose(shop, sale_id, server) -> Ledger:
+    """Sell a few units while nobody writes them down, then kill a node and take its disk."""
+    worker = await find(shop, "work")
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        buyers = shop.buyers()[WRITTEN : WRITTEN + UNWRITTEN]
+        ledger = await storm(shop.url, sale_id, shop.sku_id, buyers, at_once=AT_ONCE)
+        server.process.kill()
+        server.process.wait()
+        shutil.rmtree(server.folder)
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert len(ledger.orders()) == UNWRITTEN
+    return ledger
+
+
+async def rebuild(shop, sale_id, buckets) -> None:
+    """These are fenced, rebuilt, and no others."""
+    await wait_until_fenced(shop, sale_id, buckets)
+    done = await asyncio.to_thread(shop.run, "rebuild", sale_id)
+    assert done.returncode == 0, done.stdout
+    assert set(map(int, re.findall(r"bucket (\d+):", done.stdout))) == buckets
+
+
+async def wait_until_fenced(shop, sale_id, buckets) -> None:
+    conn = await asyncpg.connect(embedded.running(shop.home).database_url)
+    try:
+        async with asyncio.timeout(FENCED_S):
+            while set(await conn.fetchval(FENCED, int(sale_id))) != buckets:  # noqa: ASYNC110 - another process fences
+                await asyncio.sleep(0.1)
+    finally:
+        await conn.close()
+
+
+def said_of(shop, order_id, member) -> tuple[str, str | None]:
+    headers = {"Authorization": f"Bearer {shop.tokens[member]}"}
+    order = httpx.get(f"{shop.url}/v1/orders/{order_id}", headers=headers, timeout=10).json()
+    return order["state"], order.get("reason")
