@@ -51,9 +51,9 @@ BUY = """
         SELECT $2, $4, $6, $5, $11 FROM taken
             ON CONFLICT (sale_id, sku_id, member_id) DO UPDATE SET units = h.units + excluded.units
     ), placed AS (
-        INSERT INTO orders.orders (id, sale_id, bucket, member_id, idempotency_key, epoch, position,
-                                   key_id, state, amount_minor, currency, expires_at)
-        SELECT $1, $2, $3, $6, $7, 1, '0-0', 1, 'pending_payment', $8::bigint * $5, $9,
+        INSERT INTO orders.orders (id, sale_id, bucket, member_id, idempotency_key, epoch, key_id,
+                                   state, amount_minor, currency, expires_at)
+        SELECT $1, $2, $3, $6, $7, 1, 1, 'pending_payment', $8::bigint * $5, $9,
                now() + make_interval(secs => $10)
           FROM taken
     )
@@ -177,7 +177,6 @@ class Order(Table):
     member_id: Mapped[int]
     idempotency_key: Mapped[str]
     epoch: Mapped[int]
-    position: Mapped[str]
     key_id: Mapped[int]
     state: Mapped[str]
     amount_minor: Mapped[int]
@@ -235,7 +234,6 @@ async def lock_check_write(session: AsyncSession, wish: Wish, terms: Terms) -> s
         member_id=wish.member_id,
         idempotency_key=wish.key,
         epoch=1,
-        position="0-0",
         key_id=1,
         state="pending_payment",
         amount_minor=terms.price_minor * wish.quantity,

@@ -26,7 +26,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from benchmarks import shop
 from core import inventory
 from core.flows.reserve_stock import Reserver
-from core.flows.stock_products import NewProduct, stock_products
+from core.flows.stock_products import stock_products
 from core.kit import db
 
 SKUS = 10_000
@@ -164,9 +164,9 @@ async def rounds(asked: argparse.Namespace) -> list[Row]:
         by_orm(ours.url, callers) as orm,
         by_orm(ours.url, FEW) as orm_of_few,
     ):
-        codes = [(f"CUP-{number}", 9_900, "CNY") for number in range(SKUS)]
-        cups = [NewProduct({"en": "Cup", "zh": "杯子"}, codes)]
-        sku_ids = await stock_products(pool, products=cups, units=UNITS, reference="benchmark")
+        sku_ids = await stock_products(
+            pool, products=shop.cups(SKUS), units=UNITS, reference="benchmark"
+        )
         sides = {
             "by batches, one SKU": Side(by_batches(pool), 1, asked.count),
             f"by batches, {SKUS:,} SKUs": Side(by_batches(pool), SKUS, asked.count),

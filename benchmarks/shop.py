@@ -45,6 +45,7 @@ from hotpath.nodes import Redis
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 MEMORY = Path("/dev/shm")
+SKUS_A_PRODUCT = 1_000
 SECRET = "a secret of thirty-two bytes, ok?"
 LOOK = b"GET / HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n"
 UNITS = 100_000_000
@@ -179,16 +180,24 @@ async def ready(ports: Sequence[int]) -> None:
     await asyncio.sleep(TABLE_S)
 
 
+def cups(count: int) -> list[NewProduct]:
+    """So many SKUs, in as few products as hold them."""
+    codes = [(f"CUP-{number}", 9_900, "CNY") for number in range(count)]
+    return [
+        NewProduct({"en": "Cup", "zh": "杯子"}, codes[start : start + SKUS_A_PRODUCT])
+        for start in range(0, count, SKUS_A_PRODUCT)
+    ]
+
+
 async def open_sales(shop: Shop, plans: Mapping[str, Plan]) -> tuple[dict[str, int], list[int]]:
     """Their ids by name, and the SKUs. Ask once the doors are ready: risk remembers from then."""
     async with (
         db.create_pool(shop.url, size_max=2) as pool,
         Redis.from_url(shop.redis.url, retry=Retry(NoBackoff(), 0)) as client,
     ):
-        codes = [(f"CUP-{n}", 9_900, "CNY") for n in range(max(p.skus for p in plans.values()))]
         sku_ids = await stock_products(
             pool,
-            products=[NewProduct({"en": "Cup", "zh": "杯子"}, codes)],
+            products=cups(max(plan.skus for plan in plans.values())),
             units=UNITS * len(plans),
             reference="benchmark",
         )
