@@ -132,6 +132,7 @@ class Movement(msgspec.Struct, frozen=True):
     quantity: int
     reference: str
     kept_for: str | None
+    reason: str | None
     by: str
     moved_at: datetime
 
@@ -276,6 +277,7 @@ async def movements(
             quantity=one.quantity,
             reference=one.reference,
             kept_for=one.kept_for,
+            reason=one.reason,
             by=one.by_whom,
             moved_at=one.moved_at,
         )

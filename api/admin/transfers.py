@@ -1,7 +1,6 @@
 """Move units from place to place, by way of the road between them."""
 
 from datetime import datetime
-from typing import Annotated
 
 import msgspec
 from litestar import Router, get, post
@@ -9,11 +8,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api import auth
-from api.admin.stock import LINES_MAX, UNITS_MAX, Lines, place_of, sku_of, units_of
+from api.admin.stock import Lines, Reference, Text, place_of, units_of
 from api.problems import AnyRequest, InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import catalogue, inventory
+from core.flows import plan_transfer as planner
 from core.kit import db, ids
 from core.kit.states import IllegalMove
 
@@ -24,25 +24,29 @@ class NewTransfer(Body, frozen=True):
     lines: Lines
 
 
-class CameLine(Body, frozen=True):
-    sku_id: str
-    arrived: Annotated[int, msgspec.Meta(ge=0, le=UNITS_MAX)]
-
-
 class Arrival(Body, frozen=True):
-    """What did not arrive whole. A SKU that is not named did."""
+    """What came, once for each transfer and `reference`. A repeat changes nothing."""
 
-    lines: Annotated[list[CameLine], msgspec.Meta(max_length=LINES_MAX)] = msgspec.field(
-        default_factory=list
-    )
+    reference: Reference
+    lines: Lines
+
+
+class Loss(Body, frozen=True):
+    """What will never come, and why; once for each transfer and `reference`."""
+
+    reference: Reference
+    reason: Text
+    lines: Lines
 
 
 class TransferLine(msgspec.Struct, frozen=True):
-    """`arrived` is null until the transfer has ended; what did not arrive is lost."""
+    """Once sent, quantity = arrived + lost + in_transit."""
 
     sku_id: str
     quantity: int
-    arrived: int | None
+    arrived: int
+    lost: int
+    in_transit: int
 
 
 class Transfer(msgspec.Struct, frozen=True):
@@ -79,14 +83,13 @@ async def plan_transfer(
     request: AnyRequest, data: JSONBody[NewTransfer], pool: NamedDependency[db.Pool]
 ) -> Transfer:
     """Write a transfer down. Nothing moves before it is sent."""
-    async with db.transaction(pool) as conn:
-        planned = await inventory.plan_transfer(
-            conn,
-            source_id=place_of(data.source_id),
-            target_id=place_of(data.target_id),
-            units=units_of(data.lines),
-            by=request.user,
-        )
+    planned = await planner.plan_transfer(
+        pool,
+        source_id=place_of(data.source_id),
+        target_id=place_of(data.target_id),
+        units=units_of(data.lines),
+        by=request.user,
+    )
     return await shown_transfer(pool, planned.id)
 
 
@@ -130,6 +133,7 @@ async def send_transfer(
         inventory.NoSuchTransfer,
         IllegalMove,
         inventory.ImpossibleTransfer,
+        inventory.ReferenceReused,
         plain=READS_BODY_PLAIN,
     ),
 )
@@ -139,11 +143,50 @@ async def receive_transfer(
     data: JSONBody[Arrival],
     pool: NamedDependency[db.Pool],
 ) -> Transfer:
-    """Put what arrived on hand; the rest is lost. The very same again changes nothing."""
+    """Put what came on hand; the rest stays in transit. With its last unit a transfer ends."""
     number = transfer_of(transfer_id)
-    came = {sku_of(line.sku_id): line.arrived for line in data.lines}
     async with db.transaction(pool) as conn:
-        await inventory.receive_transfer(conn, transfer_id=number, came=came, by=request.user)
+        await inventory.receive_transfer(
+            conn,
+            transfer_id=number,
+            came=units_of(data.lines),
+            reference=data.reference,
+            by=request.user,
+        )
+    return await shown_transfer(pool, number)
+
+
+@post(
+    "/{transfer_id:str}/write-off",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.NoSuchSku,
+        inventory.NoSuchTransfer,
+        IllegalMove,
+        inventory.ImpossibleTransfer,
+        inventory.ReferenceReused,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def write_off_transfer(
+    request: AnyRequest,
+    transfer_id: FromPath[str],
+    data: JSONBody[Loss],
+    pool: NamedDependency[db.Pool],
+) -> Transfer:
+    """Give up units that are in transit, and say why. What turns up later is counted."""
+    number = transfer_of(transfer_id)
+    async with db.transaction(pool) as conn:
+        await inventory.write_off_transfer(
+            conn,
+            transfer_id=number,
+            lost=units_of(data.lines),
+            reason=data.reason,
+            reference=data.reference,
+            by=request.user,
+        )
     return await shown_transfer(pool, number)
 
 
@@ -175,8 +218,13 @@ def shown(transfer: inventory.Transfer, lines: list[inventory.TransferLine]) -> 
         planned_at=transfer.planned_at,
         sent_at=transfer.sent_at,
         ended_at=transfer.ended_at,
-        lines=[TransferLine(str(line.sku_id), line.quantity, line.arrived) for line in lines],
+        lines=[shown_line(line, is_sent=transfer.sent_at is not None) for line in lines],
     )
+
+
+def shown_line(line: inventory.TransferLine, *, is_sent: bool) -> TransferLine:
+    in_transit = line.quantity - line.arrived - line.lost if is_sent else 0
+    return TransferLine(str(line.sku_id), line.quantity, line.arrived, line.lost, in_transit)
 
 
 def transfer_of(text: str) -> inventory.TransferId:
@@ -194,6 +242,7 @@ routes = Router(
         find_transfer,
         send_transfer,
         receive_transfer,
+        write_off_transfer,
         cancel_transfer,
     ],
     guards=[auth.needs_admin],

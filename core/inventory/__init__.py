@@ -73,6 +73,7 @@ from .service import (
     ship,
     stock_of_place,
     transfers,
+    write_off_transfer,
 )
 from .states import COUNT_MOVES, TRANSFER_MOVES, CountState, TransferState
 
@@ -145,4 +146,5 @@ __all__ = [
     "ship",
     "stock_of_place",
     "transfers",
+    "write_off_transfer",
 ]

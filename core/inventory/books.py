@@ -29,10 +29,18 @@ async def insist_on_place(conn: Conn, place_id: PlaceId) -> None:
 
 
 async def take(
-    conn: Conn, kind: Move, figure: str, wanted: Sequence[Kept], reference: str, by: str
+    conn: Conn,
+    kind: Move,
+    figure: str,
+    place_id: PlaceId,
+    units: Mapping[int, int],
+    reference: str,
+    by: str,
 ) -> None:
-    """Book what lowers one figure of some balances, once per reference."""
-    held = await store.hold(conn, sorted({one.sku_id for one in wanted}))
+    """Book what lowers one figure of a place's balances, once per reference."""
+    await insist_on_place(conn, place_id)
+    wanted = kept(units, place_id)
+    held = await store.hold(conn, list(units))
     if await is_done(conn, kind, reference, wanted):
         return
     insist_on(held, figure, wanted)
@@ -87,10 +95,17 @@ def kept(units: Mapping[int, int], place_id: PlaceId) -> list[Kept]:
 
 
 def entries(
-    kind: Move, moved: Iterable[Kept], reference: str, by: str, kept_for: str | None = None
+    kind: Move,
+    moved: Iterable[Kept],
+    reference: str,
+    by: str,
+    kept_for: str | None = None,
+    reason: str | None = None,
 ) -> list[Entry]:
     return [
-        Entry(kind, one.sku_id, one.place_id, one.quantity, reference, line_no, by, kept_for)
+        Entry(
+            kind, one.sku_id, one.place_id, one.quantity, reference, line_no, by, kept_for, reason
+        )
         for line_no, one in enumerate(moved, 1)
     ]
 

@@ -123,6 +123,7 @@ class Entry(msgspec.Struct, frozen=True):
     line_no: int
     by_whom: str
     kept_for: str | None = None
+    reason: str | None = None
 
 
 class Movement(msgspec.Struct, frozen=True):
@@ -133,6 +134,7 @@ class Movement(msgspec.Struct, frozen=True):
     quantity: int
     reference: str
     kept_for: str | None
+    reason: str | None
     by_whom: str
     moved_at: datetime
 
@@ -205,12 +207,13 @@ class Transfer(msgspec.Struct, frozen=True):
 
 
 class TransferLine(msgspec.Struct, frozen=True):
-    """`arrived` is None until the transfer has ended; what did not arrive is lost."""
+    """Once sent, quantity = arrived + lost + what is still under way."""
 
     transfer_id: TransferId
     sku_id: int
     quantity: int
-    arrived: int | None
+    arrived: int
+    lost: int
 
 
 class OutOfStock(Refusal):

@@ -12,6 +12,7 @@ from .model import (
     Place,
     PlaceId,
     Proposal,
+    TransferLine,
     Wanted,
     Worth,
 )
@@ -82,6 +83,11 @@ def totals(kept: Iterable[Kept]) -> dict[int, int]:
     for one in kept:
         found[one.sku_id] = found.get(one.sku_id, 0) + one.quantity
     return found
+
+
+def under_way(lines: Iterable[TransferLine]) -> dict[int, int]:
+    """SKU id -> units, of a transfer that was sent."""
+    return {line.sku_id: line.quantity - line.arrived - line.lost for line in lines}
 
 
 def weigh(balance: Balance, counted: int, worth: Worth, value_max: Mapping[str, int]) -> CountLine:

@@ -78,22 +78,25 @@ async def receive(
 async def damage(
     conn: Conn, *, place_id: PlaceId, units: Mapping[int, int], reference: str, by: str
 ) -> None:
-    """Set free units aside as damaged, once per reference. Raises OutOfStock, ReferenceReused."""
-    await books.take(conn, Move.DAMAGE, "free", books.kept(units, place_id), reference, by)
+    """Set free units aside as damaged, once per reference.
+
+    Raises NoSuchPlace, OutOfStock, ReferenceReused.
+    """
+    await books.take(conn, Move.DAMAGE, "free", place_id, units, reference, by)
 
 
 async def mend(
     conn: Conn, *, place_id: PlaceId, units: Mapping[int, int], reference: str, by: str
 ) -> None:
-    """Damaged units are good again. Raises OutOfStock, ReferenceReused."""
-    await books.take(conn, Move.MEND, "damaged", books.kept(units, place_id), reference, by)
+    """Damaged units are good again. Raises NoSuchPlace, OutOfStock, ReferenceReused."""
+    await books.take(conn, Move.MEND, "damaged", place_id, units, reference, by)
 
 
 async def scrap(
     conn: Conn, *, place_id: PlaceId, units: Mapping[int, int], reference: str, by: str
 ) -> None:
-    """Damaged units are thrown away. Raises OutOfStock, ReferenceReused."""
-    await books.take(conn, Move.SCRAP, "damaged", books.kept(units, place_id), reference, by)
+    """Damaged units are thrown away. Raises NoSuchPlace, OutOfStock, ReferenceReused."""
+    await books.take(conn, Move.SCRAP, "damaged", place_id, units, reference, by)
 
 
 async def reserve(conn: Conn, wanted: Wanted) -> list[Kept]:
@@ -241,27 +244,27 @@ async def send_transfer(conn: Conn, *, transfer_id: TransferId, by: str) -> Tran
 
 
 async def receive_transfer(
-    conn: Conn, *, transfer_id: TransferId, came: Mapping[int, int], by: str
+    conn: Conn, *, transfer_id: TransferId, came: Mapping[int, int], reference: str, by: str
 ) -> Transfer:
-    """`came` (SKU id -> how many, each >= 0) is on hand; a SKU it leaves out came whole.
+    """Units under way (SKU id -> how many, each > 0) are on hand, once per transfer and reference.
 
-    What did not come is lost. The very same again: nothing happens.
-    Raises NoSuchTransfer, IllegalMove, ImpossibleTransfer.
+    The rest stays in transit; a transfer ends with the last unit.
+    Raises NoSuchTransfer, IllegalMove, ImpossibleTransfer, ReferenceReused.
     """
-    transfer = await _hold_transfer(conn, transfer_id)
-    lines = await store.transfer_lines(conn, [transfer_id])
-    arrived = _arrivals(lines, came)
-    if transfer.state == TransferState.ARRIVED and arrived == {n.sku_id: n.arrived for n in lines}:
-        return transfer
-    moved = await _move_transfer(conn, transfer, TransferState.ARRIVED)
-    held = await store.hold(conn, list(arrived))
-    lost = {n.sku_id: n.quantity - arrived[n.sku_id] for n in lines}
-    reference = f"transfer:{transfer_id}"
-    booked = books.entries(Move.ARRIVE, books.kept(arrived, transfer.target_id), reference, by)
-    booked += books.entries(Move.LOSE, books.kept(lost, transfer.target_id), reference, by)
-    await books.book(conn, held, booked)
-    await store.note_arrival(conn, transfer_id, arrived)
-    return moved
+    return await _account_for(conn, Move.ARRIVE, transfer_id, came, reference, by, None)
+
+
+async def write_off_transfer(
+    conn: Conn,
+    *,
+    transfer_id: TransferId,
+    lost: Mapping[int, int],
+    reason: str,
+    reference: str,
+    by: str,
+) -> Transfer:
+    """Units under way (SKU id -> how many, each > 0) will not come; else as `receive_transfer`."""
+    return await _account_for(conn, Move.LOSE, transfer_id, lost, reference, by, reason)
 
 
 async def cancel_transfer(conn: Conn, *, transfer_id: TransferId) -> Transfer:
@@ -308,12 +311,31 @@ async def _move_transfer(conn: Conn, transfer: Transfer, target: TransferState) 
     return moved
 
 
-def _arrivals(lines: Sequence[TransferLine], came: Mapping[int, int]) -> dict[int, int]:
-    sent = {line.sku_id: line.quantity for line in lines}
-    for sku_id, quantity in came.items():
-        if quantity > sent.get(sku_id, 0):
-            raise ImpossibleTransfer("More arrived than was sent.", sku_id=str(sku_id))
-    return {**sent, **came}
+async def _account_for(
+    conn: Conn,
+    kind: Move,
+    transfer_id: TransferId,
+    units: Mapping[int, int],
+    reference: str,
+    by: str,
+    reason: str | None,
+) -> Transfer:
+    transfer = await _hold_transfer(conn, transfer_id)
+    name = f"transfer:{transfer_id}:{reference}"
+    ended = books.kept(units, transfer.target_id)
+    held = await store.hold(conn, list(units))
+    if await books.is_done(conn, kind, name, ended):
+        return transfer
+    check_move(TRANSFER_MOVES, TransferState(transfer.state), TransferState.ARRIVED)
+    left = rules.under_way(await store.transfer_lines(conn, [transfer_id]))
+    for sku_id, quantity in units.items():
+        if quantity > left.get(sku_id, 0):
+            facts = {"sku_id": str(sku_id), "left": left.get(sku_id, 0)}
+            raise ImpossibleTransfer("That is more than is under way.", **facts)
+    await books.book(conn, held, books.entries(kind, ended, name, by, reason=reason))
+    await store.note_ended(conn, transfer_id, kind, units)
+    is_over = sum(units.values()) == sum(left.values())
+    return await _move_transfer(conn, transfer, TransferState.ARRIVED) if is_over else transfer
 
 
 async def propose(conn: Conn, alerts: Sequence[Alert]) -> list[Proposal]:

@@ -92,13 +92,15 @@ async def recorded(conn: Conn, kind: Move, references: Collection[str]) -> dict[
 BOOK = """
     WITH moves AS (
         SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[],
-                             $6::int[], $7::text[], $8::text[])
-          AS wanted (kind, sku_id, place_id, quantity, reference, line_no, by_whom, kept_for)
+                             $6::int[], $7::text[], $8::text[], $9::text[])
+          AS wanted (kind, sku_id, place_id, quantity, reference, line_no, by_whom, kept_for,
+                     reason)
           JOIN inventory.kinds USING (kind)
     ), written AS (
         INSERT INTO inventory.movements (kind, sku_id, place_id, quantity, reference, line_no,
-                                         by_whom, kept_for)
-        SELECT kind, sku_id, place_id, quantity, reference, line_no, by_whom, kept_for FROM moves
+                                         by_whom, kept_for, reason)
+        SELECT kind, sku_id, place_id, quantity, reference, line_no, by_whom, kept_for, reason
+          FROM moves
     ), kept AS (
         INSERT INTO inventory.reservations AS kept (kept_for, sku_id, place_id, reserved)
         SELECT kept_for, sku_id, place_id, sum(quantity)::bigint FROM moves WHERE kind = 'reserve'
@@ -221,7 +223,7 @@ async def in_place(conn: Conn, place_id: PlaceId, after: int, page_max: int) -> 
 
 
 MOVEMENTS = """ -- -> Movement
-    SELECT id, kind, sku_id, place_id, quantity, reference, kept_for, by_whom, moved_at
+    SELECT id, kind, sku_id, place_id, quantity, reference, kept_for, reason, by_whom, moved_at
       FROM inventory.movements WHERE sku_id = $1 AND id > $2 ORDER BY id LIMIT $3
 """
 
@@ -256,7 +258,8 @@ DRIFTS = """ -- -> Drift
                sum(allocated)::bigint AS allocated
           FROM inventory.reservations GROUP BY sku_id, place_id
     ), under_way AS (
-        SELECT sku_id, target_id AS place_id, sum(quantity)::bigint AS in_transit
+        SELECT sku_id, target_id AS place_id,
+               sum(quantity - arrived - lost)::bigint AS in_transit
           FROM inventory.transfers JOIN inventory.transfer_lines ON transfer_id = transfers.id
          WHERE state = 'sent' GROUP BY sku_id, target_id
     )
@@ -350,7 +353,7 @@ async def transfers(conn: Conn, before: int, page_max: int) -> list[Transfer]:
 
 
 TRANSFER_LINES = """ -- -> TransferLine
-    SELECT transfer_id, sku_id, quantity, arrived FROM inventory.transfer_lines
+    SELECT transfer_id, sku_id, quantity, arrived, lost FROM inventory.transfer_lines
      WHERE transfer_id = ANY($1::bigint[]) ORDER BY transfer_id, sku_id
 """
 
@@ -376,15 +379,20 @@ async def move_transfer(
     return one(Transfer, await conn.fetchrow(MOVE_TRANSFER, transfer_id, source, target))
 
 
-NOTE_ARRIVAL = """
-    UPDATE inventory.transfer_lines SET arrived = came.quantity
-      FROM unnest($2::bigint[], $3::bigint[]) AS came (sku_id, quantity)
-     WHERE transfer_id = $1 AND transfer_lines.sku_id = came.sku_id
+# The caller holds the transfer. A CHECK refuses what was never sent.
+NOTE_ENDED = """
+    UPDATE inventory.transfer_lines
+       SET arrived = arrived + CASE WHEN $2 = 'arrive' THEN ended.quantity ELSE 0 END,
+           lost = lost + CASE WHEN $2 = 'lose' THEN ended.quantity ELSE 0 END
+      FROM unnest($3::bigint[], $4::bigint[]) AS ended (sku_id, quantity)
+     WHERE transfer_id = $1 AND transfer_lines.sku_id = ended.sku_id
 """
 
 
-async def note_arrival(conn: Conn, transfer_id: TransferId, came: Mapping[int, int]) -> None:
-    await conn.execute(NOTE_ARRIVAL, transfer_id, list(came), list(came.values()))
+async def note_ended(
+    conn: Conn, transfer_id: TransferId, kind: Move, units: Mapping[int, int]
+) -> None:
+    await conn.execute(NOTE_ENDED, transfer_id, kind, list(units), list(units.values()))
 
 
 # What an open count found is not in the balance yet: a second count would find it again.

@@ -45,6 +45,18 @@ async def test_no_figure_is_ever_negative(conn, sku_ids, figure, constraint):
     assert refused.value.constraint_name == constraint
 
 
+async def test_nothing_is_lost_without_a_reason(conn, sku_ids):
+    lost = (
+        "INSERT INTO inventory.movements (kind, sku_id, place_id, quantity, reference, line_no,"
+        " by_whom, reason) VALUES ('lose', $1, 1, 1, 'r', 1, 'w', $2)"
+    )
+    with pytest.raises(asyncpg.CheckViolationError) as refused:
+        async with conn.transaction():
+            await conn.execute(lost, sku_ids[0], None)
+    assert refused.value.constraint_name == "what_is_lost_has_a_reason"
+    await conn.execute(lost, sku_ids[0], "fell off")
+
+
 async def test_what_is_not_proven_is_found(conn, sku_ids):
     assert await inventory.audit(conn) == []
     await inventory.reserve(conn, wanted(1, sku_ids[0], 10))

@@ -116,12 +116,12 @@ class Hand:
     def follow(self):
         number = self.dice.choice(self.world["transfers"] or [0])
         send = partial(self.ask, inventory.send_transfer, transfer_id=number, by="w")
-        came = dict.fromkeys(SKUS, 0) if self.dice.random() < 0.2 else {}
-        arrive = partial(
-            self.ask, inventory.receive_transfer, transfer_id=number, came=came, by="w"
-        )
+        ended = {"transfer_id": number, "reference": self.name("end"), "by": "w"}
+        units = {self.dice.choice(SKUS): self.dice.randint(1, 4)}
+        arrive = partial(self.ask, inventory.receive_transfer, came=units, **ended)
+        lose = partial(self.ask, inventory.write_off_transfer, lost=units, reason="r", **ended)
         cancel = partial(self.ask, inventory.cancel_transfer, transfer_id=number)
-        return "", self.dice.choice([send, send, arrive, arrive, cancel])
+        return "", self.dice.choice([send, send, send, arrive, arrive, arrive, lose, cancel])
 
     def count(self):
         counted = {self.dice.choice(SKUS): self.dice.randint(0, 60)}

@@ -40,6 +40,12 @@ WORTH = {sku: inventory.Worth(10, "CNY") for sku in SKUS}
 VALUE_MAX = {"CNY": 50}
 FIRST = 25
 
+# How units in transit come to an end: the verb, what it calls them, and what else it asks.
+ENDS = {
+    "arrive": (inventory.receive_transfer, "came", {}),
+    "lose": (inventory.write_off_transfer, "lost", {"reason": "fell off"}),
+}
+
 skus, places = st.sampled_from(SKUS), st.sampled_from(PLACES)
 quantities = st.integers(1, 12)
 baskets = st.dictionaries(skus, quantities, min_size=1, max_size=2)
@@ -59,6 +65,8 @@ class Walk(RuleBasedStateMachine):
         self.purposes: list[str] = []
         self.done: list[tuple[str, dict[str, object]]] = []
         self.transfers: dict[int, tuple[str, int, int, dict[int, int]]] = {}
+        # Of each transfer, what has neither arrived nor been lost.
+        self.left: dict[int, Counter[int]] = {}
         self.counts: dict[int, inventory.Count] = {}
         self.transaction = self.conn.transaction()
         self.runner.run(self.transaction.start())
@@ -171,6 +179,10 @@ class Walk(RuleBasedStateMachine):
             units = dict.fromkeys(wanted.units, 999) if is_other else wanted.units
             again = inventory.Wanted(wanted.kept_for, units, by="w")
             answer = self.ask(inventory.reserve, again)
+        elif kind in ENDS:
+            verb, units, more = ENDS[kind]
+            other = {units: dict.fromkeys(facts[units], 999)} if is_other else {}
+            answer = self.ask(verb, **(facts | other), **more, by="w")
         elif kind in STEPS:
             deed = facts["deed"]
             units = dict.fromkeys(deed.units, 999) if is_other else deed.units
@@ -192,6 +204,7 @@ class Walk(RuleBasedStateMachine):
             assert isinstance(answer, inventory.ImpossibleTransfer)
             return
         self.transfers[answer.id] = ("planned", source, there, units)
+        self.left[answer.id] = Counter(units)
 
     @precondition(lambda self: self.transfers)
     @rule(data=st.data())
@@ -211,18 +224,36 @@ class Walk(RuleBasedStateMachine):
                 self.stock.change(sku, target, in_transit=quantity)
 
     @precondition(lambda self: self.transfers)
-    @rule(data=st.data(), lost=st.integers(0, 3))
-    def arrive(self, data, lost):
+    @rule(data=st.data(), kind=st.sampled_from(["arrive", "arrive", "lose"]), is_all=st.booleans())
+    def account_for(self, data, kind, is_all):
+        """Some of what is under way comes to an end; at most one unit too many."""
         number = self.pick(data, "sent")
         state, source, target, units = self.transfers[number]
-        came = {sku: max(0, quantity - lost) for sku, quantity in units.items()}
-        answer = self.ask(inventory.receive_transfer, transfer_id=number, came=came, by="w")
-        if state != "sent":
-            assert isinstance(answer, IllegalMove) or answer.state == state == "arrived"
+        left = self.left[number]
+        some = (
+            dict(left)
+            if is_all
+            else {sku: data.draw(st.integers(0, left[sku] + 1)) for sku in left}
+        )
+        ended = {sku: quantity for sku, quantity in some.items() if quantity}
+        if not ended:
             return
-        self.transfers[number] = ("arrived", source, target, units)
-        for sku, quantity in units.items():
-            self.stock.change(sku, target, in_transit=-quantity, on_hand=came[sku], free=came[sku])
+        verb, name, more = ENDS[kind]
+        facts = {"transfer_id": number, name: ended, "reference": self.name("e")}
+        answer = self.ask(verb, **facts, **more, by="w")
+        if state != "sent":
+            assert isinstance(answer, IllegalMove)
+            return
+        if any(quantity > left[sku] for sku, quantity in ended.items()):
+            assert isinstance(answer, inventory.ImpossibleTransfer)
+            return
+        self.done.append((kind, facts))
+        left.subtract(ended)
+        assert answer.state == ("sent" if any(left.values()) else "arrived")
+        self.transfers[number] = (answer.state, source, target, units)
+        for sku, quantity in ended.items():
+            came = quantity if kind == "arrive" else 0
+            self.stock.change(sku, target, in_transit=-quantity, on_hand=came, free=came)
 
     @precondition(lambda self: self.transfers)
     @rule(data=st.data())

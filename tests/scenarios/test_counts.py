@@ -103,5 +103,11 @@ async def test_what_was_never_there_can_be_found(staff, sku_ids):
     assert (found["expected"], found["counted"], found["state"]) == (0, 3, "applied")
     twice = body | {"reference": "d", "lines": lines * 2}
     await staff("POST", "/counts", refused=(422, "invalid-value"), **twice)
+    for sku_id in (10**18, 10**19, "x", ""):
+        unknown = body | {"reference": "e", "lines": [{"sku_id": str(sku_id), "counted": 3}]}
+        await staff("POST", "/counts", refused=(404, "no-such-sku"), **unknown)
+    for place_id in ("77", "x", ""):
+        nowhere = body | {"reference": "e", "place_id": place_id}
+        await staff("POST", "/counts", refused=(404, "no-such-place"), **nowhere)
     await staff("POST", "/counts/77/approve", refused=(404, "no-such-count"))
     assert (await staff("GET", "/stock/audit"))["drifts"] == []

@@ -179,35 +179,63 @@ async def test_a_low_place_is_filled_from_places_with_plenty_and_the_rest_is_bou
     assert await proposed() == (shanghai, 30, [], 30)
     await staff("POST", f"/transfers/{planned['transfer_id']}/send")
     assert await proposed() == (shanghai, 30, [], 30)
-    await staff("POST", f"/transfers/{planned['transfer_id']}/receive", lines=[])
+    await staff(
+        "POST", f"/transfers/{planned['transfer_id']}/receive", reference="r", lines=lines(sku, 40)
+    )
     assert (await staff("GET", "/stock/alerts"))["items"] == []
 
 
-async def test_a_transfer_is_in_transit_until_it_arrives(staff, figures, shanghai, sku_ids):
+@pytest.mark.parametrize("client", ["far"], indirect=True)
+async def test_a_transfer_arrives_in_parts_and_what_is_lost_says_why(
+    staff, figures, shanghai, sku_ids
+):
     sku, other, _ = sku_ids
     plan = {"source_id": MAIN, "target_id": shanghai}
-    planned = await staff("POST", "/transfers", **plan, lines=lines(sku, 40) + lines(other, 7))
+    planned = await staff("POST", "/transfers", **plan, lines=lines(sku, 10) + lines(other, 7))
     path = f"/transfers/{planned['transfer_id']}"
+    early = {"reference": "n0", "lines": lines(sku, 1)}
+    await staff("POST", f"{path}/receive", refused=(409, "illegal-move"), **early)
     assert (planned["state"], await figures(sku, shanghai)) == ("planned", None)
     for _ in range(2):
         assert (await staff("POST", f"{path}/send"))["state"] == "sent"
-    assert await figures(sku, MAIN) == (960, 0, 0, 960, 0, 0)
-    assert await figures(sku, shanghai) == (0, 0, 0, 0, 40, 0)
-    assert await proven(staff)
+    assert await figures(sku, MAIN) == (990, 0, 0, 990, 0, 0)
+    assert await figures(sku, shanghai) == (0, 0, 0, 0, 10, 0)
     await staff("POST", f"{path}/cancel", refused=(409, "illegal-move"))
-    over = [{"sku_id": str(sku), "arrived": 41}]
-    await staff("POST", f"{path}/receive", refused=(422, "impossible-transfer"), lines=over)
-    few = [{"sku_id": str(sku), "arrived": 38}]
+
+    async def end(how, reference, sku_id, quantity, **more):
+        body = {"reference": reference, "lines": lines(sku_id, quantity)} | more
+        told = await staff("POST", f"{path}/{how}", **body)
+        if "refused" in more:
+            return told
+        assert await proven(staff)
+        assert told == await staff("GET", path)
+        (line,) = [one for one in told["lines"] if one["sku_id"] == str(sku_id)]
+        assert line["quantity"] == line["arrived"] + line["lost"] + line["in_transit"]
+        return told["state"], line["arrived"], line["lost"], line["in_transit"]
+
     for _ in range(2):
-        ended = await staff("POST", f"{path}/receive", lines=few)
-    assert ended["state"] == "arrived"
-    assert [(n["quantity"], n["arrived"]) for n in ended["lines"]] == [(40, 38), (7, 7)]
-    assert await figures(sku, shanghai) == (38, 0, 0, 38, 0, 0)
-    assert await figures(other, shanghai) == (7, 0, 0, 7, 0, 0)
-    more = [{"sku_id": str(sku), "arrived": 39}]
-    await staff("POST", f"{path}/receive", refused=(409, "illegal-move"), lines=more)
+        assert await end("receive", "n1", sku, 7) == ("sent", 7, 0, 3)
+        assert await figures(sku, shanghai) == (7, 0, 0, 7, 3, 0)
+    assert (await end("receive", "n2", sku, 4, refused=(422, "impossible-transfer")))["left"] == 3
+    await end("receive", "n1", sku, 1, refused=(422, "reference-reused"))
+    await end("write-off", "n2", sku, 1, refused=(422, "invalid-value"))
+    await end("write-off", "n2", sku, 1, reason="", refused=(422, "invalid-value"))
+    assert await end("receive", "n2", sku, 2) == ("sent", 9, 0, 1)
+    assert await figures(sku, shanghai) == (9, 0, 0, 9, 1, 0)
+    for _ in range(2):
+        assert await end("write-off", "n2", sku, 1, reason="水损, claim 47") == ("sent", 9, 1, 0)
+        assert await figures(sku, shanghai) == (9, 0, 0, 9, 0, 0)
+    assert await end("receive", "n2", other, 7, refused=(422, "reference-reused"))
+    assert await end("receive", "n3", other, 7) == ("arrived", 7, 0, 0)
+    assert await end("receive", "n1", sku, 7) == ("arrived", 9, 1, 0)
+    await end("receive", "n4", sku, 1, refused=(409, "illegal-move"))
+    await end("write-off", "n4", sku, 1, reason="r", refused=(409, "illegal-move"))
+
+    found = (await staff("GET", f"/stock/{sku}/movements"))["items"]
+    there = [(m["kind"], m["quantity"], m["reason"]) for m in found if m["place_id"] == shanghai]
+    expected = [("expect", 10), ("arrive", 7), ("arrive", 2), ("lose", 1)]
+    assert there == [(*one, "水损, claim 47" if one[0] == "lose" else None) for one in expected]
     assert [t["state"] for t in (await staff("GET", "/transfers"))["items"]] == ["arrived"]
-    assert await proven(staff)
 
 
 async def test_what_is_not_there_cannot_be_sent(staff, figures, shanghai, sku_ids):
@@ -264,6 +292,22 @@ async def test_what_is_unknown_is_refused(staff, client, receive, sku_ids):
     sku = sku_ids[0]
     await receive(sku, "77", 1, refused=(404, "no-such-place"))
     await receive(10**18, MAIN, 1, refused=(404, "no-such-sku"))
+    for kind in ("damage", "mend", "scrap"):
+        await receive(sku, "77", 1, kind=kind, refused=(404, "no-such-place"))
+    for place_id in ("77", "x", ""):
+        refused = (404, "no-such-place")
+        safety = {"place_id": place_id, "units": 3}
+        await staff("POST", f"/stock/{sku}/safety-stock", refused=refused, **safety)
+        await staff("GET", f"/places/{place_id or '-'}/stock", refused=refused)
+        for ends in ((place_id, MAIN), (MAIN, place_id)):
+            plan = dict(zip(("source_id", "target_id"), ends, strict=True))
+            await staff("POST", "/transfers", refused=refused, **plan, lines=lines(sku, 1))
+    for sku_id in (10**18, 10**19, "x", ""):
+        refused = (404, "no-such-sku")
+        plan = {"source_id": MAIN, "target_id": "2", "lines": lines(sku_id, 1)}
+        await staff("POST", "/transfers", refused=refused, **plan)
+        safety = {"place_id": MAIN, "units": 3}
+        await staff("POST", f"/stock/{sku_id or '-'}/safety-stock", refused=refused, **safety)
     await staff("GET", "/reservations/order:0", refused=(404, "no-such-reservation"))
     await staff("GET", "/reservations/a%00b", refused=(404, "no-such-reservation"))
     await staff("POST", "/transfers/5/send", refused=(404, "no-such-transfer"))
