@@ -17,13 +17,14 @@ from litestar.types import ASGIApp
 
 from api import auth, health, logs, metrics, openapi, origin, problems, wiring
 from api.admin import categories as admin_categories
-from api.admin import counts, stock, transfers
+from api.admin import changes, counts, stock, transfers
 from api.admin import products as admin_products
 from api.admin import sales as admin_sales
 from api.requests import BODY_BYTES_MAX, StrictRequest
 from api.shop import categories, demo, orders, page, payments, products, sales
 from api.shop.events import Watch
 from api.till import open_till, with_till
+from core import staff
 from core.flows.directory import Directory
 from core.flows.reserve_stock import Reserver
 from core.kit.db import create_pool
@@ -54,6 +55,7 @@ PROVIDED = (
     "gate",
     "directory",
     "keyring",
+    "sealer",
     "provider",
     "watch",
     "till",
@@ -95,6 +97,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             "member_id": Provide(auth.provide_member_id, sync_to_thread=False),
             "origin": Provide(origin.provide_origin, sync_to_thread=False),
             "idempotency_key": Provide(auth.provide_key, sync_to_thread=False),
+            "changes": Provide(changes.provide_changes, sync_to_thread=False),
         },
         state=State({"settings": settings}),
         signature_namespace=NAMES,
@@ -144,6 +147,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
                 "gate": gate,
                 "directory": directory,
                 "keyring": keyring,
+                "sealer": staff.Sealer(keyring.signers),
                 "provider": provider,
                 "watch": watch,
                 "till": till,

@@ -7,7 +7,8 @@ from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 
 from api.problems import AnyRequest
-from core.kit import ids
+from core import staff
+from core.kit import db, ids
 from core.kit.refusal import Kind, Refusal
 
 ALGORITHM = "HS256"
@@ -40,7 +41,7 @@ SIGNED_IN = (Unauthenticated, Forbidden)
 
 
 def issue(secret: str, *, subject: str, role: str, now_s: int, ttl_s: int) -> str:
-    """Sign a token. `subject` is a member's id, or an administrator's name."""
+    """Sign a token. `subject` is a member's id, or a name of staff."""
     claims = {"sub": subject, "role": role, "iat": now_s, "exp": now_s + ttl_s}
     return jwt.encode(claims, secret, algorithm=ALGORITHM)
 
@@ -54,12 +55,29 @@ def needs_member(connection: AnyConnection, _: BaseRouteHandler) -> None:
     connection.scope["user"] = member_id
 
 
-def needs_admin(connection: AnyConnection, _: BaseRouteHandler) -> None:
-    """Guard: let administrators in, and note who it is."""
+async def needs_permission(connection: AnyConnection, handler: BaseRouteHandler) -> None:
+    """Guard: let in who has the permission that the route declares, and note who it is.
+
+    An administrator's token has them all. What somebody of staff has is looked up each time, so
+    that nothing outlives its revocation; and a route that declares nothing is closed to all.
+    """
     claims = _claims(connection)
-    if claims["role"] != "admin":
-        raise Forbidden("Only an administrator may do that.")
+    permission = handler.opt.get("permission")
+    if claims["role"] == "staff":
+        held = await _held(connection, claims["sub"])
+    else:
+        held = staff.EVERYTHING if claims["role"] == "admin" else frozenset()
+    if permission not in held:
+        raise Forbidden(permission=permission) if held else Forbidden
     connection.scope["user"] = claims["sub"]
+
+
+async def _held(connection: AnyConnection, name: str) -> frozenset[staff.Permission]:
+    async with db.reading(connection.app.state.pool) as conn:
+        held = await staff.may(conn, name=name)
+    if held is None:
+        raise Unauthenticated
+    return held
 
 
 def provide_member_id(request: AnyRequest) -> int:

@@ -13,6 +13,7 @@ from litestar.openapi.spec import (
     SecurityScheme,
 )
 from litestar.openapi.spec.enums import OpenAPIType
+from litestar.routes import HTTPRoute
 
 from api.requests import Body
 
@@ -54,10 +55,32 @@ def complete(app: Litestar) -> None:
     for schema in (document.components.schemas if document.components else {}).values():
         if schema.title in strict:
             schema.additional_properties = False
+    needed = permissions(app)
     for path, item in (document.paths or {}).items():
-        for operation in (item.get, item.post):
+        for method, operation in (("GET", item.get), ("POST", item.post)):
             if operation is not None:
                 _complete_operation(path, operation)
+                _tell_permission(operation, needed.get((method, path)))
+
+
+def permissions(app: Litestar) -> dict[tuple[str, str], str]:
+    """What each route of the back office needs: method and path -> permission."""
+    return {
+        (method, route.path_format): handler.opt["permission"]
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        for method in handler.http_methods
+        if "permission" in handler.opt
+    }
+
+
+def _tell_permission(operation: Operation, permission: str | None) -> None:
+    """OpenAPI lets a scheme that knows no scopes name what a caller has to be allowed."""
+    if permission is not None:
+        operation.security = [{"bearer": [permission]}]
+        said = f"{operation.description}\n\n" if operation.description else ""
+        operation.description = f"{said}Needs the permission `{permission}`."
 
 
 def _complete_operation(path: str, operation: Operation) -> None:

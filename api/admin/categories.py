@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api import auth
+from api.admin.changes import Changes
 from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shop.categories import category_of
@@ -106,6 +107,7 @@ class KeptCategory(msgspec.Struct, frozen=True):
 
 @post(
     "/categories",
+    permission="catalogue:write",
     responses=refuses(
         *auth.SIGNED_IN,
         *READS_BODY,
@@ -115,16 +117,17 @@ class KeptCategory(msgspec.Struct, frozen=True):
         plain=READS_BODY_PLAIN,
     ),
 )
-async def add(data: JSONBody[NewCategory], pool: NamedDependency[db.Pool]) -> KeptCategory:
+async def add(data: JSONBody[NewCategory], changes: NamedDependency[Changes]) -> KeptCategory:
     parent_id = None if data.parent_id is None else category_of(data.parent_id)
     new = catalogue.NewCategory(data.code, data.name, parent_id, data.rank)
-    async with db.transaction(pool) as conn:
-        category = await catalogue.add_category(conn, new)
-        return await kept(conn, category.id)
+    async with changes.adding("category", kept) as change:
+        change.object_id = (await catalogue.add_category(change.conn, new)).id
+    return change.after
 
 
 @get(
     "/categories/{category_id:str}",
+    permission="catalogue:read",
     responses=refuses(*auth.SIGNED_IN, catalogue.NoSuchCategory),
 )
 async def find(category_id: FromPath[str], pool: NamedDependency[db.Pool]) -> KeptCategory:
@@ -135,6 +138,7 @@ async def find(category_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Ke
 
 @post(
     "/categories/{category_id:str}/attributes",
+    permission="catalogue:write",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -146,30 +150,32 @@ async def find(category_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Ke
     ),
 )
 async def define(
-    category_id: FromPath[str], data: JSONBody[NewAttribute], pool: NamedDependency[db.Pool]
+    category_id: FromPath[str], data: JSONBody[NewAttribute], changes: NamedDependency[Changes]
 ) -> KeptCategory:
     """Ask the products below for an attribute. What is published stays; new writing has to fit."""
     attribute = attribute_of(data, category_of(category_id))
-    async with db.transaction(pool) as conn:
-        await catalogue.define(conn, attribute)
-        return await kept(conn, attribute.category_id)
+    async with changes.of("category", attribute.category_id, kept) as change:
+        await catalogue.define(change.conn, attribute)
+    return change.after
 
 
 @post(
     "/categories/{category_id:str}/presentation",
+    permission="catalogue:write",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN, *READS_BODY, catalogue.NoSuchCategory, plain=READS_BODY_PLAIN
     ),
 )
 async def present(
-    category_id: FromPath[str], data: JSONBody[NewPresentation], pool: NamedDependency[db.Pool]
+    category_id: FromPath[str], data: JSONBody[NewPresentation], changes: NamedDependency[Changes]
 ) -> KeptCategory:
     """Say how a category is shown."""
     wanted = category_of(category_id)
-    async with db.transaction(pool) as conn:
-        await catalogue.present(conn, category_id=wanted, presentation=msgspec.to_builtins(data))
-        return await kept(conn, wanted)
+    presentation = msgspec.to_builtins(data)
+    async with changes.of("category", wanted, kept) as change:
+        await catalogue.present(change.conn, category_id=wanted, presentation=presentation)
+    return change.after
 
 
 def attribute_of(data: NewAttribute, category_id: catalogue.CategoryId) -> catalogue.Attribute:
@@ -234,7 +240,7 @@ def shown_attribute(one: catalogue.Attribute) -> KeptAttribute:
 routes = Router(
     "/v1/admin",
     route_handlers=[add, find, define, present],
-    guards=[auth.needs_admin],
+    guards=[auth.needs_permission],
     security=auth.SECURITY,
     tags=["catalogue"],
 )

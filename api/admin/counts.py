@@ -9,8 +9,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api import auth, wiring
+from api.admin.changes import Changes
 from api.admin.stock import LINES_MAX, UNITS_MAX, Reference, place_of, sku_of
-from api.problems import AnyRequest, InvalidValue, refuses
+from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import catalogue, inventory
@@ -67,6 +68,7 @@ class CountsPage(msgspec.Struct, frozen=True):
 
 @post(
     "",
+    permission="stock:count",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -79,8 +81,8 @@ class CountsPage(msgspec.Struct, frozen=True):
     ),
 )
 async def add_counts(
-    request: AnyRequest,
     data: JSONBody[NewCounts],
+    changes: NamedDependency[Changes],
     pool: NamedDependency[db.Pool],
     settings: NamedDependency[Settings],
 ) -> Counts:
@@ -94,12 +96,13 @@ async def add_counts(
         counted=counted,
         value_max=wiring.count_value_max(settings),
         reference=data.reference,
-        by=request.user,
+        by=changes.author.by,
+        author=changes.author,
     )
     return Counts([shown(one) for one in found])
 
 
-@get("", responses=refuses(*auth.SIGNED_IN, InvalidValue))
+@get("", permission="stock:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
 async def list_counts(
     pool: NamedDependency[db.Pool], limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> CountsPage:
@@ -111,6 +114,7 @@ async def list_counts(
 
 @post(
     "/{count_id:str}/approve",
+    permission="stock:approve",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -120,29 +124,30 @@ async def list_counts(
         inventory.SecondPersonNeeded,
     ),
 )
-async def approve_count(
-    request: AnyRequest, count_id: FromPath[str], pool: NamedDependency[db.Pool]
-) -> Count:
+async def approve_count(count_id: FromPath[str], changes: NamedDependency[Changes]) -> Count:
     """Let a difference change the stock. Who counted cannot, where it is worth much."""
-    async with db.transaction(pool) as conn:
-        return shown(
-            await inventory.approve_count(conn, count_id=count_of(count_id), by=request.user)
-        )
+    wanted, by = count_of(count_id), changes.author.by
+    async with changes.of("count", wanted, kept) as change:
+        await inventory.approve_count(change.conn, count_id=wanted, by=by)
+    return change.after
 
 
 @post(
     "/{count_id:str}/reject",
+    permission="stock:approve",
     status_code=200,
     responses=refuses(*auth.SIGNED_IN, inventory.NoSuchCount, IllegalMove),
 )
-async def reject_count(
-    request: AnyRequest, count_id: FromPath[str], pool: NamedDependency[db.Pool]
-) -> Count:
+async def reject_count(count_id: FromPath[str], changes: NamedDependency[Changes]) -> Count:
     """Forget a difference, so that somebody counts again."""
-    async with db.transaction(pool) as conn:
-        return shown(
-            await inventory.reject_count(conn, count_id=count_of(count_id), by=request.user)
-        )
+    wanted, by = count_of(count_id), changes.author.by
+    async with changes.of("count", wanted, kept) as change:
+        await inventory.reject_count(change.conn, count_id=wanted, by=by)
+    return change.after
+
+
+async def kept(conn: db.Conn, count_id: inventory.CountId) -> Count:
+    return shown(await inventory.hold_count(conn, count_id=count_id))
 
 
 def shown(count: inventory.Count) -> Count:
@@ -174,7 +179,7 @@ def count_of(text: str) -> inventory.CountId:
 routes = Router(
     "/v1/admin/counts",
     route_handlers=[add_counts, list_counts, approve_count, reject_count],
-    guards=[auth.needs_admin],
+    guards=[auth.needs_permission],
     security=auth.SECURITY,
     tags=["inventory"],
 )

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from api import auth
+from api.admin.changes import Changes
 from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
@@ -135,7 +136,7 @@ MOVES = refuses(
 )
 
 
-@get("/products", responses=refuses(*auth.SIGNED_IN, InvalidValue))
+@get("/products", permission="catalogue:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
 async def listing(
     pool: NamedDependency[db.Pool],
     limit: Limit = PAGE_DEFAULT,
@@ -154,6 +155,7 @@ async def listing(
 
 @post(
     "/products",
+    permission="catalogue:write",
     responses=refuses(
         *auth.SIGNED_IN,
         *READS_BODY,
@@ -163,14 +165,19 @@ async def listing(
         plain=READS_BODY_PLAIN,
     ),
 )
-async def draft(data: JSONBody[NewProduct], pool: NamedDependency[db.Pool]) -> KeptProduct:
+async def draft(data: JSONBody[NewProduct], changes: NamedDependency[Changes]) -> KeptProduct:
     """Write a product down. Nobody can buy it before it has SKUs and is published."""
-    async with db.transaction(pool) as conn:
-        product_id = await catalogue.draft(conn, content_of(data), code=data.code)
-        return await kept(conn, product_id)
+    content = content_of(data)
+    async with changes.adding("product", kept) as change:
+        change.object_id = await catalogue.draft(change.conn, content, code=data.code)
+    return change.after
 
 
-@get("/products/{product_id:str}", responses=refuses(*auth.SIGNED_IN, catalogue.NoSuchProduct))
+@get(
+    "/products/{product_id:str}",
+    permission="catalogue:read",
+    responses=refuses(*auth.SIGNED_IN, catalogue.NoSuchProduct),
+)
 async def find(product_id: FromPath[str], pool: NamedDependency[db.Pool]) -> KeptProduct:
     async with db.snapshot(pool) as conn:
         return await kept(conn, product_of(product_id))
@@ -178,6 +185,7 @@ async def find(product_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Kep
 
 @post(
     "/products/{product_id:str}",
+    permission="catalogue:write",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -191,17 +199,19 @@ async def find(product_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Kep
     ),
 )
 async def describe(
-    product_id: FromPath[str], data: JSONBody[Content], pool: NamedDependency[db.Pool]
+    product_id: FromPath[str], data: JSONBody[Content], changes: NamedDependency[Changes]
 ) -> KeptProduct:
     """Write anew what is said about a product."""
     wanted = product_of(product_id)
-    async with db.transaction(pool) as conn:
-        await catalogue.describe(conn, content_of(data), product_id=wanted)
-        return await kept(conn, wanted)
+    content = content_of(data)
+    async with changes.of("product", wanted, kept) as change:
+        await catalogue.describe(change.conn, content, product_id=wanted)
+    return change.after
 
 
 @post(
     "/products/{product_id:str}/skus",
+    permission="catalogue:write",
     responses=refuses(
         *auth.SIGNED_IN,
         *READS_BODY,
@@ -217,17 +227,18 @@ async def describe(
     ),
 )
 async def add_skus(
-    product_id: FromPath[str], data: JSONBody[NewSkus], pool: NamedDependency[db.Pool]
+    product_id: FromPath[str], data: JSONBody[NewSkus], changes: NamedDependency[Changes]
 ) -> KeptProduct:
     wanted = product_of(product_id)
     skus = [catalogue.NewSku(s.code, s.currency, s.prices, s.gtin, s.attributes) for s in data.skus]
-    async with db.transaction(pool) as conn:
-        await catalogue.add_skus(conn, skus, product_id=wanted)
-        return await kept(conn, wanted)
+    async with changes.of("product", wanted, kept) as change:
+        await catalogue.add_skus(change.conn, skus, product_id=wanted)
+    return change.after
 
 
 @post(
     "/skus/{sku_id:str}/prices",
+    permission="catalogue:price",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -239,17 +250,18 @@ async def add_skus(
     ),
 )
 async def set_prices(
-    sku_id: FromPath[str], data: JSONBody[NewPrices], pool: NamedDependency[db.Pool]
+    sku_id: FromPath[str], data: JSONBody[NewPrices], changes: NamedDependency[Changes]
 ) -> KeptSku:
     """Set what a SKU costs. What is in a flash sale, or was ordered, keeps its price."""
     wanted = sku_of(sku_id)
-    async with db.transaction(pool) as conn:
-        sku = await catalogue.set_prices(conn, sku_id=wanted, prices=data.prices)
-    return shown_sku(sku)
+    async with changes.of("sku", wanted, kept_sku) as change:
+        await catalogue.set_prices(change.conn, sku_id=wanted, prices=data.prices)
+    return change.after
 
 
 @post(
     "/skus/{sku_id:str}/attributes",
+    permission="catalogue:write",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -262,42 +274,61 @@ async def set_prices(
     ),
 )
 async def set_attributes(
-    sku_id: FromPath[str], data: JSONBody[NewValues], pool: NamedDependency[db.Pool]
+    sku_id: FromPath[str], data: JSONBody[NewValues], changes: NamedDependency[Changes]
 ) -> KeptSku:
     """Say what a SKU is like, in the attributes that its category asks of SKUs."""
     wanted = sku_of(sku_id)
-    async with db.transaction(pool) as conn:
-        sku = await catalogue.set_attributes(conn, sku_id=wanted, values=data.attributes)
-    return shown_sku(sku)
+    async with changes.of("sku", wanted, kept_sku) as change:
+        await catalogue.set_attributes(change.conn, sku_id=wanted, values=data.attributes)
+    return change.after
 
 
-@post("/products/{product_id:str}/publish", status_code=200, responses=MOVES)
-async def publish(product_id: FromPath[str], pool: NamedDependency[db.Pool]) -> KeptProduct:
+@post(
+    "/products/{product_id:str}/publish",
+    permission="catalogue:publish",
+    status_code=200,
+    responses=MOVES,
+)
+async def publish(product_id: FromPath[str], changes: NamedDependency[Changes]) -> KeptProduct:
     """Show a product in the shop."""
-    return await moved(pool, product_id, catalogue.State.PUBLISHED)
+    return await moved(changes, product_id, catalogue.State.PUBLISHED)
 
 
-@post("/products/{product_id:str}/withdraw", status_code=200, responses=MOVES)
-async def withdraw(product_id: FromPath[str], pool: NamedDependency[db.Pool]) -> KeptProduct:
+@post(
+    "/products/{product_id:str}/withdraw",
+    permission="catalogue:publish",
+    status_code=200,
+    responses=MOVES,
+)
+async def withdraw(product_id: FromPath[str], changes: NamedDependency[Changes]) -> KeptProduct:
     """Take a product out of the shop; it can come back."""
-    return await moved(pool, product_id, catalogue.State.WITHDRAWN)
+    return await moved(changes, product_id, catalogue.State.WITHDRAWN)
 
 
-@post("/products/{product_id:str}/archive", status_code=200, responses=MOVES)
-async def archive(product_id: FromPath[str], pool: NamedDependency[db.Pool]) -> KeptProduct:
+@post(
+    "/products/{product_id:str}/archive",
+    permission="catalogue:publish",
+    status_code=200,
+    responses=MOVES,
+)
+async def archive(product_id: FromPath[str], changes: NamedDependency[Changes]) -> KeptProduct:
     """Put a product away for good."""
-    return await moved(pool, product_id, catalogue.State.ARCHIVED)
+    return await moved(changes, product_id, catalogue.State.ARCHIVED)
 
 
-async def moved(pool: db.Pool, product_id: str, target: catalogue.State) -> KeptProduct:
+async def moved(changes: Changes, product_id: str, target: catalogue.State) -> KeptProduct:
     wanted = product_of(product_id)
-    async with db.transaction(pool) as conn:
-        await catalogue.move(conn, product_id=wanted, target=target)
-        return await kept(conn, wanted)
+    async with changes.of("product", wanted, kept) as change:
+        await catalogue.move(change.conn, product_id=wanted, target=target)
+    return change.after
 
 
 async def kept(conn: db.Conn, product_id: catalogue.ProductId) -> KeptProduct:
     return shown(*await catalogue.find(conn, product_id=product_id))
+
+
+async def kept_sku(conn: db.Conn, sku_id: catalogue.SkuId) -> KeptSku:
+    return shown_sku((await catalogue.skus(conn, sku_ids=[sku_id]))[sku_id])
 
 
 def shown(product: catalogue.Product, skus: list[catalogue.Sku]) -> KeptProduct:
@@ -354,7 +385,7 @@ routes = Router(
         withdraw,
         archive,
     ],
-    guards=[auth.needs_admin],
+    guards=[auth.needs_permission],
     security=auth.SECURITY,
     tags=["catalogue"],
 )

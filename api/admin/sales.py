@@ -9,6 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api import auth, shapes
+from api.admin.changes import Changes
 from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from core import catalogue, inventory, sales
@@ -92,6 +93,7 @@ class Audit(msgspec.Struct, frozen=True):
 
 @post(
     "/sales",
+    permission="sales:plan",
     request_max_body_size=PLAN_BYTES_MAX,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -102,7 +104,10 @@ class Audit(msgspec.Struct, frozen=True):
     ),
 )
 async def plan(
-    data: JSONBody[Plan], pool: NamedDependency[db.Pool], directory: NamedDependency[Directory]
+    data: JSONBody[Plan],
+    changes: NamedDependency[Changes],
+    pool: NamedDependency[db.Pool],
+    directory: NamedDependency[Directory],
 ) -> RunSale:
     """Write a sale down. It draws no stock before it is armed."""
     sale = await plan_sale.plan_sale(
@@ -116,66 +121,76 @@ async def plan(
         ],
         hold_s=data.hold_s,
         bucket_count=data.buckets,
+        author=changes.author,
     )
     return await _shown(pool, directory, sale.id)
 
 
-@get("/sales/{sale_id:str}", responses=refuses(*auth.SIGNED_IN, sales.NoSuchSale))
+@get(
+    "/sales/{sale_id:str}",
+    permission="sales:read",
+    responses=refuses(*auth.SIGNED_IN, sales.NoSuchSale),
+)
 async def find(
     sale_id: FromPath[str], pool: NamedDependency[db.Pool], directory: NamedDependency[Directory]
 ) -> RunSale:
     return await _shown(pool, directory, _sale_id(sale_id))
 
 
-@post("/sales/{sale_id:str}/arm", status_code=200, responses=MOVES)
+@post("/sales/{sale_id:str}/arm", permission="sales:run", status_code=200, responses=MOVES)
 async def arm(
     sale_id: FromPath[str],
+    changes: NamedDependency[Changes],
     pool: NamedDependency[db.Pool],
     redis: NamedDependency[Redis],
     directory: NamedDependency[Directory],
 ) -> RunSale:
     """Draw the quota from stock and load it; the sale opens at `starts_at`."""
-    await run_sale.arm_sale(pool, redis, sale_id=_sale_id(sale_id))
+    await run_sale.arm_sale(pool, redis, sale_id=_sale_id(sale_id), author=changes.author)
     return await _refreshed(pool, directory, sale_id)
 
 
-@post("/sales/{sale_id:str}/pause", status_code=200, responses=MOVES)
+@post("/sales/{sale_id:str}/pause", permission="sales:run", status_code=200, responses=MOVES)
 async def pause(
     sale_id: FromPath[str],
+    changes: NamedDependency[Changes],
     pool: NamedDependency[db.Pool],
     redis: NamedDependency[Redis],
     directory: NamedDependency[Directory],
 ) -> RunSale:
     """Take no claims until it is resumed."""
-    await run_sale.pause_sale(pool, redis, sale_id=_sale_id(sale_id))
+    await run_sale.pause_sale(pool, redis, sale_id=_sale_id(sale_id), author=changes.author)
     return await _refreshed(pool, directory, sale_id)
 
 
-@post("/sales/{sale_id:str}/resume", status_code=200, responses=MOVES)
+@post("/sales/{sale_id:str}/resume", permission="sales:run", status_code=200, responses=MOVES)
 async def resume(
     sale_id: FromPath[str],
+    changes: NamedDependency[Changes],
     pool: NamedDependency[db.Pool],
     redis: NamedDependency[Redis],
     directory: NamedDependency[Directory],
 ) -> RunSale:
-    await run_sale.resume_sale(pool, redis, sale_id=_sale_id(sale_id))
+    await run_sale.resume_sale(pool, redis, sale_id=_sale_id(sale_id), author=changes.author)
     return await _refreshed(pool, directory, sale_id)
 
 
-@post("/sales/{sale_id:str}/close", status_code=200, responses=MOVES)
+@post("/sales/{sale_id:str}/close", permission="sales:run", status_code=200, responses=MOVES)
 async def close(
     sale_id: FromPath[str],
+    changes: NamedDependency[Changes],
     pool: NamedDependency[db.Pool],
     redis: NamedDependency[Redis],
     directory: NamedDependency[Directory],
 ) -> RunSale:
     """End it for good. What was not sold goes back to stock."""
-    await run_sale.close_sale(pool, redis, sale_id=_sale_id(sale_id))
+    await run_sale.close_sale(pool, redis, sale_id=_sale_id(sale_id), author=changes.author)
     return await _refreshed(pool, directory, sale_id)
 
 
 @get(
     "/sales/{sale_id:str}/audit",
+    permission="sales:read",
     responses=refuses(*auth.SIGNED_IN, sales.NoSuchSale, audit_sale.CannotAudit),
 )
 async def audit(
@@ -241,7 +256,7 @@ def _sku_id(text: str) -> int:
 routes = Router(
     "/v1/admin",
     route_handlers=[plan, find, arm, pause, resume, close, audit],
-    guards=[auth.needs_admin],
+    guards=[auth.needs_permission],
     security=auth.SECURITY,
     tags=["back office"],
 )

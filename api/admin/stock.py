@@ -11,7 +11,8 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api import auth
-from api.problems import AnyRequest, InvalidValue, refuses
+from api.admin.changes import Changes
+from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import catalogue, inventory
@@ -198,7 +199,7 @@ class Audit(msgspec.Struct, frozen=True):
     drifts: list[Drift]
 
 
-@get("/places", responses=refuses(*auth.SIGNED_IN))
+@get("/places", permission="stock:read", responses=refuses(*auth.SIGNED_IN))
 async def places(pool: NamedDependency[db.Pool]) -> Places:
     async with db.reading(pool) as conn:
         return Places([shown_place(place) for place in await inventory.places(conn)])
@@ -206,6 +207,7 @@ async def places(pool: NamedDependency[db.Pool]) -> Places:
 
 @post(
     "/places",
+    permission="stock:place",
     responses=refuses(
         *auth.SIGNED_IN,
         *READS_BODY,
@@ -214,21 +216,28 @@ async def places(pool: NamedDependency[db.Pool]) -> Places:
         plain=READS_BODY_PLAIN,
     ),
 )
-async def add_place(data: JSONBody[NewPlace], pool: NamedDependency[db.Pool]) -> Place:
-    async with db.transaction(pool) as conn:
+async def add_place(data: JSONBody[NewPlace], changes: NamedDependency[Changes]) -> Place:
+    async with changes.adding("place", kept_place) as change:
         place = await inventory.add_place(
-            conn,
+            change.conn,
             code=data.code,
             kind=data.kind,
             name={"en": data.name.en, "zh": data.name.zh},
             region=data.region,
             rank=data.rank,
         )
-    return shown_place(place)
+        change.object_id = place.id
+    return change.after
+
+
+async def kept_place(conn: db.Conn, place_id: inventory.PlaceId) -> Place:
+    found = await inventory.places(conn)
+    return next(shown_place(place) for place in found if place.id == place_id)
 
 
 @get(
     "/places/{place_id:str}/stock",
+    permission="stock:read",
     responses=refuses(*auth.SIGNED_IN, inventory.NoSuchPlace, InvalidValue),
 )
 async def stock_of_place(
@@ -246,7 +255,11 @@ async def stock_of_place(
     return Page([shown(balance) for balance in found], last)
 
 
-@get("/stock/{sku_id:str}", responses=refuses(*auth.SIGNED_IN, catalogue.NoSuchSku))
+@get(
+    "/stock/{sku_id:str}",
+    permission="stock:read",
+    responses=refuses(*auth.SIGNED_IN, catalogue.NoSuchSku),
+)
 async def stock_of_sku(sku_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Balances:
     """Show a SKU in every place that has ever had it."""
     async with db.reading(pool) as conn:
@@ -256,6 +269,7 @@ async def stock_of_sku(sku_id: FromPath[str], pool: NamedDependency[db.Pool]) ->
 
 @get(
     "/stock/{sku_id:str}/movements",
+    permission="stock:read",
     responses=refuses(*auth.SIGNED_IN, catalogue.NoSuchSku, InvalidValue),
 )
 async def movements(
@@ -288,6 +302,7 @@ async def movements(
 
 @post(
     "/stock/movements",
+    permission="stock:move",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -300,7 +315,7 @@ async def movements(
     ),
 )
 async def move(
-    request: AnyRequest, data: JSONBody[NewMovement], pool: NamedDependency[db.Pool]
+    data: JSONBody[NewMovement], changes: NamedDependency[Changes], pool: NamedDependency[db.Pool]
 ) -> Balances:
     """Receive goods, set damaged ones aside, take them back or throw them away."""
     found = await move_stock.move_stock(
@@ -309,13 +324,15 @@ async def move(
         place_id=place_of(data.place_id),
         units=units_of(data.lines),
         reference=data.reference,
-        by=request.user,
+        by=changes.author.by,
+        author=changes.author,
     )
     return Balances([shown(balance) for balance in found])
 
 
 @post(
     "/stock/{sku_id:str}/safety-stock",
+    permission="stock:move",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -326,16 +343,23 @@ async def move(
     ),
 )
 async def set_safety_stock(
-    sku_id: FromPath[str], data: JSONBody[SafetyStock], pool: NamedDependency[db.Pool]
+    sku_id: FromPath[str],
+    data: JSONBody[SafetyStock],
+    changes: NamedDependency[Changes],
+    pool: NamedDependency[db.Pool],
 ) -> Balance:
     """Say at how many free units a place is low on a SKU."""
     found = await move_stock.set_safety_stock(
-        pool, sku_id=sku_of(sku_id), place_id=place_of(data.place_id), units=data.units
+        pool,
+        sku_id=sku_of(sku_id),
+        place_id=place_of(data.place_id),
+        units=data.units,
+        author=changes.author,
     )
     return shown(found)
 
 
-@get("/stock/alerts", responses=refuses(*auth.SIGNED_IN, InvalidValue))
+@get("/stock/alerts", permission="stock:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
 async def alerts(
     pool: NamedDependency[db.Pool], limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> Alerts:
@@ -346,7 +370,7 @@ async def alerts(
     return Alerts(items, items[-1].alert_id if len(items) == limit else None)
 
 
-@get("/stock/audit", responses=refuses(*auth.SIGNED_IN))
+@get("/stock/audit", permission="stock:read", responses=refuses(*auth.SIGNED_IN))
 async def audit(pool: NamedDependency[db.Pool]) -> Audit:
     """Recompute every balance from its movements, its reservations and what is under way."""
     async with db.reading(pool) as conn:
@@ -355,6 +379,7 @@ async def audit(pool: NamedDependency[db.Pool]) -> Audit:
 
 @post(
     "/reservations",
+    permission="stock:reserve",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -368,8 +393,8 @@ async def audit(pool: NamedDependency[db.Pool]) -> Audit:
     ),
 )
 async def reserve(
-    request: AnyRequest,
     data: JSONBody[NewReservation],
+    changes: NamedDependency[Changes],
     pool: NamedDependency[db.Pool],
     reserver: NamedDependency[Reserver],
 ) -> Reservation:
@@ -379,20 +404,24 @@ async def reserve(
         inventory.Wanted(
             data.kept_for,
             units_of(data.lines),
-            by=request.user,
+            by=changes.author.by,
             place_id=place_id,
             region=data.region,
-        )
+        ),
+        author=changes.author,
     )
-    return await shown_reservation(pool, data.kept_for)
+    async with db.reading(pool) as conn:
+        return await kept(conn, data.kept_for)
 
 
 @get(
     "/reservations/{kept_for:str}",
+    permission="stock:read",
     responses=refuses(*auth.SIGNED_IN, inventory.NoSuchReservation),
 )
 async def find_reservation(kept_for: FromPath[str], pool: NamedDependency[db.Pool]) -> Reservation:
-    return await shown_reservation(pool, purpose_of(kept_for))
+    async with db.reading(pool) as conn:
+        return await kept(conn, purpose_of(kept_for))
 
 
 STEPS = {
@@ -405,6 +434,7 @@ STEPS = {
 
 @post(
     "/reservations/{kept_for:str}/steps",
+    permission="stock:reserve",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -418,10 +448,7 @@ STEPS = {
     ),
 )
 async def step(
-    request: AnyRequest,
-    kept_for: FromPath[str],
-    data: JSONBody[NewStep],
-    pool: NamedDependency[db.Pool],
+    kept_for: FromPath[str], data: JSONBody[NewStep], changes: NamedDependency[Changes]
 ) -> Reservation:
     """Let reserved units go, pick them, put them back, or ship what was picked."""
     place_id = None if data.place_id is None else place_of(data.place_id)
@@ -429,17 +456,16 @@ async def step(
         purpose_of(kept_for),
         units_of(data.lines),
         data.reference,
-        by=request.user,
+        by=changes.author.by,
         place_id=place_id,
     )
-    async with db.transaction(pool) as conn:
-        await STEPS[data.kind](conn, [deed])
-    return await shown_reservation(pool, kept_for)
+    async with changes.of("reservation", kept_for, kept) as change:
+        await STEPS[data.kind](change.conn, [deed])
+    return change.after
 
 
-async def shown_reservation(pool: db.Pool, kept_for: str) -> Reservation:
-    async with db.reading(pool) as conn:
-        found = await inventory.reservations(conn, kept_for=kept_for)
+async def kept(conn: db.Conn, kept_for: str) -> Reservation:
+    found = await inventory.reservations(conn, kept_for=kept_for)
     return Reservation(
         kept_for,
         [
@@ -544,7 +570,7 @@ routes = Router(
         find_reservation,
         step,
     ],
-    guards=[auth.needs_admin],
+    guards=[auth.needs_permission],
     security=auth.SECURITY,
     tags=["inventory"],
 )

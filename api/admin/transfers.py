@@ -8,8 +8,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api import auth
+from api.admin.changes import Changes
 from api.admin.stock import Lines, Reference, Text, place_of, units_of
-from api.problems import AnyRequest, InvalidValue, refuses
+from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import catalogue, inventory
@@ -70,6 +71,7 @@ class Transfers(msgspec.Struct, frozen=True):
 
 @post(
     "",
+    permission="stock:move",
     responses=refuses(
         *auth.SIGNED_IN,
         *READS_BODY,
@@ -80,7 +82,9 @@ class Transfers(msgspec.Struct, frozen=True):
     ),
 )
 async def plan_transfer(
-    request: AnyRequest, data: JSONBody[NewTransfer], pool: NamedDependency[db.Pool]
+    data: JSONBody[NewTransfer],
+    changes: NamedDependency[Changes],
+    pool: NamedDependency[db.Pool],
 ) -> Transfer:
     """Write a transfer down. Nothing moves before it is sent."""
     planned = await planner.plan_transfer(
@@ -88,12 +92,14 @@ async def plan_transfer(
         source_id=place_of(data.source_id),
         target_id=place_of(data.target_id),
         units=units_of(data.lines),
-        by=request.user,
+        by=changes.author.by,
+        author=changes.author,
     )
-    return await shown_transfer(pool, planned.id)
+    async with db.snapshot(pool) as conn:
+        return await kept(conn, planned.id)
 
 
-@get("", responses=refuses(*auth.SIGNED_IN, InvalidValue))
+@get("", permission="stock:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
 async def list_transfers(
     pool: NamedDependency[db.Pool], limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
 ) -> Transfers:
@@ -103,28 +109,33 @@ async def list_transfers(
     return Transfers(items, items[-1].transfer_id if len(items) == limit else None)
 
 
-@get("/{transfer_id:str}", responses=refuses(*auth.SIGNED_IN, inventory.NoSuchTransfer))
+@get(
+    "/{transfer_id:str}",
+    permission="stock:read",
+    responses=refuses(*auth.SIGNED_IN, inventory.NoSuchTransfer),
+)
 async def find_transfer(transfer_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Transfer:
-    return await shown_transfer(pool, transfer_of(transfer_id))
+    async with db.snapshot(pool) as conn:
+        return await kept(conn, transfer_of(transfer_id))
 
 
 @post(
     "/{transfer_id:str}/send",
+    permission="stock:move",
     status_code=200,
     responses=refuses(*auth.SIGNED_IN, inventory.NoSuchTransfer, IllegalMove, inventory.OutOfStock),
 )
-async def send_transfer(
-    request: AnyRequest, transfer_id: FromPath[str], pool: NamedDependency[db.Pool]
-) -> Transfer:
+async def send_transfer(transfer_id: FromPath[str], changes: NamedDependency[Changes]) -> Transfer:
     """Let the units leave: they are in transit now. Again changes nothing."""
     number = transfer_of(transfer_id)
-    async with db.transaction(pool) as conn:
-        await inventory.send_transfer(conn, transfer_id=number, by=request.user)
-    return await shown_transfer(pool, number)
+    async with changes.of("transfer", number, kept) as change:
+        await inventory.send_transfer(change.conn, transfer_id=number, by=changes.author.by)
+    return change.after
 
 
 @post(
     "/{transfer_id:str}/receive",
+    permission="stock:move",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -138,26 +149,24 @@ async def send_transfer(
     ),
 )
 async def receive_transfer(
-    request: AnyRequest,
-    transfer_id: FromPath[str],
-    data: JSONBody[Arrival],
-    pool: NamedDependency[db.Pool],
+    transfer_id: FromPath[str], data: JSONBody[Arrival], changes: NamedDependency[Changes]
 ) -> Transfer:
     """Put what came on hand; the rest stays in transit. With its last unit a transfer ends."""
     number = transfer_of(transfer_id)
-    async with db.transaction(pool) as conn:
+    async with changes.of("transfer", number, kept) as change:
         await inventory.receive_transfer(
-            conn,
+            change.conn,
             transfer_id=number,
             came=units_of(data.lines),
             reference=data.reference,
-            by=request.user,
+            by=changes.author.by,
         )
-    return await shown_transfer(pool, number)
+    return change.after
 
 
 @post(
     "/{transfer_id:str}/write-off",
+    permission="stock:move",
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
@@ -171,41 +180,40 @@ async def receive_transfer(
     ),
 )
 async def write_off_transfer(
-    request: AnyRequest,
-    transfer_id: FromPath[str],
-    data: JSONBody[Loss],
-    pool: NamedDependency[db.Pool],
+    transfer_id: FromPath[str], data: JSONBody[Loss], changes: NamedDependency[Changes]
 ) -> Transfer:
     """Give up units that are in transit, and say why. What turns up later is counted."""
     number = transfer_of(transfer_id)
-    async with db.transaction(pool) as conn:
+    async with changes.of("transfer", number, kept) as change:
         await inventory.write_off_transfer(
-            conn,
+            change.conn,
             transfer_id=number,
             lost=units_of(data.lines),
             reason=data.reason,
             reference=data.reference,
-            by=request.user,
+            by=changes.author.by,
         )
-    return await shown_transfer(pool, number)
+    return change.after
 
 
 @post(
     "/{transfer_id:str}/cancel",
+    permission="stock:move",
     status_code=200,
     responses=refuses(*auth.SIGNED_IN, inventory.NoSuchTransfer, IllegalMove),
 )
-async def cancel_transfer(transfer_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Transfer:
+async def cancel_transfer(
+    transfer_id: FromPath[str], changes: NamedDependency[Changes]
+) -> Transfer:
     """Drop a transfer that has not been sent."""
     number = transfer_of(transfer_id)
-    async with db.transaction(pool) as conn:
-        await inventory.cancel_transfer(conn, transfer_id=number)
-    return await shown_transfer(pool, number)
+    async with changes.of("transfer", number, kept) as change:
+        await inventory.cancel_transfer(change.conn, transfer_id=number)
+    return change.after
 
 
-async def shown_transfer(pool: db.Pool, transfer_id: inventory.TransferId) -> Transfer:
-    async with db.snapshot(pool) as conn:
-        return shown(*await inventory.find_transfer(conn, transfer_id=transfer_id))
+async def kept(conn: db.Conn, transfer_id: inventory.TransferId) -> Transfer:
+    return shown(*await inventory.find_transfer(conn, transfer_id=transfer_id))
 
 
 def shown(transfer: inventory.Transfer, lines: list[inventory.TransferLine]) -> Transfer:
@@ -245,7 +253,7 @@ routes = Router(
         write_off_transfer,
         cancel_transfer,
     ],
-    guards=[auth.needs_admin],
+    guards=[auth.needs_permission],
     security=auth.SECURITY,
     tags=["inventory"],
 )

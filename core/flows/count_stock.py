@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from core import catalogue, inventory
+from core import catalogue, inventory, staff
 from core.kit import db
 
 
@@ -14,6 +14,7 @@ async def count_stock(
     value_max: Mapping[str, int],
     reference: str,
     by: str,
+    author: staff.Author | None = None,
 ) -> list[inventory.Count]:
     """Raises catalogue.NoSuchSku, inventory.NoSuchPlace, CountPending, ReferenceReused."""
     async with db.transaction(pool) as conn:
@@ -21,7 +22,7 @@ async def count_stock(
         worths = {
             int(sku.id): inventory.Worth(sku.price_minor, sku.currency) for sku in skus.values()
         }
-        return await inventory.count(
+        found = await inventory.count(
             conn,
             place_id=place_id,
             counted=counted,
@@ -30,3 +31,5 @@ async def count_stock(
             reference=reference,
             by=by,
         )
+        await staff.note(conn, author, kind="counts", object_id=reference, after=found)
+    return found

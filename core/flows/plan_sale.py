@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from core import catalogue, sales
+from core import catalogue, sales, staff
 from core.kit import db
 from core.kit.refusal import Kind, Refusal
 
@@ -40,12 +40,13 @@ async def plan_sale(
     hold_s: int = HOLD_S,
     shadow: bool = False,
     bucket_count: int = 1,
+    author: staff.Author | None = None,
 ) -> sales.Sale:
     """Raises ImpossiblePlan and catalogue.NoSuchSku. Draws no stock yet: arming does."""
     check_plan(starts_at, ends_at, items)
     async with db.transaction(pool) as conn:
         skus = await catalogue.skus(conn, sku_ids=[catalogue.SkuId(i.sku_id) for i in items])
-        return await sales.plan(
+        sale = await sales.plan(
             conn,
             name=name,
             starts_at=starts_at,
@@ -65,6 +66,9 @@ async def plan_sale(
                 for item in items
             ],
         )
+        planned = {"sale": sale, "items": items}
+        await staff.note(conn, author, kind="sale", object_id=str(sale.id), after=planned)
+    return sale
 
 
 def check_plan(starts_at: datetime, ends_at: datetime, items: Sequence[PlannedItem]) -> None:

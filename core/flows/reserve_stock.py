@@ -4,9 +4,10 @@ up the next one, so that a hot SKU's row is locked once a batch and not once an 
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from core import inventory
+from core import inventory, staff
 from core.kit import db
 
 BATCH_MAX = 200
@@ -16,6 +17,7 @@ QUEUE_MAX = 10_000
 class Asked(NamedTuple):
     wanted: inventory.Wanted
     answer: asyncio.Future[list[inventory.Kept]]
+    author: staff.Author | None
 
 
 class Reserver:
@@ -26,7 +28,9 @@ class Reserver:
         self._waiting: deque[Asked] = deque()
         self._writer: asyncio.Task[None] | None = None
 
-    async def reserve(self, wanted: inventory.Wanted) -> list[inventory.Kept]:
+    async def reserve(
+        self, wanted: inventory.Wanted, *, author: staff.Author | None = None
+    ) -> list[inventory.Kept]:
         """Keep units, once for each purpose: who hears nothing asks again.
 
         Raises inventory.OutOfStock, ReferenceReused, TooManyReservations.
@@ -34,7 +38,7 @@ class Reserver:
         if len(self._waiting) >= QUEUE_MAX:
             raise inventory.TooManyReservations
         answer = asyncio.get_running_loop().create_future()
-        self._waiting.append(Asked(wanted, answer))
+        self._waiting.append(Asked(wanted, answer, author))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
         return await answer
@@ -65,6 +69,7 @@ class Reserver:
         try:
             async with db.transaction(self._pool) as conn:
                 outcomes = await inventory.reserve_many(conn, [asked.wanted for asked in batch])
+                await staff.note_all(conn, list(changes(batch, outcomes)))
         except inventory.ReferenceReused as refusal:
             # Another process serves one of these purposes right now; the rest have no part in it.
             if len(batch) == 1:
@@ -76,6 +81,15 @@ class Reserver:
         else:
             for asked, outcome in zip(batch, outcomes, strict=True):
                 tell(asked, outcome)
+
+
+def changes(batch: list[Asked], outcomes: Sequence[inventory.Outcome]) -> Iterator[staff.Change]:
+    """What staff has kept of this batch."""
+    for asked, outcome in zip(batch, outcomes, strict=True):
+        if asked.author is not None and isinstance(outcome, list):
+            yield staff.Change(
+                asked.author, "reservation", asked.wanted.kept_for, after={"kept": outcome}
+            )
 
 
 def tell(asked: Asked, outcome: inventory.Outcome) -> None:

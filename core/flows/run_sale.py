@@ -6,7 +6,7 @@ the caller hears that it is not in force yet.
 
 from redis.exceptions import RedisError
 
-from core import inventory, sales
+from core import inventory, sales, staff
 from core.flows.load_bucket import load_bucket, redis_state
 from core.kit import db, promises
 from hotpath import loading
@@ -14,7 +14,9 @@ from hotpath.nodes import Redis
 from hotpath.scripts import BucketKeys
 
 
-async def arm_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> sales.Sale:
+async def arm_sale(
+    pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId, author: staff.Author | None = None
+) -> sales.Sale:
     """Draw the quota from stock, load Redis, and let the sale open at its time.
 
     Raises inventory.OutOfStock, IllegalMove, and NotReady where a server breaks a promise.
@@ -31,38 +33,56 @@ async def arm_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> sal
             held = await sales.hold_bucket_alone(conn, number=bucket.number)
             await load_bucket(conn, redis, held)
         await sales.open_due(conn)
-        return await sales.find(conn, sale_id=sale_id)
+        return await noted(conn, author, sale)
 
 
-async def pause_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> sales.Sale:
-    return await move_and_tell(pool, redis, sale_id, sales.State.PAUSED)
+async def pause_sale(
+    pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId, author: staff.Author | None = None
+) -> sales.Sale:
+    return await move_and_tell(pool, redis, sale_id, sales.State.PAUSED, author)
 
 
-async def resume_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> sales.Sale:
+async def resume_sale(
+    pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId, author: staff.Author | None = None
+) -> sales.Sale:
     """Back to armed, and on to open where its time has come."""
-    return await move_and_tell(pool, redis, sale_id, sales.State.ARMED)
+    return await move_and_tell(pool, redis, sale_id, sales.State.ARMED, author)
 
 
-async def close_sale(pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId) -> sales.Sale:
+async def close_sale(
+    pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId, author: staff.Author | None = None
+) -> sales.Sale:
     """No claim is accepted from here on. The conductor settles it once its stream is drained."""
-    return await move_and_tell(pool, redis, sale_id, sales.State.CLOSED)
+    return await move_and_tell(pool, redis, sale_id, sales.State.CLOSED, author)
 
 
 async def move_and_tell(
-    pool: db.Pool, redis: Redis, sale_id: sales.SaleId, target: sales.State
+    pool: db.Pool,
+    redis: Redis,
+    sale_id: sales.SaleId,
+    target: sales.State,
+    author: staff.Author | None,
 ) -> sales.Sale:
     async with db.transaction(pool) as conn:
         sale = await sales.find(conn, sale_id=sale_id)
         await sales.move(conn, sale, target)
         await sales.open_due(conn)
-        sale = await sales.find(conn, sale_id=sale_id)
         buckets = await sales.buckets(conn, sale_id=sale_id)
+        sale = await noted(conn, author, sale)
     try:
         await tell_redis(redis, sale, buckets)
     except (RedisError, loading.EpochMoved):
         raise sales.Unavailable(
             f"The sale is {sale.state} in Postgres; Redis follows as soon as it answers."
         ) from None
+    return sale
+
+
+async def noted(conn: db.Conn, author: staff.Author | None, before: sales.Sale) -> sales.Sale:
+    """The sale as it is now, with a note of what became of it."""
+    sale = await sales.find(conn, sale_id=before.id)
+    where = str(sale.id)
+    await staff.note(conn, author, kind="sale", object_id=where, before=before, after=sale)
     return sale
 
 

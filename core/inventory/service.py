@@ -398,7 +398,7 @@ async def approve_count(conn: Conn, *, count_id: CountId, by: str) -> Count:
 
     Raises NoSuchCount, IllegalMove, OutOfStock, SecondPersonNeeded.
     """
-    found = await _hold_count(conn, count_id)
+    found = await hold_count(conn, count_id=count_id)
     if found.state == CountState.APPLIED:
         return found
     check_move(COUNT_MOVES, CountState(found.state), CountState.APPLIED)
@@ -409,10 +409,18 @@ async def approve_count(conn: Conn, *, count_id: CountId, by: str) -> Count:
 
 async def reject_count(conn: Conn, *, count_id: CountId, by: str) -> Count:
     """Forget a difference. Raises NoSuchCount, IllegalMove."""
-    found = await _hold_count(conn, count_id)
+    found = await hold_count(conn, count_id=count_id)
     if found.state == CountState.REJECTED:
         return found
     return await _move_count(conn, found, CountState.REJECTED, by)
+
+
+async def hold_count(conn: Conn, *, count_id: CountId) -> Count:
+    """Nobody else decides about it meanwhile. Raises NoSuchCount."""
+    found = await store.hold_count(conn, count_id)
+    if found is None:
+        raise NoSuchCount
+    return found
 
 
 async def counts(conn: Conn, *, before: int | None, page_max: int) -> list[Count]:
@@ -430,13 +438,6 @@ async def _apply(conn: Conn, held: books.Held, found: Count, by: str) -> Count:
         books.insist_on(held, "free", changed)
     await books.book(conn, held, books.entries(kind, changed, f"count:{found.id}", by))
     return moved
-
-
-async def _hold_count(conn: Conn, count_id: CountId) -> Count:
-    found = await store.hold_count(conn, count_id)
-    if found is None:
-        raise NoSuchCount
-    return found
 
 
 async def _move_count(conn: Conn, found: Count, target: CountState, by: str) -> Count:

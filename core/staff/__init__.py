@@ -1,0 +1,68 @@
+"""Staff: who works here, what each may do, and notes of what they changed.
+
+Owns    schema `staff`
+Rules   `rules.ROLES`: what each role may do; what stands nowhere is refused
+Words   an author is somebody of staff in one request; a note is a row about what an author changed,
+        sealed together with the one before
+"""
+
+from .model import (
+    Author,
+    Change,
+    Checkpoint,
+    Finding,
+    ImpossibleName,
+    NoSuchPerson,
+    NoSuchRole,
+    Note,
+    Permission,
+    Person,
+    PersonExists,
+    Role,
+    TooManyPeople,
+)
+from .rules import EVERYTHING, ROLES
+from .seals import Sealer
+from .service import (
+    add,
+    disable,
+    enable,
+    grant,
+    may,
+    note,
+    note_all,
+    notes,
+    people,
+    revoke,
+    verify,
+)
+
+__all__ = [
+    "EVERYTHING",
+    "ROLES",
+    "Author",
+    "Change",
+    "Checkpoint",
+    "Finding",
+    "ImpossibleName",
+    "NoSuchPerson",
+    "NoSuchRole",
+    "Note",
+    "Permission",
+    "Person",
+    "PersonExists",
+    "Role",
+    "Sealer",
+    "TooManyPeople",
+    "add",
+    "disable",
+    "enable",
+    "grant",
+    "may",
+    "note",
+    "note_all",
+    "notes",
+    "people",
+    "revoke",
+    "verify",
+]
