@@ -1,5 +1,6 @@
 """Count stock, and let a second person decide where a difference is worth much."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from litestar.params import FromPath, JSONBody
 
 from api import auth, wiring
 from api.admin.changes import Changes
-from api.admin.stock import LINES_MAX, UNITS_MAX, Reference, place_of, sku_of
+from api.admin.stock import LINES_MAX, UNITS_MAX, Codes, Reference, codes_of, place_of, sku_of
 from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
@@ -42,6 +43,7 @@ class Count(msgspec.Struct, frozen=True):
     count_id: str
     reference: str
     sku_id: str
+    sku_code: str
     place_id: str
     state: str
     expected: int
@@ -99,7 +101,8 @@ async def add_counts(
         by=changes.author.by,
         author=changes.author,
     )
-    return Counts([shown(one) for one in found])
+    async with db.reading(pool) as conn:
+        return Counts(await shown_counts(conn, found))
 
 
 @get("", permission="stock:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
@@ -108,7 +111,7 @@ async def list_counts(
 ) -> CountsPage:
     async with db.reading(pool) as conn:
         found = await inventory.counts(conn, before=after(cursor), page_max=limit)
-    items = [shown(one) for one in found]
+        items = await shown_counts(conn, found)
     return CountsPage(items, items[-1].count_id if len(items) == limit else None)
 
 
@@ -147,14 +150,21 @@ async def reject_count(count_id: FromPath[str], changes: NamedDependency[Changes
 
 
 async def kept(conn: db.Conn, count_id: inventory.CountId) -> Count:
-    return shown(await inventory.hold_count(conn, count_id=count_id))
+    found = await inventory.hold_count(conn, count_id=count_id)
+    return shown(found, await codes_of(conn, [found.sku_id]))
 
 
-def shown(count: inventory.Count) -> Count:
+async def shown_counts(conn: db.Conn, found: Sequence[inventory.Count]) -> list[Count]:
+    codes = await codes_of(conn, (count.sku_id for count in found))
+    return [shown(count, codes) for count in found]
+
+
+def shown(count: inventory.Count, codes: Codes) -> Count:
     return Count(
         count_id=str(count.id),
         reference=count.reference,
         sku_id=str(count.sku_id),
+        sku_code=codes[count.sku_id],
         place_id=str(count.place_id),
         state=count.state,
         expected=count.expected,

@@ -1,7 +1,7 @@
 """Keep stock: places, what stands in each, what is kept for whom, and who is low."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -29,6 +29,8 @@ Region = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9-]{0,16}$(?!\n)")]
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$(?!\n)"
 Reference = Annotated[str, msgspec.Meta(pattern=REFERENCE)]
 Units = Annotated[int, msgspec.Meta(ge=1, le=UNITS_MAX)]
+# SKU id -> code.
+Codes = Mapping[int, str]
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=NAME_MAX)]
 
 
@@ -104,6 +106,7 @@ class Balance(msgspec.Struct, frozen=True):
     """on_hand = reserved + allocated + free, and `free` is what may be promised."""
 
     sku_id: str
+    sku_code: str
     place_id: str
     on_hand: int
     reserved: int
@@ -129,6 +132,8 @@ class Page(msgspec.Struct, frozen=True):
 class Movement(msgspec.Struct, frozen=True):
     movement_id: str
     kind: str
+    sku_id: str
+    sku_code: str
     place_id: str
     quantity: int
     reference: str
@@ -147,6 +152,7 @@ class Movements(msgspec.Struct, frozen=True):
 
 class KeptLine(msgspec.Struct, frozen=True):
     sku_id: str
+    sku_code: str
     place_id: str
     reserved: int
     allocated: int
@@ -170,6 +176,7 @@ class Alert(msgspec.Struct, frozen=True):
 
     alert_id: str
     sku_id: str
+    sku_code: str
     place_id: str
     free: int
     safety_stock: int
@@ -187,6 +194,7 @@ class Alerts(msgspec.Struct, frozen=True):
 
 class Drift(msgspec.Struct, frozen=True):
     sku_id: str
+    sku_code: str
     place_id: str
     figure: str
     shown: int
@@ -251,8 +259,8 @@ async def stock_of_place(
         found = await inventory.stock_of_place(
             conn, place_id=place_of(place_id), after=after(cursor) or 0, page_max=limit
         )
-    last = str(found[-1].sku_id) if len(found) == limit else None
-    return Page([shown(balance) for balance in found], last)
+        items = await shown_balances(conn, found)
+    return Page(items, items[-1].sku_id if len(items) == limit else None)
 
 
 @get(
@@ -262,9 +270,11 @@ async def stock_of_place(
 )
 async def stock_of_sku(sku_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Balances:
     """Show a SKU in every place that has ever had it."""
+    number = sku_of(sku_id)
     async with db.reading(pool) as conn:
-        found = await inventory.balances(conn, sku_ids=[sku_of(sku_id)])
-    return Balances([shown(balance) for balance in found])
+        codes = await codes_of(conn, [number])
+        found = await inventory.balances(conn, sku_ids=[number])
+    return Balances([shown(balance, codes) for balance in found])
 
 
 @get(
@@ -279,14 +289,18 @@ async def movements(
     cursor: Cursor = None,
 ) -> Movements:
     """List everything that ever changed a SKU's stock."""
+    number = sku_of(sku_id)
     async with db.reading(pool) as conn:
+        codes = await codes_of(conn, [number])
         found = await inventory.movements(
-            conn, sku_id=sku_of(sku_id), after=after(cursor) or 0, page_max=limit
+            conn, sku_id=number, after=after(cursor) or 0, page_max=limit
         )
     items = [
         Movement(
             movement_id=str(one.id),
             kind=one.kind,
+            sku_id=sku_id,
+            sku_code=codes[number],
             place_id=str(one.place_id),
             quantity=one.quantity,
             reference=one.reference,
@@ -327,7 +341,8 @@ async def move(
         by=changes.author.by,
         author=changes.author,
     )
-    return Balances([shown(balance) for balance in found])
+    async with db.reading(pool) as conn:
+        return Balances(await shown_balances(conn, found))
 
 
 @post(
@@ -356,7 +371,8 @@ async def set_safety_stock(
         units=data.units,
         author=changes.author,
     )
-    return shown(found)
+    async with db.reading(pool) as conn:
+        return shown(found, await codes_of(conn, [found.sku_id]))
 
 
 @get("/stock/alerts", permission="stock:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
@@ -366,7 +382,9 @@ async def alerts(
     """List where what is free has fallen to the safety stock, and what would fill it up."""
     async with db.snapshot(pool) as conn:
         found = await inventory.alerts(conn, after=after(cursor) or 0, page_max=limit)
-        items = [shown_proposal(one) for one in await inventory.propose(conn, found)]
+        proposed = await inventory.propose(conn, found)
+        codes = await codes_of(conn, (one.sku_id for one in found))
+    items = [shown_proposal(one, codes) for one in proposed]
     return Alerts(items, items[-1].alert_id if len(items) == limit else None)
 
 
@@ -374,7 +392,7 @@ async def alerts(
 async def audit(pool: NamedDependency[db.Pool]) -> Audit:
     """Recompute every balance from its movements, its reservations and what is under way."""
     async with db.reading(pool) as conn:
-        return shown_audit(await inventory.audit(conn))
+        return await shown_audit(conn, await inventory.audit(conn))
 
 
 @post(
@@ -466,12 +484,18 @@ async def step(
 
 async def kept(conn: db.Conn, kept_for: str) -> Reservation:
     found = await inventory.reservations(conn, kept_for=kept_for)
-    return Reservation(
-        kept_for,
-        [
-            KeptLine(str(r.sku_id), str(r.place_id), r.reserved, r.allocated, r.shipped)
-            for r in found
-        ],
+    codes = await codes_of(conn, (line.sku_id for line in found))
+    return Reservation(kept_for, [shown_kept(line, codes) for line in found])
+
+
+def shown_kept(line: inventory.Reservation, codes: Codes) -> KeptLine:
+    return KeptLine(
+        sku_id=str(line.sku_id),
+        sku_code=codes[line.sku_id],
+        place_id=str(line.place_id),
+        reserved=line.reserved,
+        allocated=line.allocated,
+        shipped=line.shipped,
     )
 
 
@@ -486,9 +510,15 @@ def shown_place(place: inventory.Place) -> Place:
     )
 
 
-def shown(balance: inventory.Balance) -> Balance:
+async def shown_balances(conn: db.Conn, found: Sequence[inventory.Balance]) -> list[Balance]:
+    codes = await codes_of(conn, (balance.sku_id for balance in found))
+    return [shown(balance, codes) for balance in found]
+
+
+def shown(balance: inventory.Balance, codes: Codes) -> Balance:
     return Balance(
         sku_id=str(balance.sku_id),
+        sku_code=codes[balance.sku_id],
         place_id=str(balance.place_id),
         on_hand=balance.on_hand,
         reserved=balance.reserved,
@@ -501,11 +531,12 @@ def shown(balance: inventory.Balance) -> Balance:
     )
 
 
-def shown_proposal(proposal: inventory.Proposal) -> Alert:
+def shown_proposal(proposal: inventory.Proposal, codes: Codes) -> Alert:
     alert = proposal.alert
     return Alert(
         alert_id=str(alert.id),
         sku_id=str(alert.sku_id),
+        sku_code=codes[alert.sku_id],
         place_id=str(alert.place_id),
         free=alert.free,
         safety_stock=alert.safety_stock,
@@ -515,10 +546,21 @@ def shown_proposal(proposal: inventory.Proposal) -> Alert:
     )
 
 
-def shown_audit(found: Sequence[inventory.Drift]) -> Audit:
+async def shown_audit(conn: db.Conn, found: Sequence[inventory.Drift]) -> Audit:
+    codes = await codes_of(conn, (one.sku_id for one in found))
     return Audit(
-        [Drift(str(d.sku_id), str(d.place_id), d.figure, d.shown, d.proven) for d in found]
+        [
+            Drift(str(d.sku_id), codes[d.sku_id], str(d.place_id), d.figure, d.shown, d.proven)
+            for d in found
+        ]
     )
+
+
+async def codes_of(conn: db.Conn, sku_ids: Iterable[int]) -> Codes:
+    """By which codes people know these SKUs."""
+    wanted = {catalogue.SkuId(sku_id) for sku_id in sku_ids}
+    found = await catalogue.codes(conn, sku_ids=wanted)
+    return {int(sku_id): code for sku_id, code in found.items()}
 
 
 def units_of(lines: Sequence[Line]) -> dict[int, int]:

@@ -1,5 +1,6 @@
 """Move units from place to place, by way of the road between them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -9,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 
 from api import auth
 from api.admin.changes import Changes
-from api.admin.stock import Lines, Reference, Text, place_of, units_of
+from api.admin.stock import Codes, Lines, Reference, Text, codes_of, place_of, units_of
 from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
@@ -44,6 +45,7 @@ class TransferLine(msgspec.Struct, frozen=True):
     """Once sent, quantity = arrived + lost + in_transit."""
 
     sku_id: str
+    sku_code: str
     quantity: int
     arrived: int
     lost: int
@@ -105,7 +107,8 @@ async def list_transfers(
 ) -> Transfers:
     async with db.snapshot(pool) as conn:
         found = await inventory.transfers(conn, before=after(cursor), page_max=limit)
-    items = [shown(transfer, lines) for transfer, lines in found]
+        codes = await codes_of(conn, (line.sku_id for _, lines in found for line in lines))
+    items = [shown(transfer, lines, codes) for transfer, lines in found]
     return Transfers(items, items[-1].transfer_id if len(items) == limit else None)
 
 
@@ -213,10 +216,13 @@ async def cancel_transfer(
 
 
 async def kept(conn: db.Conn, transfer_id: inventory.TransferId) -> Transfer:
-    return shown(*await inventory.find_transfer(conn, transfer_id=transfer_id))
+    transfer, lines = await inventory.find_transfer(conn, transfer_id=transfer_id)
+    return shown(transfer, lines, await codes_of(conn, (line.sku_id for line in lines)))
 
 
-def shown(transfer: inventory.Transfer, lines: list[inventory.TransferLine]) -> Transfer:
+def shown(
+    transfer: inventory.Transfer, lines: Sequence[inventory.TransferLine], codes: Codes
+) -> Transfer:
     return Transfer(
         transfer_id=str(transfer.id),
         source_id=str(transfer.source_id),
@@ -226,13 +232,19 @@ def shown(transfer: inventory.Transfer, lines: list[inventory.TransferLine]) -> 
         planned_at=transfer.planned_at,
         sent_at=transfer.sent_at,
         ended_at=transfer.ended_at,
-        lines=[shown_line(line, is_sent=transfer.sent_at is not None) for line in lines],
+        lines=[shown_line(line, codes, is_sent=transfer.sent_at is not None) for line in lines],
     )
 
 
-def shown_line(line: inventory.TransferLine, *, is_sent: bool) -> TransferLine:
-    in_transit = line.quantity - line.arrived - line.lost if is_sent else 0
-    return TransferLine(str(line.sku_id), line.quantity, line.arrived, line.lost, in_transit)
+def shown_line(line: inventory.TransferLine, codes: Codes, *, is_sent: bool) -> TransferLine:
+    return TransferLine(
+        sku_id=str(line.sku_id),
+        sku_code=codes[line.sku_id],
+        quantity=line.quantity,
+        arrived=line.arrived,
+        lost=line.lost,
+        in_transit=line.quantity - line.arrived - line.lost if is_sent else 0,
+    )
 
 
 def transfer_of(text: str) -> inventory.TransferId:

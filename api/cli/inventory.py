@@ -12,20 +12,23 @@ from rich.console import Console
 from rich.table import Table
 
 from api import wiring
-from api.admin.counts import count_of, shown
-from api.admin.stock import LINES_MAX, UNITS_MAX, shown_audit
+from api.admin.counts import Count, count_of, shown_counts
+from api.admin.stock import LINES_MAX, UNITS_MAX, Audit, shown_audit
 from api.cli import context
-from core import inventory
+from core import catalogue, inventory
 from core.flows.count_stock import count_stock
-from core.kit import db, ids
+from core.kit import db
 
 POOL_SIZE_MAX = 2
 LIST_MAX = 100
 
 Found = TypeVar("Found")
+Work = Callable[[db.Pool], Coroutine[Any, Any, Found]]
+# Place id -> code.
+PlaceCodes = dict[str, str]
 
 
-def with_pool(work: Callable[[db.Pool], Coroutine[Any, Any, Found]]) -> Found:
+def with_pool(work: Work[Found]) -> Found:
     url = context.settings("database_url").database_url
 
     async def run() -> Found:
@@ -45,23 +48,22 @@ def command() -> None:
 def check(as_json: bool) -> int:
     """Recompute every balance from its rows and compare. Fails unless all are proven."""
 
-    async def look(pool: db.Pool) -> list[inventory.Drift]:
+    async def look(pool: db.Pool) -> tuple[Audit, PlaceCodes]:
         async with db.reading(pool) as conn:
-            return await inventory.audit(conn)
+            return await shown_audit(conn, await inventory.audit(conn)), await place_codes(conn)
 
-    found = with_pool(look)
+    audit, places = with_pool(look)
     if as_json:
-        print(msgspec.json.encode(shown_audit(found)).decode())
-    elif not found:
+        print(msgspec.json.encode(audit).decode())
+    elif not audit.drifts:
         print("every balance is proven by its rows")
     else:
         table = Table("SKU", "place", "figure", "shown", "proven")
-        for one in found:
-            table.add_row(
-                str(one.sku_id), str(one.place_id), one.figure, f"{one.shown:,}", f"{one.proven:,}"
-            )
+        for one in audit.drifts:
+            figures = (f"{one.shown:,}", f"{one.proven:,}")
+            table.add_row(one.sku_code, places[one.place_id], one.figure, *figures)
         Console().print(table)
-    return 1 if found else 0
+    return 1 if audit.drifts else 0
 
 
 @command.group("count")
@@ -77,13 +79,16 @@ def count() -> None:
     "--file",
     "sheet",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A CSV file of SKU,UNITS lines without a header.",
+    help="A CSV file of SKU,UNITS lines without a header; SKU is a code.",
 )
 @click.argument("counted", nargs=-1, metavar="[SKU:UNITS]...")
 def record(
     place: str, reference: str, by: str, sheet: Path | None, counted: tuple[str, ...]
 ) -> None:
-    """Write down how many good units of each SKU stand in a place, whoever they are kept for."""
+    """Write down how many good units of each SKU stand in a place, whoever they are kept for.
+
+    SKU is a code, such as KETTLE-1.
+    """
     pairs = [tuple(text.split(":")) for text in counted]
     if sheet is not None:
         with sheet.open(newline="", encoding="utf-8") as lines:
@@ -94,18 +99,19 @@ def record(
     async def work(pool: db.Pool) -> list[inventory.Count]:
         async with db.reading(pool) as conn:
             places = {one.code: one.id for one in await inventory.places(conn)}
+            sku_ids = await catalogue.coded(conn, codes=units)
         if place not in places:
             raise inventory.NoSuchPlace
         return await count_stock(
             pool,
             place_id=places[place],
-            counted=units,
+            counted={sku_ids[code]: number for code, number in units.items()},
             value_max=value_max,
             reference=reference,
             by=by,
         )
 
-    tell(with_pool(work))
+    tell(*with_pool(named(work)))
 
 
 @count.command("list")
@@ -117,12 +123,12 @@ def listing(as_json: bool) -> None:
         async with db.reading(pool) as conn:
             return await inventory.counts(conn, before=None, page_max=LIST_MAX)
 
-    found = with_pool(work)
+    found, places = with_pool(named(work))
     if not as_json:
-        tell(found)
+        tell(found, places)
         return
     for one in found:
-        print(msgspec.json.encode(shown(one)).decode())
+        print(msgspec.json.encode(one).decode())
 
 
 @count.command("approve")
@@ -131,11 +137,11 @@ def listing(as_json: bool) -> None:
 def approve(number: str, by: str) -> None:
     """Let COUNT's difference change the stock."""
 
-    async def work(pool: db.Pool) -> inventory.Count:
+    async def work(pool: db.Pool) -> list[inventory.Count]:
         async with db.transaction(pool) as conn:
-            return await inventory.approve_count(conn, count_id=count_of(number), by=by)
+            return [await inventory.approve_count(conn, count_id=count_of(number), by=by)]
 
-    tell([with_pool(work)])
+    tell(*with_pool(named(work)))
 
 
 @count.command("reject")
@@ -144,40 +150,53 @@ def approve(number: str, by: str) -> None:
 def reject(number: str, by: str) -> None:
     """Forget COUNT's difference."""
 
-    async def work(pool: db.Pool) -> inventory.Count:
+    async def work(pool: db.Pool) -> list[inventory.Count]:
         async with db.transaction(pool) as conn:
-            return await inventory.reject_count(conn, count_id=count_of(number), by=by)
+            return [await inventory.reject_count(conn, count_id=count_of(number), by=by)]
 
-    tell([with_pool(work)])
+    tell(*with_pool(named(work)))
 
 
-def read(pairs: Iterable[tuple[str, ...]]) -> dict[int, int]:
-    """SKU id -> units. Each SKU stands there once."""
-    units: dict[int, int] = {}
+def read(pairs: Iterable[tuple[str, ...]]) -> dict[str, int]:
+    """SKU's code -> units. Each SKU stands there once."""
+    units: dict[str, int] = {}
     for pair in pairs:
-        sku, number = pair if len(pair) == len(("sku", "units")) else ("", "")
-        sku_id = ids.parse(sku.strip())
-        number = number.strip()
-        if sku_id is None or not number.isdecimal() or int(number) > UNITS_MAX:
+        code, number = map(str.strip, pair if len(pair) == len(("SKU", "UNITS")) else ("", ""))
+        if not code or not (number.isascii() and number.isdecimal()) or int(number) > UNITS_MAX:
             raise click.UsageError(f"{':'.join(pair)!r} is not SKU:UNITS")
-        if sku_id in units:
-            raise click.UsageError(f"SKU {sku_id} stands there twice")
-        units[sku_id] = int(number)
+        if code in units:
+            raise click.UsageError(f"{code} stands there twice")
+        units[code] = int(number)
     if not 1 <= len(units) <= LINES_MAX:
         raise click.UsageError(f"count between 1 and {LINES_MAX} SKUs")
     return units
 
 
-def tell(counts: Iterable[inventory.Count]) -> None:
+async def place_codes(conn: db.Conn) -> PlaceCodes:
+    return {str(place.id): place.code for place in await inventory.places(conn)}
+
+
+def named(work: Work[list[inventory.Count]]) -> Work[tuple[list[Count], PlaceCodes]]:
+    """Counts as they are shown, and the codes of the places."""
+
+    async def both(pool: db.Pool) -> tuple[list[Count], PlaceCodes]:
+        found = await work(pool)
+        async with db.reading(pool) as conn:
+            return await shown_counts(conn, found), await place_codes(conn)
+
+    return both
+
+
+def tell(counts: Iterable[Count], places: PlaceCodes) -> None:
     table = Table("count", "SKU", "place", "expected", "counted", "worth", "state", "by")
     for one in counts:
-        worth = f"{one.value_minor:,} {one.currency}"
+        worth = f"{one.value:,} {one.currency}"
         state = "waits for another person" if waits(one) else one.state
         who = ", ".join(name for name in (one.counted_by, one.decided_by) if name)
         figures = (f"{one.expected:,}", f"{one.counted:,}", worth)
-        table.add_row(str(one.id), str(one.sku_id), str(one.place_id), *figures, state, who)
+        table.add_row(one.count_id, one.sku_code, places[one.place_id], *figures, state, who)
     Console().print(table)
 
 
-def waits(one: inventory.Count) -> bool:
+def waits(one: Count) -> bool:
     return one.needs_second and one.state == inventory.CountState.PROPOSED

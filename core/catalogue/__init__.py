@@ -35,6 +35,8 @@ from .rules import text
 from .service import (
     add_product,
     add_skus,
+    coded,
+    codes,
     count,
     describe,
     draft,
@@ -82,6 +84,8 @@ __all__ = [
     "add_product",
     "add_skus",
     "categories",
+    "coded",
+    "codes",
     "count",
     "define",
     "describe",

@@ -198,6 +198,26 @@ async def skus(conn: Conn, *, sku_ids: Iterable[SkuId]) -> dict[SkuId, Sku]:
     return found
 
 
+async def codes(conn: Conn, *, sku_ids: Iterable[SkuId]) -> dict[SkuId, str]:
+    """By which codes people know these SKUs; a code never changes. Raises NoSuchSku."""
+    wanted = list(sku_ids)
+    found = await store.codes(conn, wanted)
+    for sku_id in wanted:
+        if sku_id not in found:
+            raise NoSuchSku(sku_id=str(sku_id))
+    return found
+
+
+async def coded(conn: Conn, *, codes: Iterable[str]) -> dict[str, SkuId]:
+    """Which SKUs these codes name. Raises NoSuchSku for the first that names nothing."""
+    wanted = list(codes)
+    found = await store.coded(conn, wanted)
+    for code in wanted:
+        if code not in found:
+            raise NoSuchSku(f"No SKU has the code {code}.", code=code)
+    return found
+
+
 async def count(conn: Conn) -> int:
     return await store.count(conn)
 

@@ -298,6 +298,20 @@ async def find_skus(conn: Conn, sku_ids: Sequence[SkuId]) -> list[Sku]:
     return many(Sku, await conn.fetch(FIND_SKUS, sku_ids))
 
 
+CODES = "SELECT id, code FROM catalogue.skus WHERE id = ANY($1::bigint[])"
+
+
+async def codes(conn: Conn, sku_ids: Collection[SkuId]) -> dict[SkuId, str]:
+    return {row["id"]: row["code"] for row in await conn.fetch(CODES, sku_ids)}
+
+
+CODED = "SELECT code, id FROM catalogue.skus WHERE code = ANY($1::text[])"
+
+
+async def coded(conn: Conn, codes: Collection[str]) -> dict[str, SkuId]:
+    return {row["code"]: row["id"] for row in await conn.fetch(CODED, codes)}
+
+
 COUNT = "SELECT count(*) FROM catalogue.products"
 
 

@@ -221,6 +221,7 @@ async def test_stock_is_proven_or_what_is_not_is_named(sluice, pool, sku_ids):
         [
             {
                 "sku_id": str(sku_ids[0]),
+                "sku_code": "KETTLE-0",
                 "place_id": "1",
                 "figure": "on_hand",
                 "shown": 999,
@@ -228,7 +229,8 @@ async def test_stock_is_proven_or_what_is_not_is_named(sluice, pool, sku_ids):
             }
         ],
     )
-    assert "1,000" in (await sluice("inventory", "check")).stdout
+    table = (await sluice("inventory", "check")).stdout
+    assert all(word in table for word in ("KETTLE-0", "MAIN", "1,000"))
 
 
 async def test_stock_is_counted_by_two_people_where_it_is_worth_much(
@@ -236,13 +238,13 @@ async def test_stock_is_counted_by_two_people_where_it_is_worth_much(
 ):
     few, many, _ = sku_ids
     sheet = tmp_path / "counted.csv"
-    sheet.write_text(f"{many},900\n")
+    sheet.write_text("KETTLE-1,900\n")
     words = ("inventory", "count", "record", "--place", "MAIN", "--by", "ann")
-    told = said(await sluice(*words, "--reference", "c", "--file", str(sheet), f"{few}:1001"))
-    assert "applied" in told
-    assert "waits" in told
+    told = said(await sluice(*words, "--reference", "c", "--file", str(sheet), "KETTLE-0:1001"))
+    assert all(word in told for word in ("applied", "waits", "KETTLE-0", "KETTLE-1", "MAIN"))
     listed = said(await sluice("inventory", "count", "list", "--json")).splitlines()
     (waiting,) = [one for one in map(json.loads, listed) if one["state"] == "proposed"]
+    assert (waiting["sku_id"], waiting["sku_code"]) == (str(many), "KETTLE-1")
     approve = ("inventory", "count", "approve", waiting["count_id"], "--by")
     assert "somebody else" in failed(await sluice(*approve, "ann"))
     assert "applied" in said(await sluice(*approve, "bea"))
@@ -250,8 +252,10 @@ async def test_stock_is_counted_by_two_people_where_it_is_worth_much(
     async with db.reading(pool) as conn:
         assert await inventory.free(conn, sku_ids=[few, many]) == {few: 1_001, many: 900}
         assert await inventory.audit(conn) == []
-    for wrong in ("1:x", "1", "0:1", f"{few}:1 {few}:1"):
+    for wrong in ("KETTLE-0:x", "KETTLE-0", ":1", "KETTLE-0:٣", "KETTLE-0:1 KETTLE-0:1"):
         done = await sluice(*words, "--reference", "d", *wrong.split())
         assert done.returncode == 2, wrong
-    elsewhere = ("--place", "X", "--by", "a", "--reference", "e", f"{few}:1")
+    elsewhere = ("--place", "X", "--by", "a", "--reference", "e", "KETTLE-0:1")
     assert "no such place" in failed(await sluice(*words[:3], *elsewhere))
+    unknown = ("--reference", "e", "KETTLE-0:1", "KETTLE-77:1")
+    assert "KETTLE-77" in failed(await sluice(*words, *unknown))

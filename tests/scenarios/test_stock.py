@@ -288,6 +288,41 @@ async def test_a_flash_sale_draws_its_quota_from_here(staff, figures, sku_ids):
     assert await proven(staff)
 
 
+async def test_people_read_the_code_of_each_sku(staff, receive, shanghai, pool, sku_ids):
+    sku = sku_ids[1]
+    named = {"sku_id": str(sku), "sku_code": "KETTLE-1"}
+
+    def says(answer):
+        return named.items() <= answer.items()
+
+    (told,) = (await receive(sku, shanghai, 40))["items"]
+    assert says(told)
+    assert says(await staff("POST", f"/stock/{sku}/safety-stock", place_id=shanghai, units=45))
+    keep = {"kept_for": "order:1", "lines": lines(sku, 4)}
+    assert says((await staff("POST", "/reservations", **keep))["lines"][0])
+    plan = {"source_id": MAIN, "target_id": shanghai, "lines": lines(sku, 3)}
+    path = f"/transfers/{(await staff('POST', '/transfers', **plan))['transfer_id']}"
+    for how in ("", "/send"):
+        assert says((await staff("POST" if how else "GET", f"{path}{how}"))["lines"][0])
+    assert says((await staff("GET", "/transfers"))["items"][0]["lines"][0])
+    counted = [{"sku_id": str(sku), "counted": 99}]
+    body = {"reference": "c", "place_id": shanghai, "lines": counted}
+    (count,) = (await staff("POST", "/counts", **body))["items"]
+    decided = await staff("POST", f"/counts/{count['count_id']}/approve", who="bea")
+    assert says(count)
+    assert says(decided)
+    await staff("POST", f"/stock/{sku}/safety-stock", place_id=shanghai, units=99)
+    async with pool.acquire() as conn:
+        await conn.execute("UPDATE inventory.balances SET damaged = 1 WHERE sku_id = $1", sku)
+    for path in ("/stock/{}", "/stock/{}/movements", "/stock/alerts", "/counts"):
+        found = (await staff("GET", path.format(sku)))["items"]
+        assert found, path
+        assert all(says(one) for one in found), path
+    assert all(says(one) for one in (await staff("GET", "/stock/audit"))["drifts"])
+    (here,) = (await staff("GET", f"/places/{shanghai}/stock"))["items"]
+    assert says(here)
+
+
 async def test_what_is_unknown_is_refused(staff, client, receive, sku_ids):
     sku = sku_ids[0]
     await receive(sku, "77", 1, refused=(404, "no-such-place"))
@@ -302,6 +337,9 @@ async def test_what_is_unknown_is_refused(staff, client, receive, sku_ids):
         for ends in ((place_id, MAIN), (MAIN, place_id)):
             plan = dict(zip(("source_id", "target_id"), ends, strict=True))
             await staff("POST", "/transfers", refused=refused, **plan, lines=lines(sku, 1))
+    for sku_id in (10**18, 10**19, "x", "%00"):
+        await staff("GET", f"/stock/{sku_id}", refused=(404, "no-such-sku"))
+        await staff("GET", f"/stock/{sku_id}/movements", refused=(404, "no-such-sku"))
     for sku_id in (10**18, 10**19, "x", ""):
         refused = (404, "no-such-sku")
         plan = {"source_id": MAIN, "target_id": "2", "lines": lines(sku_id, 1)}
