@@ -17,7 +17,7 @@ from litestar.types import ASGIApp
 
 from api import auth, health, logs, metrics, openapi, origin, problems, wiring
 from api.admin import categories as admin_categories
-from api.admin import changes, counts, stock, transfers
+from api.admin import changes, counts, ledger, stock, transfers
 from api.admin import products as admin_products
 from api.admin import sales as admin_sales
 from api.requests import BODY_BYTES_MAX, StrictRequest
@@ -90,6 +90,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             stock.routes,
             transfers.routes,
             counts.routes,
+            ledger.routes,
             *page.routes,
         ],
         dependencies={

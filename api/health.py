@@ -8,7 +8,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 
 from api.problems import AWAY
-from core import sales
+from core import ledger, sales
 from core.kit import db, outbox
 from hotpath.cluster import ClusterWires
 from hotpath.gate import Gate
@@ -95,6 +95,7 @@ async def find_fences(pool: db.Pool, gate: Gate) -> list[str]:
 async def find_drift(pool: db.Pool) -> list[str]:
     async with db.reading(pool) as conn:
         audits = await sales.audits(conn)
+        booked = await ledger.last_audit(conn)
     wrong = [f"sale {a.sale_id}: {a.drift} units unaccounted for" for a in audits if a.drift]
     wrong += [f"sale {a.sale_id}: {a.problem}" for a in audits if a.problem]
     wrong += [
@@ -102,6 +103,8 @@ async def find_drift(pool: db.Pool) -> list[str]:
         for a in audits
         if a.age_s > AUDIT_AGE_MAX_S
     ]
+    if booked is not None and booked.drift:
+        wrong.append(f"ledger: {booked.drift} entries are wrong; run `sluice ledger check`")
     return wrong
 
 

@@ -23,7 +23,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.problems import AWAY, slug
-from core import sales
+from core import ledger, sales
 from core.kit import db, outbox
 from core.kit.refusal import Refusal
 from hotpath.till import Till
@@ -111,8 +111,11 @@ def add_figures(till: Till) -> None:
 class Books(Collector):
     """What Postgres said a moment ago."""
 
-    def __init__(self, audits: list[sales.Audit], waiting: int, parked: int) -> None:
+    def __init__(
+        self, audits: list[sales.Audit], booked: ledger.Audit | None, waiting: int, parked: int
+    ) -> None:
         self._audits = audits
+        self._booked = booked
         self._waiting = waiting
         self._parked = parked
 
@@ -129,6 +132,13 @@ class Books(Collector):
             backlog.add_metric([str(audit.sale_id)], audit.backlog)
             age.add_metric([str(audit.sale_id)], audit.age_s)
         yield from (drift, backlog, age)
+        if self._booked is not None:
+            yield GaugeMetricFamily(
+                "sluice_ledger_drift", "Entries missing, too many or uneven.", self._booked.drift
+            )
+            yield GaugeMetricFamily(
+                "sluice_ledger_audit_age_seconds", "Since the last round.", self._booked.age_s
+            )
         yield GaugeMetricFamily("sluice_outbox_waiting", "Messages to deliver.", self._waiting)
         yield GaugeMetricFamily(
             "sluice_outbox_parked", "Messages given up, for a person to see to.", self._parked
@@ -142,7 +152,8 @@ async def metrics(pool: NamedDependency[db.Pool], till: NamedDependency[Till]) -
     text = generate_latest(_processes())
     try:
         async with db.reading(pool) as conn:
-            books = Books(await sales.audits(conn), *await outbox.count(conn))
+            booked = await ledger.last_audit(conn)
+            books = Books(await sales.audits(conn), booked, *await outbox.count(conn))
     except AWAY as error:
         log.warning("the books cannot be read", error=repr(error))
     else:

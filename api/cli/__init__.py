@@ -23,6 +23,7 @@ VERBS = (
     "rebuild",
     "sale",
     "inventory",
+    "ledger",
     "receipt",
     "rehearse",
     "doctor",

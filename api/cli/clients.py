@@ -16,6 +16,7 @@ from hotpath.nodes import Redis
 POOL_SIZE_MAX = 4
 
 Found = TypeVar("Found")
+Work = Callable[[db.Pool], Coroutine[Any, Any, Found]]
 
 
 @asynccontextmanager
@@ -37,6 +38,17 @@ def with_clients(
     async def run() -> Found:
         async with clients(found) as (pool, redis):
             return await work(pool, redis)
+
+    return uvloop.run(run())
+
+
+def with_pool(work: Work[Found]) -> Found:
+    """Run one piece of work that needs Postgres alone."""
+    url = context.settings("database_url").database_url
+
+    async def run() -> Found:
+        async with db.create_pool(url, size_max=POOL_SIZE_MAX) as pool:
+            return await work(pool)
 
     return uvloop.run(run())
 

@@ -1,13 +1,11 @@
 """`sluice inventory`: prove what stands where, and count it."""
 
 import csv
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import msgspec
 import rich_click as click
-import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -15,27 +13,15 @@ from api import wiring
 from api.admin.counts import Count, count_of, shown_counts
 from api.admin.stock import LINES_MAX, UNITS_MAX, Audit, shown_audit
 from api.cli import context
+from api.cli.clients import Work, with_pool
 from core import catalogue, inventory
 from core.flows.count_stock import count_stock
 from core.kit import db
 
-POOL_SIZE_MAX = 2
 LIST_MAX = 100
 
-Found = TypeVar("Found")
-Work = Callable[[db.Pool], Coroutine[Any, Any, Found]]
 # Place id -> code.
 PlaceCodes = dict[str, str]
-
-
-def with_pool(work: Work[Found]) -> Found:
-    url = context.settings("database_url").database_url
-
-    async def run() -> Found:
-        async with db.create_pool(url, size_max=POOL_SIZE_MAX) as pool:
-            return await work(pool)
-
-    return uvloop.run(run())
 
 
 @click.group("inventory")

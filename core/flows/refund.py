@@ -6,6 +6,7 @@ Killed in between, it asks again, and the provider knows the payment by its id.
 import msgspec
 
 from core import payments
+from core.flows import book_payment
 from core.kit import db
 from core.kit.outbox import TryLater
 
@@ -29,4 +30,4 @@ async def refund(pool: db.Pool, provider: payments.Provider, payload: object) ->
     async with db.transaction(pool) as conn:
         payment, _ = await payments.hold_siblings(conn, payment)
         if payment.state == payments.State.REFUNDING:
-            await payments.refunded(conn, payment)
+            await book_payment.refunded(conn, payment)

@@ -7,7 +7,7 @@ is killed at, the next delivery finds by the claim's key where things stand.
 import msgspec
 
 from core import orders, payments, sales
-from core.flows import give_back
+from core.flows import book_payment, give_back
 from core.kit import db, outbox
 from core.kit.outbox import TryLater
 from hotpath import scripts
@@ -125,7 +125,7 @@ async def _keep(pool: db.Pool, payment: payments.Payment, second_id: orders.Orde
         second = await orders.find(conn, order_id=second_id)
         if second.state != orders.State.PENDING_PAYMENT or payments.is_kept(others):
             # It went its own way while nobody came by here.
-            await payments.refund(conn, payment, reason=_why_not(second))
+            await book_payment.refund(conn, payment, reason=_why_not(second))
             return
         await _replace(conn, payment, second)
 
@@ -140,7 +140,7 @@ async def _replace(conn: db.Conn, payment: payments.Payment, second: orders.Orde
         raise TryLater(str(error)) from error
     followed = await orders.follow(conn, order_id=second.id, follows=first_id)
     assert followed, "only this transaction names a first order"
-    await payments.move_to_order(conn, payment, order_id=second.id)
+    await book_payment.move_to_order(conn, payment, order_id=second.id)
 
 
 def _why_not(second: orders.Order) -> str:
@@ -153,7 +153,7 @@ async def _send_back(pool: db.Pool, payment: payments.Payment, *, reason: str) -
     async with db.transaction(pool) as conn:
         payment, _ = await payments.hold_siblings(conn, payment)
         if _is_open(payment):
-            await payments.refund(conn, payment, reason=reason)
+            await book_payment.refund(conn, payment, reason=reason)
 
 
 def _is_open(payment: payments.Payment) -> bool:

@@ -1,11 +1,12 @@
 """A provider says that money came, or will not come: the payment and its order hear of it at once.
 
-One transaction: the message is noted, the payment moves, the order moves, and what has to follow
-stands in the outbox. Repeated and reordered messages therefore change nothing more.
+One transaction: the message is noted, the payment moves, the order moves, the ledger has its
+entries, and what has to follow stands in the outbox. Repeated and reordered messages therefore
+change nothing more.
 """
 
 from core import orders, payments
-from core.flows import settle_late
+from core.flows import book_payment, settle_late
 from core.kit import db, outbox
 
 
@@ -33,13 +34,13 @@ async def _captured(
     if payment.state not in {payments.State.STARTED, payments.State.FAILED}:
         return
     if event.currency != payment.currency:
-        await payments.send_back(conn, payment, event, reason="currency")
+        await book_payment.send_back(conn, payment, event, reason="currency")
     elif event.amount_minor != payment.amount_minor:
-        await payments.send_back(conn, payment, event, reason="amount")
+        await book_payment.send_back(conn, payment, event, reason="amount")
     elif payments.is_kept(others):
-        await payments.send_back(conn, payment, event, reason="already-paid")
+        await book_payment.send_back(conn, payment, event, reason="already-paid")
     elif await _pay(conn, payment):
-        await payments.capture(conn, payment, event)
+        await book_payment.capture(conn, payment, event)
     else:
         await _came_late(conn, payment, event)
 
@@ -62,7 +63,7 @@ async def _came_late(conn: db.Conn, payment: payments.Payment, event: payments.E
     """The order does not wait any more, and never will again."""
     order = await orders.find(conn, order_id=orders.OrderId(payment.order_id))
     if order.state == orders.State.CANCELLED:
-        await payments.capture(conn, payment, event)
+        await book_payment.capture_late(conn, payment, event)
         await outbox.add(conn, settle_late.TOPIC, [payments.Due(payment.id)])
     else:
-        await payments.send_back(conn, payment, event, reason="already-paid")
+        await book_payment.send_back(conn, payment, event, reason="already-paid")

@@ -1,11 +1,14 @@
-"""Audits every sale, all the time. Drift turns `/health/ready`, the metric and the log."""
+"""Audits every sale and the ledger, all the time. Drift turns `/health/ready`, the metrics and the
+log.
+"""
 
 import asyncio
 
 import structlog
 from redis.exceptions import RedisError
 
-from core import sales
+from core import ledger, sales
+from core.flows.audit_ledger import FIRST, audit_page
 from core.flows.audit_sale import audit_sale
 from core.jobs.role import for_each
 from core.kit import db
@@ -15,6 +18,7 @@ from hotpath.nodes import Redis
 REST_S = 1.0
 # Nothing but a late cancel moves the books of a settled sale, and nobody may ever retire it.
 SETTLED_REST_S = 10.0
+CARRIED_MAX = 5_000
 
 log = structlog.get_logger()
 
@@ -25,8 +29,13 @@ class Auditor:
         self._redis = redis
         self._clock = asyncio.get_running_loop().time
         self._settled_due = 0.0
+        self._reached = FIRST
+        self._drift = 0
 
     async def step(self) -> bool:
+        return await for_each([self._audit_sales, self._audit_ledger], lambda audit: audit())
+
+    async def _audit_sales(self) -> bool:
         async with db.reading(self._pool) as conn:
             watched = await sales.watched(conn)
         is_settled_due = self._clock() >= self._settled_due
@@ -50,3 +59,20 @@ class Auditor:
                 conn, sale_id=sale_id, drift=drift, backlog=backlog, problem=problem
             )
         return False
+
+    async def _audit_ledger(self) -> bool:
+        """One page of the payments a step; what a round found stands until the next one ends."""
+        async with db.transaction(self._pool) as conn:
+            carried = await ledger.carry_forward(conn, batch_max=CARRIED_MAX)
+        page = await audit_page(self._pool, after=self._reached)
+        for one in page.mismatches:
+            log.error("ledger_drift", payment_id=one.payment_id, kind=one.kind)
+        self._drift += len(page.mismatches)
+        self._reached = page.reached or FIRST
+        async with db.transaction(self._pool) as conn:
+            uneven = await ledger.uneven(conn)
+            if self._drift or uneven or page.reached is None:
+                await ledger.record_audit(conn, drift=self._drift + len(uneven))
+        if page.reached is None:
+            self._drift = 0
+        return carried == CARRIED_MAX

@@ -33,6 +33,7 @@ from .service import (
     refunded,
     send_back,
     start,
+    taken,
 )
 from .signature import SIGNATURE_HEADER, check_signature, sign
 from .states import MOVES, State
@@ -69,4 +70,5 @@ __all__ = [
     "send_back",
     "sign",
     "start",
+    "taken",
 ]

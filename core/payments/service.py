@@ -62,6 +62,11 @@ def is_kept(payments: Sequence[Payment]) -> bool:
     return any(p.state == State.CAPTURED or p.order_id != p.first_order_id for p in payments)
 
 
+async def taken(conn: Conn, *, after: PaymentId, page_max: int) -> list[Payment]:
+    """Payments for which money came, in the order of their ids."""
+    return await store.taken(conn, after, page_max)
+
+
 async def record(conn: Conn, event: Event) -> bool:
     """Note a provider's message; false when it was noted before."""
     return await store.record(conn, event)

@@ -60,6 +60,18 @@ async def hold_siblings(conn: Conn, first_order_id: str) -> list[Payment]:
     return many(Payment, await conn.fetch(HOLD_SIBLINGS, first_order_id))
 
 
+TAKEN = """ -- -> Payment
+    SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
+           currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
+           started_at, captured_at, refunded_at
+      FROM payments.payments WHERE id > $1 AND captured_minor > 0 ORDER BY id LIMIT $2
+"""
+
+
+async def taken(conn: Conn, after: PaymentId, page_max: int) -> list[Payment]:
+    return many(Payment, await conn.fetch(TAKEN, after, page_max))
+
+
 ATTACH = """
     UPDATE payments.payments SET provider_ref = $2, pay_url = $3 WHERE id = $1 AND pay_url IS NULL
 """

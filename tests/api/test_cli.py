@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from api.cli import main
-from core import inventory
+from core import inventory, ledger
 from core.flows.place_order import Accepted, place_order
 from core.jobs.order_writer import OrderWriter
 from core.kit import db
@@ -231,6 +231,19 @@ async def test_stock_is_proven_or_what_is_not_is_named(sluice, pool, sku_ids):
     )
     table = (await sluice("inventory", "check")).stdout
     assert all(word in table for word in ("KETTLE-0", "MAIN", "1,000"))
+
+
+async def test_the_ledger_is_proven_or_what_is_not_is_named(sluice, pool):
+    even = "every entry balances, every balance is proven, every payment has its entries"
+    assert said(await sluice("ledger", "check")) == even
+    async with db.transaction(pool) as conn:
+        facts = {"channel": "sandbox", "amount_minor": 5_000, "currency": "CNY"}
+        await ledger.capture(conn, payment_id="p", order_id="o", **facts)
+    assert "50.00 CNY" in said(await sluice("ledger", "balances"))
+    found = await sluice("ledger", "check", "--json")
+    (mismatch,) = json.loads(found.stdout)["mismatches"]
+    assert (found.returncode, mismatch["posted_minor"], mismatch["wanted_minor"]) == (1, 5_000, 0)
+    assert "payment p" in (await sluice("ledger", "check")).stdout
 
 
 async def test_stock_is_counted_by_two_people_where_it_is_worth_much(

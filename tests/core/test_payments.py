@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 
 from core import orders, payments, sales
 from core.flows import give_back, refund, settle_late
+from core.flows.audit_ledger import LedgerAudit, audit_ledger
 from core.flows.audit_sale import audit_sale
 from core.flows.cancel_order import cancel_order
 from core.flows.expire_holds import expire_holds
@@ -158,6 +159,7 @@ class Shop(msgspec.Struct):
     async def check(self, sale) -> None:
         """The books of units and of money are even, order by order and line by line."""
         assert (await audit_sale(self.pool, self.redis, sale_id=sale.id)).drift == 0
+        assert await audit_ledger(self.pool) == LedgerAudit([], [])
         rows = await self.pool.fetch(
             "SELECT id::text, order_id::text, state, captured_minor FROM payments.payments"
         )

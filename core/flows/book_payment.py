@@ -1,0 +1,99 @@
+"""Every step of a payment that moves money, together with its entry in the ledger.
+
+Nobody else takes these steps, so no payment is without its entries. The caller's transaction holds
+both.
+"""
+
+from core import ledger, orders, payments
+from core.kit import db
+
+
+async def capture(conn: db.Conn, payment: payments.Payment, event: payments.Event) -> None:
+    """Money came for the order that waits for it."""
+    await payments.capture(conn, payment, event)
+    await _post_capture(conn, payment, event, order_id=payment.order_id)
+
+
+async def capture_late(conn: db.Conn, payment: payments.Payment, event: payments.Event) -> None:
+    """Money came for an order that is cancelled: it waits for what becomes of it."""
+    await payments.capture(conn, payment, event)
+    await _post_capture(conn, payment, event, order_id=None)
+
+
+async def send_back(
+    conn: db.Conn, payment: payments.Payment, event: payments.Event, *, reason: str
+) -> None:
+    """Money came that cannot stay."""
+    await payments.send_back(conn, payment, event, reason=reason)
+    await _post_capture(conn, payment, event, order_id=None)
+    await ledger.send_back(
+        conn,
+        payment_id=payment.id,
+        channel=payment.channel,
+        amount_minor=event.amount_minor,
+        currency=event.currency,
+    )
+
+
+async def move_to_order(
+    conn: db.Conn, payment: payments.Payment, *, order_id: orders.OrderId
+) -> None:
+    """Money that came late pays the order that was placed anew."""
+    await payments.move_to_order(conn, payment, order_id=order_id)
+    amount_minor, currency = _captured(payment)
+    await ledger.apply(
+        conn,
+        payment_id=payment.id,
+        order_id=order_id,
+        amount_minor=amount_minor,
+        currency=currency,
+    )
+
+
+async def refund(conn: db.Conn, payment: payments.Payment, *, reason: str) -> None:
+    """Money that came late goes back."""
+    await payments.refund(conn, payment, reason=reason)
+    amount_minor, currency = _captured(payment)
+    await ledger.send_back(
+        conn,
+        payment_id=payment.id,
+        channel=payment.channel,
+        amount_minor=amount_minor,
+        currency=currency,
+    )
+
+
+async def refunded(conn: db.Conn, payment: payments.Payment) -> None:
+    """The provider has sent it back."""
+    await payments.refunded(conn, payment)
+    amount_minor, currency = _captured(payment)
+    await ledger.sent_back(
+        conn,
+        payment_id=payment.id,
+        channel=payment.channel,
+        amount_minor=amount_minor,
+        currency=currency,
+    )
+
+
+async def _post_capture(
+    conn: db.Conn,
+    payment: payments.Payment,
+    event: payments.Event,
+    *,
+    order_id: str | None,
+) -> None:
+    await ledger.capture(
+        conn,
+        payment_id=payment.id,
+        channel=payment.channel,
+        amount_minor=event.amount_minor,
+        currency=event.currency,
+        order_id=order_id,
+    )
+
+
+def _captured(payment: payments.Payment) -> tuple[int, str]:
+    assert payment.captured_minor is not None
+    assert payment.captured_currency is not None
+    return payment.captured_minor, payment.captured_currency

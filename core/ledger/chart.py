@@ -1,0 +1,56 @@
+"""The chart of accounts: every kind there is, its normal side, and whose accounts are of it."""
+
+from enum import StrEnum
+from typing import NamedTuple
+
+
+class Account(StrEnum):
+    PROVIDER_CLEARING = "provider_clearing"
+    CUSTOMER_FUNDS = "customer_funds"
+    ESCROW = "escrow"
+    REFUNDS = "refunds"
+
+
+class Normal(StrEnum):
+    DEBIT = "debit"
+    CREDIT = "credit"
+
+
+class Heading(NamedTuple):
+    """`owner` says whose an account of this kind is; `many` that each is one of very many, which
+    are added up by kind only.
+    """
+
+    normal: Normal
+    owner: str
+    many: bool
+    name: dict[str, str]
+
+
+CHART: dict[Account, Heading] = {
+    Account.PROVIDER_CLEARING: Heading(
+        Normal.DEBIT,
+        "channel",
+        many=False,
+        name={"en": "With payment providers", "zh": "支付渠道待清算"},
+    ),
+    Account.CUSTOMER_FUNDS: Heading(
+        Normal.CREDIT,
+        "payment",
+        many=True,
+        name={"en": "Customers' money without an order", "zh": "客户待处理款"},
+    ),
+    Account.ESCROW: Heading(
+        Normal.CREDIT,
+        "order",
+        many=True,
+        name={"en": "Held for orders", "zh": "订单担保款"},
+    ),
+    Account.REFUNDS: Heading(
+        Normal.CREDIT,
+        "channel",
+        many=False,
+        name={"en": "Refunds on their way", "zh": "退款在途"},
+    ),
+}
+MANY = [account.value for account, heading in CHART.items() if heading.many]

@@ -1,0 +1,272 @@
+"""The journal: whole and even or not at all, once, for ever; and a proof that finds what is not."""
+
+import asyncio
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from core import ledger
+from core.flows.audit_ledger import FIRST, Mismatch, audit_ledger, audit_page
+from core.jobs.auditor import Auditor
+from core.kit import db
+
+A_CAPTURE = {"channel": "sandbox", "amount_minor": 5_000, "currency": "CNY"}
+
+
+def name() -> str:
+    return str(uuid4())
+
+
+async def captured(pool, payment_id=None, *, order_id=None, **facts) -> str:
+    payment_id = payment_id or name()
+    async with db.transaction(pool) as conn:
+        await ledger.capture(
+            conn, payment_id=payment_id, order_id=order_id, **{**A_CAPTURE, **facts}
+        )
+    return payment_id
+
+
+async def balances(pool) -> dict[tuple[str, str, str], int]:
+    async with db.reading(pool) as conn:
+        found = await ledger.trial_balance(conn)
+    return {(b.account, b.owner, b.currency): b.amount_minor for b in found}
+
+
+async def proven(pool) -> None:
+    async with db.reading(pool) as conn:
+        assert await ledger.audit(conn) == []
+        assert await ledger.uneven(conn) == []
+
+
+async def tamper(pool, statement: str) -> None:
+    """What only somebody can do who switches the triggers off."""
+    async with pool.acquire() as conn, conn.transaction():
+        await conn.execute("SET LOCAL session_replication_role = replica")
+        await conn.execute(statement)
+
+
+WRITE = """
+    WITH written AS (
+        INSERT INTO ledger.entries (kind, reference) VALUES ('capture', 'x') RETURNING id
+    )
+    INSERT INTO ledger.postings (entry_id, line_no, account, owner, currency, amount_minor)
+    SELECT id, line_no, account, '', currency, amount FROM written,
+           (VALUES {}) AS wanted (line_no, account, currency, amount)
+"""
+
+
+@pytest.mark.parametrize(
+    "postings",
+    [
+        "(1, 'a', 'CNY', 2), (2, 'b', 'CNY', -1)",
+        "(1, 'a', 'CNY', 1)",
+        "(1, 'a', 'CNY', 1), (2, 'b', 'USD', -1)",
+        "(1, 'a', 'CNY', 1), (2, 'b', 'CNY', -2), (3, 'c', 'USD', 1)",
+        "(1, 'a', 'CNY', 1), (2, 'b', 'CNY', 0), (3, 'c', 'CNY', -1)",
+        "(1, 'a', 'CNY', 1), (3, 'b', 'CNY', -1)",
+        "(0, 'a', 'CNY', 1), (1, 'b', 'CNY', -1)",
+    ],
+)
+async def test_the_database_refuses_what_is_not_whole_and_even(conn, postings):
+    with pytest.raises(asyncpg.CheckViolationError):
+        await conn.execute(WRITE.format(postings))
+
+
+async def test_an_entry_may_be_even_in_several_currencies(conn):
+    even = "(1, 'a', 'CNY', 1), (2, 'b', 'CNY', -1), (3, 'a', 'USD', 2), (4, 'b', 'USD', -2)"
+    await conn.execute(WRITE.format(even))
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO ledger.entries (kind, reference) VALUES ('capture', 'x')",
+        "INSERT INTO ledger.postings VALUES (7, 1, 'a', '', 'CNY', 1), (7, 2, 'b', '', 'CNY', -1)",
+    ],
+)
+async def test_no_entry_is_without_postings_and_no_posting_without_its_entry(pool, statement):
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await pool.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [((1, 2), asyncpg.UniqueViolationError), ((3, 4), asyncpg.CheckViolationError)],
+)
+async def test_nothing_is_added_to_an_entry_that_stands(pool, lines, error):
+    await captured(pool)
+    entry_id = await pool.fetchval("SELECT id FROM ledger.entries")
+    with pytest.raises(error):
+        await pool.execute(
+            "INSERT INTO ledger.postings"
+            " VALUES ($1, $2, 'a', '', 'CNY', 1), ($1, $3, 'b', '', 'CNY', -1)",
+            entry_id,
+            *lines,
+        )
+
+
+@pytest.mark.parametrize("table", ["entries", "postings"])
+@pytest.mark.parametrize(
+    "change", ["UPDATE {} SET {}", "DELETE FROM {}", "TRUNCATE {} CASCADE"], ids=lambda c: c[:6]
+)
+async def test_the_past_does_not_change(pool, table, change):
+    await captured(pool)
+    column = {"entries": "reference = 'y'", "postings": "amount_minor = 2 * amount_minor"}[table]
+    with pytest.raises(asyncpg.RestrictViolationError):
+        await pool.execute(change.format(f"ledger.{table}", column))
+    await proven(pool)
+
+
+async def test_money_of_a_payment_walks_from_the_provider_and_back(pool):
+    payment_id = await captured(pool)
+    facts = {"payment_id": payment_id, **A_CAPTURE}
+    async with db.transaction(pool) as conn:
+        await ledger.send_back(conn, **facts)
+    assert await balances(pool) == {
+        ("provider_clearing", "sandbox", "CNY"): 5_000,
+        ("customer_funds", "", "CNY"): 0,
+        ("refunds", "sandbox", "CNY"): -5_000,
+    }
+    async with db.transaction(pool) as conn:
+        await ledger.sent_back(conn, **facts)
+    assert set((await balances(pool)).values()) == {0}
+    async with db.reading(pool) as conn:
+        told = await ledger.entries(conn, reference=payment_id)
+    assert [entry.kind for entry in told] == ["capture", "send_back", "sent_back"]
+    await proven(pool)
+
+
+async def test_a_capture_that_is_repeated_at_once_is_posted_once(pool):
+    payment_id = name()
+    await asyncio.gather(*(captured(pool, payment_id) for _ in range(16)))
+    assert await pool.fetchval("SELECT count(*) FROM ledger.entries") == 1
+    assert (await balances(pool))["provider_clearing", "sandbox", "CNY"] == 5_000
+
+
+@pytest.mark.parametrize(
+    "facts", [{"amount_minor": 5_001}, {"currency": "USD"}, {"channel": "x"}, {"order_id": "o"}]
+)
+async def test_a_reference_means_one_thing(pool, facts):
+    payment_id = await captured(pool)
+    with pytest.raises(ledger.ReferenceReused):
+        await captured(pool, payment_id, **facts)
+    await captured(pool, payment_id)
+    await proven(pool)
+
+
+async def test_nothing_is_posted_of_nothing(pool):
+    await captured(pool, amount_minor=0)
+    assert await pool.fetchval("SELECT count(*) FROM ledger.entries") == 0
+
+
+async def test_balances_are_proven_while_entries_come_and_are_carried_forward(pool):
+    async def carry() -> int:
+        async with db.transaction(pool) as conn:
+            return await ledger.carry_forward(conn, batch_max=7)
+
+    async def come() -> None:
+        for _ in range(20):
+            await captured(pool, order_id=name())
+            await asyncio.gather(carry(), proven(pool))
+
+    await asyncio.gather(come(), come())
+    while await carry():
+        pass
+    expected = {
+        ("provider_clearing", "sandbox", "CNY"): 40 * 5_000,
+        ("escrow", "", "CNY"): -40 * 5_000,
+    }
+    assert await balances(pool) == expected
+    assert await pool.fetchval("SELECT count(*) FROM ledger.balances") == 2
+    await proven(pool)
+
+
+async def test_an_account_is_listed_page_by_page_newest_first(pool):
+    payments = [await captured(pool) for _ in range(5)]
+    found, before = [], None
+    while True:
+        async with db.reading(pool) as conn:
+            page = await ledger.account(
+                conn,
+                account="provider_clearing",
+                owner="sandbox",
+                currency="CNY",
+                before=before,
+                page_max=2,
+            )
+        found += [line.reference for line in page]
+        if len(page) < 2:
+            break
+        before = page[-1].entry_id
+    assert found == payments[::-1]
+
+
+async def test_what_somebody_tampered_with_is_found(pool):
+    await captured(pool)
+    async with db.transaction(pool) as conn:
+        await ledger.carry_forward(conn, batch_max=10)
+    await tamper(pool, "UPDATE ledger.postings SET amount_minor = 4999 WHERE amount_minor > 0")
+    async with db.reading(pool) as conn:
+        found = {drift.what.partition(" ")[0] for drift in await ledger.audit(conn)}
+    assert found == {"sum", "balance"}
+    await tamper(pool, "UPDATE ledger.postings SET amount_minor = 5000 WHERE amount_minor > 0")
+    await proven(pool)
+    await tamper(pool, "DELETE FROM ledger.postings")
+    async with db.reading(pool) as conn:
+        found = {drift.what.partition(" ")[0] for drift in await ledger.audit(conn)}
+    assert found == {"lines", "balance"}
+
+
+async def paid(pool, state="captured") -> str:
+    """A payment as its own domain keeps it, which the ledger has not heard of."""
+    payment_id, order_id = name(), name()
+    await pool.execute(
+        "INSERT INTO payments.payments (id, first_order_id, order_id, member_id, channel,"
+        " amount_minor, currency, state, reason, captured_minor, captured_currency)"
+        " VALUES ($1, $2, $2, 7, 'sandbox', 5000, 'CNY', $3, 'x', 5000, 'CNY')",
+        payment_id,
+        order_id,
+        state,
+    )
+    return payment_id
+
+
+@pytest.mark.parametrize("page_max", [1, 2, 3, 500])
+async def test_every_missing_and_every_needless_entry_is_found(pool, page_max):
+    wanted = set()
+    for _ in range(3):
+        even = await paid(pool)
+        await captured(pool, even)
+        wanted.add(Mismatch(await paid(pool), "capture", "CNY", 5_000, 0))
+        wanted.add(Mismatch(await captured(pool), "capture", "CNY", 0, 5_000))
+        owed = await paid(pool, "refunding")
+        await captured(pool, owed)
+        wanted.add(Mismatch(owed, "send_back", "CNY", 5_000, 0))
+        short = await captured(pool, await paid(pool), amount_minor=4_999)
+        wanted.add(Mismatch(short, "capture", "CNY", 5_000, 4_999))
+    found, reached = [], FIRST
+    while reached is not None:
+        page = await audit_page(pool, after=reached, page_max=page_max)
+        found += page.mismatches
+        reached = page.reached
+    assert len(found) == len(set(found))
+    assert set(found) == wanted
+    assert set((await audit_ledger(pool)).mismatches) == wanted
+
+
+async def test_the_auditor_tells_drift_until_it_is_gone(pool, redis):
+    auditor = Auditor(pool, redis)
+    payment_id = await paid(pool)
+    await auditor.step()
+    async with db.reading(pool) as conn:
+        assert (await ledger.last_audit(conn)).drift == 1
+    await captured(pool, payment_id)
+    await auditor.step()
+    async with db.reading(pool) as conn:
+        assert (await ledger.last_audit(conn)).drift == 0
+    assert await pool.fetchval("SELECT count(*) FROM ledger.fresh") == 0
+    await tamper(pool, "UPDATE ledger.balances SET amount_minor = 1 WHERE amount_minor > 0")
+    await auditor.step()
+    async with db.reading(pool) as conn:
+        assert (await ledger.last_audit(conn)).drift == 1
