@@ -21,7 +21,7 @@ from api.admin import changes, counts, ledger, stock, transfers
 from api.admin import products as admin_products
 from api.admin import sales as admin_sales
 from api.requests import BODY_BYTES_MAX, StrictRequest
-from api.shop import categories, demo, orders, page, payments, products, sales
+from api.shop import availability, categories, demo, orders, page, payments, products, sales
 from api.shop.events import Watch
 from api.till import open_till, with_till
 from core import staff
@@ -82,6 +82,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             *payments.route_handlers,
             categories.routes,
             products.routes,
+            availability.routes,
             sales.routes,
             demo.routes,
             admin_categories.routes,

@@ -69,6 +69,25 @@ class Kept(msgspec.Struct, frozen=True):
     quantity: int
 
 
+class Offer(msgspec.Struct, frozen=True):
+    """What of a SKU may be sent out, from which warehouse first, and how many stores have some."""
+
+    sku_id: int
+    free: int
+    ships_from: Place | None
+    stores: int
+
+
+class Pickup(msgspec.Struct, frozen=True):
+    """A store, and how many units of a SKU can be picked up there."""
+
+    place_id: PlaceId
+    code: str
+    name: dict[str, str]
+    region: str
+    free: int
+
+
 class Wanted(msgspec.Struct, frozen=True):
     """Units (SKU id -> how many, each > 0) to keep for one purpose, such as `sale:7`, all or none.
 

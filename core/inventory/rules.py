@@ -8,6 +8,7 @@ from .model import (
     Balance,
     Kept,
     NoSuchPlace,
+    Offer,
     OutOfStock,
     Place,
     PlaceId,
@@ -63,6 +64,18 @@ def choose(wanted: Wanted, places: Sequence[Place], free: dict[Shelf, int]) -> l
     for one in chosen:
         free[one.sku_id, one.place_id] -= one.quantity
     return chosen
+
+
+def offer(sku_id: int, region: str, places: Sequence[Place], free: Mapping[PlaceId, int]) -> Offer:
+    """What is promised goes by the order that reserving goes by. `free` holds no zeros."""
+    online = preference(Wanted("", {sku_id: 1}, by="", region=region), places)
+    sending = [place_id for place_id in online if place_id in free]
+    return Offer(
+        sku_id,
+        free=sum(free[place_id] for place_id in sending),
+        ships_from=next((place for place in places if place.id in sending[:1]), None),
+        stores=len(free.keys() - set(online)),
+    )
 
 
 def take_down(

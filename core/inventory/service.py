@@ -22,6 +22,8 @@ from .model import (
     NoSuchCount,
     NoSuchReservation,
     NoSuchTransfer,
+    Offer,
+    Pickup,
     Place,
     PlaceExists,
     PlaceId,
@@ -183,6 +185,23 @@ async def free(conn: Conn, *, sku_ids: Iterable[int]) -> dict[int, int]:
         if balance.place_id in warehouses:
             found[balance.sku_id] += balance.free
     return found
+
+
+async def offers(conn: Conn, *, sku_ids: Iterable[int], region: str) -> list[Offer]:
+    """What a buyer in this region (or "") can have now, in the order of `sku_ids`."""
+    every = await store.places(conn)
+    free: dict[int, dict[PlaceId, int]] = {sku_id: {} for sku_id in sku_ids}
+    for balance in await store.of_skus(conn, list(free)):
+        if balance.free:
+            free[balance.sku_id][balance.place_id] = balance.free
+    return [rules.offer(sku_id, region, every, free[sku_id]) for sku_id in free]
+
+
+async def pickups(
+    conn: Conn, *, sku_id: int, region: str, after: int, page_max: int
+) -> list[Pickup]:
+    """Every store, or those of one region, by id, and what can be picked up there."""
+    return await store.of_stores(conn, sku_id, region, after, page_max)
 
 
 async def stock_of_place(

@@ -15,6 +15,7 @@ from .model import (
     Kept,
     Move,
     Movement,
+    Pickup,
     Place,
     PlaceId,
     Reservation,
@@ -209,6 +210,19 @@ OF_SKUS = """ -- -> Balance
 
 async def of_skus(conn: Conn, sku_ids: Collection[int]) -> list[Balance]:
     return many(Balance, await conn.fetch(OF_SKUS, sku_ids))
+
+
+OF_STORES = """ -- -> Pickup
+    SELECT id AS place_id, code, name, region, coalesce(free, 0) AS free
+      FROM inventory.places LEFT JOIN inventory.balances ON place_id = id AND sku_id = $1
+     WHERE kind = 'store' AND ($2 = '' OR region = $2) AND id > $3 ORDER BY id LIMIT $4
+"""
+
+
+async def of_stores(
+    conn: Conn, sku_id: int, region: str, after: int, page_max: int
+) -> list[Pickup]:
+    return many(Pickup, await conn.fetch(OF_STORES, sku_id, region, after, page_max))
 
 
 IN_PLACE = """ -- -> Balance
