@@ -2,7 +2,7 @@
 
     python -m benchmarks [--millions 0,1,10]
 
-On a quiet machine: about a quarter of an hour, and with ten million orders half an hour more.
+On a quiet machine: about twenty minutes, and with ten million orders half an hour more.
 """
 
 import argparse
@@ -17,6 +17,7 @@ QUESTIONS = (
     ("overload",),
     ("reserve",),
     ("orders", "--batches", "100,1000,4000"),
+    ("catalogue",),
     ("gate", "--waves", "1000", "--batches", "64,256,512,1000"),
 )
 

@@ -46,6 +46,9 @@ WORDS = {
         "yes": "是",
         "no": "否",
         "writer": "写入任务",
+        "kind": "种类",
+        "kinds above the goal": "未达目标的种类",
+        "p95, restarted": "重启后的 p95",
         "measured": "实测",
         "not measured yet": "尚未测量",
         "Measured by {} on {} cores of {}, {}, Python {}.": (
@@ -160,6 +163,36 @@ def overload(found: Result, say: Say) -> str:
     return f"{table(heads, verdicts)}\n{stretches}"
 
 
+def catalogue(found: Result, say: Say) -> str:
+    """Every kind of question beside its goal, what is written, and how the slowest was found."""
+    goal_ms = found["goals"]["p95_ms"]
+    restarted = {row["kind"]: row for row in found["restarted"]}
+    heads = [say("kind"), "p50", "p95", "p99", say("p95, restarted"), "Postgres", "API"]
+    rows = [
+        [row["kind"], *told_ms(row), restarted[row["kind"]]["p95"], row["postgres"], row["api"]]
+        for row in found["warm"]
+    ]
+    late = [
+        one["kind"] for part in ("warm", "restarted") for one in found[part] if one["p95"] > goal_ms
+    ]
+    worst = max(row["p95"] for part in ("warm", "restarted") for row in found[part])
+    goals = [["p95", worst, goal_ms], [say("kinds above the goal"), len(set(late)), 0]]
+    written = ([row["kind"], *told_ms(row), row["postgres"], row["api"]] for row in found["writes"])
+    plans = (f"{kind}:\n\n```text\n{plan}```\n" for kind, plan in found["plans"].items())
+    return "\n".join(
+        (
+            table([say("what"), say("measured"), say("goal")], goals),
+            table(heads, rows),
+            table([say("kind"), "p50", "p95", "p99", "Postgres", "API"], written),
+            *plans,
+        )
+    )
+
+
+def told_ms(row: Mapping[str, float]) -> list[float]:
+    return [row["p50"], row["p95"], row["p99"]]
+
+
 BLOCKS: Mapping[str, Callable[[Result, Say], str]] = {
     "cost": costs,
     "rivals": rivals,
@@ -169,6 +202,7 @@ BLOCKS: Mapping[str, Callable[[Result, Say], str]] = {
     "orders": orders,
     "gate": gate,
     "overload": overload,
+    "catalogue": catalogue,
 }
 
 

@@ -18,6 +18,9 @@ from core.kit import db, ids
 
 WORDS_MAX = 200
 FACETS_MAX = 10
+RANGES_MAX = 5
+NUMBER_MAX = 10**15
+NUMBER = r"-?[0-9]{1,15}(\.[0-9]{1,6})?"
 # A price or a rank, as Python writes it: small, and never infinite.
 KEY = re.compile(r"[0-9]{1,13}\.[0-9]{1,20}|[0-9](\.[0-9]{1,20})?e-[0-9]{2}", re.ASCII)
 
@@ -30,6 +33,18 @@ Facets = Annotated[
     list[Facet] | None,
     QueryParameter(
         max_items=FACETS_MAX, description="Only with all of these values: `colour:red`, repeated."
+    ),
+]
+Range = Annotated[
+    str,
+    msgspec.Meta(pattern=rf"^[a-z][a-z0-9_]{{0,31}}:({NUMBER})?\.\.({NUMBER})?$(?!\n)"),
+]
+Ranges = Annotated[
+    list[Range] | None,
+    QueryParameter(
+        name="range",
+        max_items=RANGES_MAX,
+        description="Only with a number in all of these ranges: `weight:500..900`, `weight:500..`.",
     ),
 ]
 Currency = Annotated[
@@ -97,6 +112,7 @@ async def listing(
     cursor: Cursor = None,
     category: Category = None,
     attribute: Facets = None,
+    ranges: Ranges = None,
     currency: Currency = None,
     price_from: Price = None,
     price_to: Price = None,
@@ -110,6 +126,7 @@ async def listing(
     wanted = catalogue.Wanted(
         category_id=None if category is None else category_of(category),
         facets=attribute or (),
+        ranges=[range_of(one) for one in ranges or ()],
         currency=currency,
         lowest=price_from or 0,
         highest=catalogue.PRICE_MAX if price_to is None else price_to,
@@ -141,6 +158,12 @@ def place_of(cursor: str | None, *, is_keyed: bool) -> catalogue.Hit | None:
 
 def cursor_of(hit: catalogue.Hit, *, is_keyed: bool) -> str:
     return f"{hit.key!r}_{hit.product_id}" if is_keyed else str(hit.product_id)
+
+
+def range_of(text: str) -> catalogue.Range:
+    code, _, bounds = text.partition(":")
+    lowest, _, highest = bounds.partition("..")
+    return catalogue.Range(code, float(lowest or -NUMBER_MAX), float(highest or NUMBER_MAX))
 
 
 def insist(holds: object, parameter: str, detail: str) -> None:

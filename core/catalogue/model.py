@@ -104,6 +104,14 @@ class NewSku(msgspec.Struct, frozen=True):
     attributes: Values = {}
 
 
+class Range(msgspec.Struct, frozen=True):
+    """Any value of a numeric attribute from one number to another, both included."""
+
+    code: str
+    lowest: float
+    highest: float
+
+
 class Wanted(msgspec.Struct, frozen=True):
     """What a buyer looks for: below a category, with these facets (`colour:red`), for so much.
 
@@ -112,6 +120,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
     category_id: CategoryId | None = None
     facets: Sequence[str] = ()
+    ranges: Sequence[Range] = ()
     currency: str | None = None
     lowest: int = 0
     highest: int = PRICE_MAX

@@ -27,6 +27,7 @@ from .states import MOVES, State
 
 SKUS_MAX = 1_000
 HITS_MAX = 1_000
+WALKED_A_HIT_MAX = 50
 FIRST = Hit(ProductId(0), 0)
 
 Full = tuple[Product, list[Sku]]
@@ -169,11 +170,9 @@ async def search(
     await store.plan_anew(conn)
     if wanted.words:
         first = Hit(ProductId(0), math.inf)
-        hits = await store.by_rank(conn, wanted, after or first, page_max, HITS_MAX)
-    elif wanted.is_by_price:
-        hits = await store.by_price(conn, wanted, after or FIRST, page_max)
+        hits = await store.rank(conn, wanted, after or first, page_max, HITS_MAX)
     else:
-        hits = await store.by_id(conn, wanted, after or FIRST, page_max)
+        hits = await _in_order(conn, wanted, after or FIRST, page_max)
     products = {one.id: one for one in await store.listed(conn, [h.product_id for h in hits])}
     by_product = await _skus_by_product(conn, list(products.values()))
     full = [(products[hit.product_id], by_product[hit.product_id]) for hit in hits]
@@ -222,6 +221,15 @@ async def count(conn: Conn) -> int:
     return await store.count(conn)
 
 
+async def _in_order(conn: Conn, wanted: Wanted, after: Hit, page_max: int) -> list[Hit]:
+    """Where many fit, a page of them is near; where few fit, all of them are gathered."""
+    has_all = not wanted.facets and not wanted.ranges
+    if has_all and (wanted.currency is None or wanted.is_by_price):
+        return await store.walk(conn, wanted, after, page_max, page_max)
+    hits = await store.walk(conn, wanted, after, page_max, WALKED_A_HIT_MAX * page_max)
+    return hits if len(hits) == page_max else await store.gather(conn, wanted, after, page_max)
+
+
 async def _skus_by_product(conn: Conn, products: Sequence[Product]) -> dict[ProductId, list[Sku]]:
     by_product: dict[ProductId, list[Sku]] = {product.id: [] for product in products}
     for sku in await store.skus_of(conn, list(by_product)):
@@ -238,9 +246,10 @@ async def _hold(conn: Conn, product_id: ProductId) -> Product:
 
 async def _relist(conn: Conn, product_id: ProductId) -> None:
     """Buyers find what was just written, and only what is published. We hold the product."""
+    await store.unshelve(conn, [product_id])
     await store.unlist(conn, [product_id])
     await store.list_published(conn, [product_id])
-    await store.list_prices(conn, [product_id])
+    await store.shelve(conn, [product_id])
 
 
 def _insist_on_life(product: Product) -> None:

@@ -98,6 +98,19 @@ async def drop_prices(conn: Conn, sku_id: SkuId, currencies: Collection[str]) ->
     await conn.execute(DROP_PRICES, sku_id, list(currencies))
 
 
+UNSHELVE = """
+    DELETE FROM catalogue.shelves USING catalogue.standing AS old
+     WHERE old.product_id = ANY($1::bigint[]) AND shelves.category_id = old.category_id
+       AND shelves.currency = old.currency AND shelves.price_minor = old.price_minor
+       AND shelves.product_id = old.product_id
+"""
+
+
+async def unshelve(conn: Conn, product_ids: Sequence[ProductId]) -> None:
+    """Take listings from where they stand, before anything of them changes."""
+    await conn.execute(UNSHELVE, product_ids)
+
+
 UNLIST = "DELETE FROM catalogue.listings WHERE product_id = ANY($1::bigint[])"
 
 
@@ -105,25 +118,10 @@ async def unlist(conn: Conn, product_ids: Sequence[ProductId]) -> None:
     await conn.execute(UNLIST, product_ids)
 
 
-# As texts, words and facets stand here, so they do in the migration that made the table.
 LIST = """
-    INSERT INTO catalogue.listings (product_id, category_ids, facets, words)
-    SELECT products.id, coalesce(categories.above || categories.id, '{}'),
-           ARRAY(SELECT DISTINCT key || ':' || (value #>> '{}')
-                   FROM (SELECT key, value FROM jsonb_each(products.attributes)
-                         UNION ALL
-                         SELECT key, value FROM catalogue.skus, jsonb_each(skus.attributes)
-                          WHERE skus.product_id = products.id) AS every
-                  WHERE jsonb_typeof(value) <> 'object'),
-           catalogue.words(concat_ws(' ',
-               (SELECT string_agg(value, ' ') FROM jsonb_each_text(products.title)), products.code,
-               (SELECT string_agg(concat_ws(' ', skus.code, skus.gtin), ' ')
-                  FROM catalogue.skus WHERE skus.product_id = products.id)), 'A')
-        || catalogue.words(
-               (SELECT string_agg(value, ' ') FROM jsonb_each_text(products.description)), 'B')
-      FROM catalogue.products
-      LEFT JOIN catalogue.categories ON categories.id = products.category_id
-     WHERE products.state = 'published' AND products.id = ANY($1::bigint[])
+    INSERT INTO catalogue.listings (product_id, category_ids, keys, prices, numbers, words)
+    SELECT product_id, category_ids, keys, prices, numbers, words
+      FROM catalogue.listed WHERE product_id = ANY($1::bigint[])
 """
 
 
@@ -132,23 +130,23 @@ async def list_published(conn: Conn, product_ids: Sequence[ProductId]) -> None:
     await conn.execute(LIST, product_ids)
 
 
-LIST_PRICES = """
-    INSERT INTO catalogue.listed_prices (product_id, currency, price_minor)
-    SELECT product_id, prices.currency, min(price_minor)
-      FROM catalogue.listings
-      JOIN catalogue.skus USING (product_id)
-      JOIN catalogue.prices ON prices.sku_id = skus.id
-     WHERE product_id = ANY($1::bigint[])
-     GROUP BY product_id, prices.currency
+SHELVE = """
+    INSERT INTO catalogue.shelves (category_id, currency, price_minor, product_id)
+    SELECT category_id, currency, price_minor, product_id
+      FROM catalogue.standing WHERE product_id = ANY($1::bigint[])
 """
 
 
-async def list_prices(conn: Conn, product_ids: Sequence[ProductId]) -> None:
-    await conn.execute(LIST_PRICES, product_ids)
+async def shelve(conn: Conn, product_ids: Sequence[ProductId]) -> None:
+    await conn.execute(SHELVE, product_ids)
 
 
-# How much a category, a facet or a word leaves over differs so much that no plan serves all.
-PLAN_ANEW = "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)"
+# How much a category, a facet or a word leaves over differs so much that no plan serves all; and
+# however much it is, the index knows it, where a scan of all listings hopes to end early.
+PLAN_ANEW = """
+    SELECT set_config('plan_cache_mode', 'force_custom_plan', true),
+           set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)
+"""
 
 
 async def plan_anew(conn: Conn) -> None:
@@ -156,66 +154,74 @@ async def plan_anew(conn: Conn) -> None:
     await conn.execute(PLAN_ANEW)
 
 
-BY_ID = """ -- -> Hit
-    SELECT product_id, 0::float8 AS key FROM catalogue.listings
-     WHERE product_id > $7
-       AND ($1::bigint[] IS NULL OR category_ids @> $1)
-       AND ($2::text[] IS NULL OR facets @> $2)
-       AND ($3::text IS NULL OR EXISTS (
-           SELECT FROM catalogue.listed_prices AS asked
-            WHERE asked.product_id = listings.product_id AND asked.currency = $3
-              AND asked.price_minor BETWEEN $4 AND $5))
-     ORDER BY product_id LIMIT $6
-"""
-
-
-async def by_id(conn: Conn, wanted: Wanted, after: Hit, page_max: int) -> list[Hit]:
-    facts = _wanted(wanted)
-    return many(Hit, await conn.fetch(BY_ID, *facts, page_max, after.product_id))
-
-
-BY_PRICE = """ -- -> Hit
+# Only so many are looked at: those that stand next in the order asked for.
+WALK = """ -- -> Hit
+    WITH next AS MATERIALIZED (
+        SELECT product_id, price_minor FROM catalogue.shelves
+         WHERE category_id = $1 AND currency = $2
+           AND (price_minor, product_id) > ($3::bigint, $4::bigint) AND price_minor <= $5
+         ORDER BY price_minor, product_id LIMIT $6
+    )
     SELECT product_id, price_minor::float8 AS key
-      FROM catalogue.listed_prices JOIN catalogue.listings USING (product_id)
-     WHERE currency = $3 AND price_minor BETWEEN $4 AND $5
-       AND (price_minor, product_id) > ($8::bigint, $7::bigint)
-       AND ($1::bigint[] IS NULL OR category_ids @> $1)
-       AND ($2::text[] IS NULL OR facets @> $2)
-     ORDER BY price_minor, product_id LIMIT $6
+      FROM next JOIN catalogue.listings USING (product_id)
+     WHERE ($7::text IS NULL OR (prices ->> $7)::bigint BETWEEN $8 AND $9)
+       AND (catalogue.sought($10, $11, $12, $13) IS NULL
+            OR keys @@ catalogue.sought($10, $11, $12, $13))
+       AND ($14::jsonpath IS NULL OR numbers @@ $14)
+     ORDER BY price_minor, product_id LIMIT $15
 """
 
 
-async def by_price(conn: Conn, wanted: Wanted, after: Hit, page_max: int) -> list[Hit]:
-    facts = _wanted(wanted)
-    place = (after.product_id, int(after.key))
-    return many(Hit, await conn.fetch(BY_PRICE, *facts, page_max, *place))
+async def walk(conn: Conn, wanted: Wanted, after: Hit, page_max: int, walked_max: int) -> list[Hit]:
+    """What fits among the next `walked_max` listings of a category."""
+    facts = (*_place(wanted, after), walked_max, *_wanted(wanted), page_max)
+    return many(Hit, await conn.fetch(WALK, *facts))
 
 
-# Ranking reads every row that matches, so only so many are taken, the oldest first.
-BY_RANK = """ -- -> Hit
-    WITH found AS (
-        SELECT product_id, ts_rank(words, catalogue.asked($9))::float8 AS key
+# All that fits, and then its order: cheap where little fits.
+GATHER = """ -- -> Hit
+    WITH found AS MATERIALIZED (
+        SELECT product_id, coalesce((prices ->> $2)::bigint, 0) AS price_minor
           FROM catalogue.listings
-         WHERE words @@ catalogue.asked($9)
-           AND ($1::bigint[] IS NULL OR category_ids @> $1)
-       AND ($2::text[] IS NULL OR facets @> $2)
-           AND ($3::text IS NULL OR EXISTS (
-               SELECT FROM catalogue.listed_prices AS asked
-                WHERE asked.product_id = listings.product_id AND asked.currency = $3
-                  AND asked.price_minor BETWEEN $4 AND $5))
-         ORDER BY product_id LIMIT $10
+         WHERE ($1::bigint = 0 OR category_ids @> ARRAY[$1::bigint])
+           AND ($6::text IS NULL OR (prices ->> $6)::bigint BETWEEN $7 AND $8)
+           AND (catalogue.sought($9, $10, $11, $12) IS NULL
+                OR keys @@ catalogue.sought($9, $10, $11, $12))
+           AND ($13::jsonpath IS NULL OR numbers @@ $13)
+    )
+    SELECT product_id, price_minor::float8 AS key FROM found
+     WHERE (price_minor, product_id) > ($3::bigint, $4::bigint) AND price_minor <= $5
+     ORDER BY price_minor, product_id LIMIT $14
+"""
+
+
+async def gather(conn: Conn, wanted: Wanted, after: Hit, page_max: int) -> list[Hit]:
+    facts = (*_place(wanted, after), *_wanted(wanted), page_max)
+    return many(Hit, await conn.fetch(GATHER, *facts))
+
+
+# Ranking reads the words of every row that matches, so only so many are taken, as they lie.
+RANK = """ -- -> Hit
+    WITH found AS MATERIALIZED (
+        SELECT product_id, ts_rank(words, catalogue.asked($2))::float8 AS key
+          FROM catalogue.listings
+         WHERE words @@ catalogue.asked($2)
+           AND ($1::bigint = 0 OR category_ids @> ARRAY[$1::bigint])
+           AND ($6::text IS NULL OR (prices ->> $6)::bigint BETWEEN $7 AND $8)
+           AND (catalogue.sought($9, $10, $11, $12) IS NULL
+                OR keys @@ catalogue.sought($9, $10, $11, $12))
+           AND ($13::jsonpath IS NULL OR numbers @@ $13)
+         LIMIT $5
     )
     SELECT product_id, key FROM found
-     WHERE (-key, product_id) > (-$8::float8, $7::bigint)
-     ORDER BY key DESC, product_id LIMIT $6
+     WHERE (-key, product_id) > (-$3::float8, $4::bigint)
+     ORDER BY key DESC, product_id LIMIT $14
 """
 
 
-async def by_rank(
-    conn: Conn, wanted: Wanted, after: Hit, page_max: int, hits_max: int
-) -> list[Hit]:
-    place = (after.product_id, after.key, wanted.words, hits_max)
-    return many(Hit, await conn.fetch(BY_RANK, *_wanted(wanted), page_max, *place))
+async def rank(conn: Conn, wanted: Wanted, after: Hit, page_max: int, hits_max: int) -> list[Hit]:
+    place = (wanted.category_id or 0, wanted.words, after.key, after.product_id, hits_max)
+    return many(Hit, await conn.fetch(RANK, *place, *_wanted(wanted), page_max))
 
 
 LISTED = """ -- -> Product
@@ -438,7 +444,24 @@ def _columns(content: Content) -> tuple[object, ...]:
     )
 
 
+def _place(wanted: Wanted, after: Hit) -> tuple[object, ...]:
+    """Category, order, the price and the id after which it goes on, and the last price."""
+    category_id = wanted.category_id or 0
+    if not wanted.is_by_price:
+        return (category_id, "", 0, after.product_id, 0)
+    place = max((int(after.key), after.product_id), (wanted.lowest, 0))
+    return (category_id, wanted.currency, *place, wanted.highest)
+
+
 def _wanted(wanted: Wanted) -> tuple[object, ...]:
-    # An empty array would make the index walk all of its rows; NULL is planned away.
-    categories = None if wanted.category_id is None else [wanted.category_id]
-    return (categories, list(wanted.facets) or None, wanted.currency, wanted.lowest, wanted.highest)
+    """Prices; facets, codes and bounds of what has a key; and where the numbers have to lie."""
+    keyed = [(one.code, one.lowest, one.highest) for one in wanted.ranges]
+    if wanted.currency is not None:
+        keyed.append((wanted.currency, wanted.lowest, wanted.highest))
+    codes, lowest, highest = zip(*keyed, strict=True) if keyed else ((), (), ())
+    path = " && ".join(
+        f'exists($."{one.code}"[*] ? (@ >= {one.lowest} && @ <= {one.highest}))'
+        for one in wanted.ranges
+    )
+    prices = (wanted.currency, wanted.lowest, wanted.highest)
+    return (*prices, list(wanted.facets), codes, lowest, highest, path or None)

@@ -2,8 +2,19 @@
 
 import pytest
 
+from core.kit import db
 from tests.api.conftest import problem
 
+MISPLACED = """
+    (SELECT product_id, to_jsonb(l) FROM catalogue.listed AS l
+     EXCEPT SELECT product_id, to_jsonb(l) FROM catalogue.listings AS l)
+    UNION ALL (SELECT product_id, to_jsonb(l) FROM catalogue.listings AS l
+     EXCEPT SELECT product_id, to_jsonb(l) FROM catalogue.listed AS l)
+    UNION ALL (SELECT product_id, to_jsonb(s) FROM catalogue.standing AS s
+     EXCEPT SELECT product_id, to_jsonb(s) FROM catalogue.shelves AS s)
+    UNION ALL (SELECT product_id, to_jsonb(s) FROM catalogue.shelves AS s
+     EXCEPT SELECT product_id, to_jsonb(s) FROM catalogue.standing AS s)
+"""
 COLOURS = [{"code": c, "name": {"en": c, "zh": c}} for c in ("red", "blue")]
 
 
@@ -11,13 +22,20 @@ COLOURS = [{"code": c, "name": {"en": c, "zh": c}} for c in ("red", "blue")]
 def offer(staff):
     """Publish a product; give its id."""
 
-    async def offer(en, zh, *, price=100, colour=None, category_id=None, said="", **prices):
+    async def offer(
+        en, zh, *, price=100, colour=None, sizes=(), category_id=None, said="", **prices
+    ):
         description = {"description": {"en": said}} if said else {}
         body = {"title": {"en": en, "zh": zh}, "category_id": category_id} | description
         product_id = (await staff("POST", "/products", **body))["product_id"]
-        values = {"attributes": {"colour": colour}} if colour else {}
         sku = {"code": f"CODE-{product_id}", "currency": "CNY", "prices": {"CNY": price} | prices}
-        await staff("POST", f"/products/{product_id}/skus", skus=[sku | values])
+        values = {"colour": colour} if colour else {}
+        skus = [
+            sku | {"code": f"CODE-{product_id}-{size}", "attributes": values | {"size": size}}
+            for size in sizes
+        ]
+        skus = skus or [sku | {"attributes": values}]
+        await staff("POST", f"/products/{product_id}/skus", skus=skus)
         await staff("POST", f"/products/{product_id}/publish")
         return product_id
 
@@ -44,6 +62,17 @@ def found(client):
 
 
 @pytest.fixture
+def misplaced(pool):
+    """Listings that are not as their products are, or do not stand where they have to."""
+
+    async def misplaced():
+        async with db.reading(pool) as conn:
+            return await conn.fetch(MISPLACED)
+
+    return misplaced
+
+
+@pytest.fixture
 async def goods(staff, offer):
     """Apparel > Dresses, and cups that stand in no category."""
     said = {"code": "apparel", "name": {"en": "Apparel", "zh": "服饰"}}
@@ -52,6 +81,8 @@ async def goods(staff, offer):
     dresses = (await staff("POST", "/categories", **said))["category_id"]
     colour = {"code": "colour", "name": {"en": "Colour"}, "kind": "choice", "choices": COLOURS}
     await staff("POST", f"/categories/{apparel}/attributes", level="sku", **colour)
+    size = {"code": "size", "name": {"en": "Size"}, "kind": "number"}
+    await staff("POST", f"/categories/{apparel}/attributes", level="sku", **size)
     here = {"category_id": apparel}
     below = {"category_id": dresses}
     return {
@@ -114,6 +145,41 @@ async def test_lists_are_narrowed_by_category_attribute_and_price(found, goods):
     assert await found(q="dress", category=goods["dresses"]) == [red, blue]
 
 
+async def test_a_list_is_narrowed_by_ranges_of_numbers(found, goods, offer):
+    here = {"category_id": goods["apparel"]}
+    small = await offer("Small", "小", price=7, sizes=(-5.5, 20), **here)
+    large = await offer("Large", "大", price=5, sizes=(40, 90), colour="red", **here)
+    for asked, expected in {
+        "size:..": [small, large],
+        "size:20..40": [small, large],
+        "size:20..20": [small],
+        "size:21..39.999": [],
+        "size:-6..-5": [small],
+        "size:..0": [small],
+        "size:90.000001..": [],
+        "size:50..10": [],
+        "weight:1..": [],
+    }.items():
+        assert await found(range=asked) == expected, asked
+        assert await found(range=asked, q="小") == [one for one in expected if one == small], asked
+    assert await found(range=["size:80..", "size:..40"]) == [large]
+    assert await found(range="size:40..", attribute="colour:red", category="999") == []
+    by_price = {"range": "size:20..40", "currency": "CNY", "sort": "price"}
+    assert await found(**by_price) == [large, small]
+    assert await found(**by_price, price_from=6) == [small]
+
+
+async def test_what_stands_far_behind_is_found_among_many(found, goods, offer):
+    here = {"category_id": goods["apparel"]}
+    many = [await offer(f"Cup {n}", "杯子", **here) for n in range(55)]
+    far = [await offer(f"Bowl {n}", "碗", price=9_000, sizes=[9], **here) for n in range(2)]
+    assert await found(attribute="size:9", limit=1) == far
+    assert await found(range="size:8..10", category=goods["apparel"], limit=1) == far
+    assert await found(currency="CNY", price_from=1_000, limit=1) == far
+    assert await found(currency="CNY", price_to=100, limit=1) == [goods["cup"], *many]
+    assert await found(currency="CNY", sort="price", attribute="size:9", limit=1) == far
+
+
 async def test_pages_hold_everything_once_whatever_the_order(found, offer):
     made = [await offer(f"Cup {n}", f"杯子 {n}", price=n % 3) for n in range(10)]
     for limit in (1, 3, 10):
@@ -123,7 +189,7 @@ async def test_pages_hold_everything_once_whatever_the_order(found, offer):
         assert sorted(await found(limit=limit, q="杯子"), key=int) == made
 
 
-async def test_what_is_changed_is_found_as_it_is_now(found, goods, staff):
+async def test_what_is_changed_is_found_as_it_is_now(found, goods, staff, misplaced):
     path = f"/products/{goods['cup']}"
     await staff("POST", path, title={"en": "Porcelain bowl", "zh": "瓷碗"})
     assert await found(q="celadon") == []
@@ -144,6 +210,7 @@ async def test_what_is_changed_is_found_as_it_is_now(found, goods, staff):
     assert await found(currency="EUR") == []
     await staff("POST", f"{path}/publish")
     assert await found(q="瓷碗") == [goods["cup"]]
+    assert await misplaced() == []
 
 
 async def test_odd_questions_find_nothing_and_break_nothing(client, found, goods):
@@ -157,6 +224,13 @@ async def test_odd_questions_find_nothing_and_break_nothing(client, found, goods
         "attribute=colour",
         "attribute=colour:%00",
         "&".join(["attribute=a:b"] * 11),
+        "range=size",
+        "range=size:1",
+        "range=size:1...2",
+        "range=size:1e9..",
+        "range=size:nan..",
+        "range=SIZE:1..2",
+        "&".join(["range=a:1..2"] * 6),
         "price_from=1",
         "sort=price",
         "currency=CNY&sort=rank",
