@@ -1,13 +1,14 @@
 """What the lane needs to answer claims as this application would, and the way it gets it."""
 
 import time
+from typing import get_args
 
 import msgspec
 from litestar import Litestar
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import auth, metrics, problems, texts
-from core import risk
+from core import risk, sales
 from core.flows import place_order
 from core.flows.directory import Directory
 from core.kit.refusal import Refusal
@@ -62,11 +63,13 @@ def open_till(
         language=texts.language,
         refuse=refuse,
         block=block,
-        unauthenticated={
-            "en": encode(auth.Unauthenticated(), "en"),
-            "zh": encode(auth.Unauthenticated(), "zh"),
-        },
+        unauthenticated=in_each_language(auth.Unauthenticated()),
+        sold_out=in_each_language(sales.SoldOut()),
     )
+
+
+def in_each_language(refusal: Refusal) -> dict[texts.Language, Answer]:
+    return {language: encode(refusal, language) for language in get_args(texts.Language)}
 
 
 def encode(refusal: Refusal, language: texts.Language) -> Answer:

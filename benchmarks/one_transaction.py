@@ -53,7 +53,7 @@ BUY = """
     ), placed AS (
         INSERT INTO orders.orders (id, sale_id, bucket, member_id, idempotency_key, epoch, key_id,
                                    state, amount_minor, currency, expires_at)
-        SELECT $1, $2, $3, $6, $7, 1, 1, 'pending_payment', $8::bigint * $5, $9,
+        SELECT $1, $2, $3, $6, $7, 1, 1, 'open', $8::bigint * $5, $9,
                now() + make_interval(secs => $10)
           FROM taken
     )
@@ -235,7 +235,7 @@ async def lock_check_write(session: AsyncSession, wish: Wish, terms: Terms) -> s
         idempotency_key=wish.key,
         epoch=1,
         key_id=1,
-        state="pending_payment",
+        state="open",
         amount_minor=terms.price_minor * wish.quantity,
         currency=terms.currency,
         expires_at=datetime.now(UTC) + timedelta(seconds=terms.hold_s),

@@ -13,7 +13,6 @@ from functools import partial
 from typing import TypeAlias
 
 import hiredis
-import msgspec
 
 from hotpath import claims, scripts
 from hotpath.admission import Admission
@@ -34,14 +33,10 @@ Batch: TypeAlias = list[tuple[Claim, Done]]
 Arguments: TypeAlias = tuple[bytes | str | int, ...]
 
 
-class Counters(msgspec.Struct):
-    claims: int = 0
-    batches: int = 0
-    busy: int = 0
-    expired: int = 0
-    unknown: int = 0
-    damaged: int = 0
-    sold_out: int = 0
+class Counters:
+    def __init__(self) -> None:
+        self.claims = self.batches = self.busy = self.expired = 0
+        self.unknown = self.damaged = self.sold_out = 0
 
 
 class _Waiter:
@@ -82,7 +77,6 @@ class _Bucket:
             self.sold_out = SoldOut(facts)
         self.facts = facts
 
-    @property
     def is_trusted(self) -> bool:
         """Whether the wire reaches the one process that may take this bucket's claims."""
         return self.wire.run_id == self.facts.run_id
@@ -161,23 +155,37 @@ class Gate:
         known = self._buckets.get(bucket)
         return None if known is None else known.sold_out
 
-    def claim(self, claim: Claim, done: Done, *, is_new: bool = False) -> None:
-        """Have a claim in its bounds decided. `done` gets the verdict exactly once: now, or soon.
+    def refuses_here(self, sale_id: int, member_id: int, sku_id: int, quantity: int) -> bool:
+        """Whether to say sold out, without asking, to a key that was never let through before.
 
-        `is_new` promises that this host never let the member's key through before.
+        A member's own bucket would say so, and the whole sale agrees. It is counted as said.
         """
-        buckets = self._routes.get(claim.sale_id)
-        if not buckets:
+        bucket = self._bucket_of(sale_id, member_id)
+        if bucket is None or not bucket.sold_out.limits or not bucket.is_trusted():
+            return False
+        now = self._loop.time()
+        if not bucket.sold_out.refuses(member_id, sku_id, quantity, now):
+            return False
+        if not self.elsewhere.is_gone(bucket.facts.number, sku_id, now):
+            return False
+        self.counters.sold_out += 1
+        return True
+
+    def claim(self, claim: Claim, done: Done) -> None:
+        """Have a claim in its bounds decided. `done` gets one verdict, now or soon."""
+        bucket = self._bucket_of(claim.sale_id, claim.member_id)
+        if bucket is None:
             done(claims.NO_SUCH_SALE)
-            return
-        bucket = buckets[bucket_of(claim.member_id, len(buckets))]
-        if not bucket.is_trusted:
+        elif not bucket.is_trusted():
             done(claims.UNAVAILABLE)
-        elif is_new and bucket.sold_out.limits and self._is_gone(bucket, claim):
-            self.counters.sold_out += 1
-            done(claims.SOLD_OUT)
         else:
             self._admit(bucket, claim, done)
+
+    def _bucket_of(self, sale_id: int, member_id: int) -> _Bucket | None:
+        buckets = self._routes.get(sale_id)
+        if not buckets:
+            return None
+        return buckets[bucket_of(member_id, len(buckets))] if len(buckets) > 1 else buckets[0]
 
     def _admit(self, bucket: _Bucket, claim: Claim, done: Done) -> None:
         """Let a claim in, or have it wait outside for a moment; turn away what is too much."""
@@ -201,27 +209,24 @@ class Gate:
             self._sweep_later()
 
     async def ask(self, claim: Claim, *, is_new: bool = False) -> Verdict:
+        """`is_new` promises that this host never let the member's key through before."""
         assert 0 < claim.member_id <= claims.ID_MAX
         assert 0 < claim.sku_id <= claims.ID_MAX
         assert 0 < claim.quantity <= claims.QUANTITY_MAX
         assert 0 < len(claim.key) <= claims.KEY_MAX
         assert claim.key.isascii()
         assert claim.key.isprintable()
+        wish = claim.sale_id, claim.member_id, claim.sku_id, claim.quantity
+        if is_new and self.refuses_here(*wish):
+            return claims.SOLD_OUT
         answer: asyncio.Future[Verdict] = self._loop.create_future()
 
         def done(verdict: Verdict) -> None:
             if not answer.done():
                 answer.set_result(verdict)
 
-        self.claim(claim, done, is_new=is_new)
+        self.claim(claim, done)
         return await answer
-
-    def _is_gone(self, bucket: _Bucket, claim: Claim) -> bool:
-        """Whether a member's own bucket would say so, and the whole sale agrees."""
-        sku_id, now = claim.sku_id, self._loop.time()
-        if not bucket.sold_out.refuses(claim.member_id, sku_id, claim.quantity, now=now):
-            return False
-        return self.elsewhere.is_gone(bucket.facts.number, sku_id, now)
 
     def _waits(self, bucket: _Bucket, claim: Claim, done: Done, verdict: Verdict) -> bool:
         """Let a claim wait for units of other buckets. False where the sale has none either."""
@@ -311,7 +316,7 @@ class Gate:
         awake, self._awake = self._awake, []
         for bucket in awake:
             bucket.awake = False
-            if not bucket.is_trusted:
+            if not bucket.is_trusted():
                 self._refuse_queue(bucket)
             while bucket.queue and bucket.in_flight < IN_FLIGHT_MAX and bucket.wire.writable:
                 self._send(bucket)

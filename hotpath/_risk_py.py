@@ -9,6 +9,7 @@ rule says by now. Others are held against the lists, then against the rules of e
 through, by quarters of a second, and counts each of them once.
 """
 
+import struct
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ PRINT_BITS = 34
 RULES_MAX = 16
 RULE_FIELDS = 5
 OUTBOX_MAX = 16_384
-RECORD_FIELDS = 3
+RECORD = struct.Struct("<3Q")
 
 IP, MEMBER, DEVICE = 1, 2, 3
 ALLOW, REVIEW, CHALLENGE, BLOCK = 0, 1, 2, 3
@@ -101,7 +102,7 @@ class Table:
         self._subjects: dict[int, list[Subject]] = {}
         self._seen: dict[int, list[Entry]] = {}
         self._forgot = self._heard = False
-        self._outbox: list[int] = []
+        self._outbox: list[bytes] = []
         self.obey(0, [], deny=([], [], []), allow=([], [], []))
 
     def obey(
@@ -177,8 +178,8 @@ class Table:
             return 0
         if not look_only and self._worst(hits)[0] <= REVIEW:
             entries.append((_now(entries, tick), _fingerprint(claim)))
-            if len(self._outbox) < OUTBOX_MAX * RECORD_FIELDS:
-                self._outbox += [subject, claim, tick]
+            if len(self._outbox) < OUTBOX_MAX:
+                self._outbox.append(RECORD.pack(subject, claim, tick))
             else:
                 self.dropped += 1
         return hits
@@ -249,20 +250,19 @@ class Table:
         """Whether nothing that was ever let through, here or on another host, can be missing."""
         return not (self._forgot or self._heard)
 
-    def drain(self) -> list[int]:
+    def drain(self) -> bytes:
         """What this process has let through since the last time: (subject, claim, tick) each."""
         drained, self._outbox = self._outbox, []
-        return drained
+        return b"".join(drained)
 
-    def enter(self, records: Sequence[int], now_s: float) -> None:
+    def enter(self, records: bytes, now_s: float) -> None:
         """Count what another host has let through. No rule stops it, for it has happened."""
-        if len(records) % RECORD_FIELDS:
+        if len(records) % RECORD.size:
             raise ValueError
         tick, now = self._ticks(now_s)
         window_max = max((rule[1] for rule in self._rules), default=0) * TICKS_PER_S
-        flat = iter(records)
         self._heard = True
-        for subject, claim, at in zip(flat, flat, flat, strict=True):
+        for subject, claim, at in RECORD.iter_unpack(records):
             if tick - at < window_max and at - tick <= AHEAD_TICKS_MAX:
                 entries = self._find(subject, tick).entries
                 counted = _fingerprint(claim)

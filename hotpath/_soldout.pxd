@@ -13,3 +13,12 @@ cdef class Holders:
 
     @cython.locals(mixed=uint64_t)
     cdef (uint64_t, uint64_t) _places(self, uint64_t member_id)
+
+
+cdef class SoldOut:
+    cdef public object facts, reading, _freed
+    cdef public dict limits
+    cdef public double _until
+    cdef public Holders _holders
+
+    cpdef bint refuses(self, uint64_t member_id, sku_id, quantity, double now)

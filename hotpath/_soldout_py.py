@@ -85,7 +85,7 @@ class SoldOut:
         self._until = 0.0
         self._holders = Holders(0)
 
-    def refuses(self, member_id: int, sku_id: int, quantity: int, *, now: float) -> bool:
+    def refuses(self, member_id: int, sku_id: int, quantity: int, now: float) -> bool:
         """Whether Redis would say sold out to a new key, or would have within the last second."""
         return (
             quantity <= self.limits.get(sku_id, 0)

@@ -7,6 +7,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from hotpath._address cimport Address, Proxies
+from hotpath._gate cimport Gate
 from hotpath._parse cimport ASK_TWIN, WHOLE, Span, Wanted, read_whole
 from hotpath._risk cimport Table
 from hotpath._sealer cimport Sealer
@@ -36,8 +37,8 @@ cdef class Figures:
     """What was answered, in plain numbers, until `take` hands them over."""
 
     cdef double[::1] _latency_s
+    cdef int64_t[::1] _within
     cdef readonly dict answers
-    cdef list _within
     cdef double _seconds
 
     def __init__(self, latency_s) -> None:
@@ -46,7 +47,7 @@ cdef class Figures:
 
     cdef void _begin(self):
         self.answers = {}
-        self._within = [0] * (self._latency_s.shape[0] + 1)
+        self._within = array("q", [0] * (self._latency_s.shape[0] + 1))
         self._seconds = 0.0
 
     cdef void add(self, label, double seconds):
@@ -59,7 +60,7 @@ cdef class Figures:
 
     def take(self):
         """Answers by status and verdict, by latency, and the sum of their seconds: since last."""
-        taken = self.answers, self._within, self._seconds
+        taken = self.answers, list(self._within), self._seconds
         self._begin()
         return taken
 
@@ -68,9 +69,10 @@ cdef class Till:
     """Shared by all lines of a process. `clock` measures, `now_s` is the time since 1970."""
 
     cdef readonly Figures figures
-    cdef readonly object clock, gate
+    cdef readonly object clock
+    cdef readonly Gate gate
     cdef Sealer sealer
-    cdef object _now, _language, _block, _refuse, _unauthenticated, _defaults
+    cdef object _now, _language, _block, _refuse, _unauthenticated, _sold_out, _defaults
     cdef Tokens _tokens
     cdef Table _risk
     cdef Proxies _proxies
@@ -78,8 +80,8 @@ cdef class Till:
     cdef bytes _encoded_defaults
 
     def __init__(
-        self, gate, keyring, Tokens tokens, Figures figures, Table risk, Proxies proxies, *,
-        clock, now, language, refuse, block, unauthenticated,
+        self, Gate gate, keyring, Tokens tokens, Figures figures, Table risk, Proxies proxies, *,
+        clock, now, language, refuse, block, unauthenticated, sold_out,
     ) -> None:
         self.clock = clock
         self.figures = figures
@@ -93,6 +95,7 @@ cdef class Till:
         self._block = block
         self._refuse = refuse
         self._unauthenticated = unauthenticated
+        self._sold_out = sold_out
         self._languages = {}
         self._plain = {}
         self._texts = {}
@@ -129,6 +132,9 @@ cdef class Till:
 
     cdef object unauthenticated(self, bytes accepted):
         return self._unauthenticated[self.choose(accepted)]
+
+    cdef object sold_out(self, bytes accepted):
+        return self._sold_out[self.choose(accepted)]
 
     cdef object block(self, uint64_t sale_id, uint64_t told, bytes accepted):
         return self._block(sale_id, told, self.choose(accepted))
@@ -269,6 +275,11 @@ cdef class Line:
             answer = till.block(wanted.sale_id, told, self._accepted)
             self._answer_or_hand_over(till, answer, data)
             return
+        if told & REPEAT == 0 and till.gate.refuses_here(
+            wanted.sale_id, member_id, wanted.sku_id, wanted.quantity
+        ):
+            self._answer(till, till.sold_out(self._accepted))
+            return
         self._data, self._end = data, wanted.end
         self._claim = Claim(
             wanted.sale_id,
@@ -278,7 +289,7 @@ cdef class Line:
             wanted.quantity,
         )
         self._deciding = True
-        till.gate.claim(self._claim, self.told, is_new=told & REPEAT == 0)
+        till.gate.claim(self._claim, self.told)
         self._deciding = False
 
     def told(self, verdict) -> None:

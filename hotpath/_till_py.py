@@ -82,6 +82,7 @@ class Till:
         refuse: Refuse,
         block: Block,
         unauthenticated: Mapping[Language, Answer],
+        sold_out: Mapping[Language, Answer],
     ) -> None:
         self.clock = clock
         self.figures = figures
@@ -95,6 +96,7 @@ class Till:
         self._block = block
         self._refuse = refuse
         self._unauthenticated = unauthenticated
+        self._sold_out = sold_out
         self._languages: dict[bytes, Language] = {}
         self._plain: dict[tuple[int, int, Language], Answer | None] = {}
         self._defaults: list[tuple[bytes, bytes]] = []
@@ -145,6 +147,9 @@ class Till:
 
     def unauthenticated(self, accepted: bytes) -> Answer:
         return self._unauthenticated[self._choose(accepted)]
+
+    def sold_out(self, accepted: bytes) -> Answer:
+        return self._sold_out[self._choose(accepted)]
 
     def default_headers(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Encode the server's own headers, which it replaces with each second's date."""
@@ -293,10 +298,14 @@ class Line:
             if verdict_of(told) > REVIEW:
                 self._answer_or_hand_over(till, till.block(sale_id, told, self._accepted), data)
                 return
+            wish = sale_id, member_id, sku_id, quantity
+            if not is_repeat(told) and till.gate.refuses_here(*wish):
+                self._answer(till, till.sold_out(self._accepted))
+                return
             self._data, self._end = data, end
             self._claim = Claim(sale_id, member_id, key, sku_id, quantity)
             self._deciding = True
-            till.gate.claim(self._claim, self.told, is_new=not is_repeat(told))
+            till.gate.claim(self._claim, self.told)
             self._deciding = False
 
     def told(self, verdict: Verdict) -> None:

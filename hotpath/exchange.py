@@ -8,7 +8,6 @@ the last of it when Redis is back.
 """
 
 import asyncio
-import struct
 from collections.abc import Callable
 
 import structlog
@@ -20,9 +19,9 @@ from hotpath.risk import Risk
 CHANNEL = "sluice:risk"
 SEND_EVERY_S = 0.25
 RECORDS_PER_MESSAGE_MAX = 4_096
-UNSENT_MAX = 65_536
-NUMBERS = 3
-RECORD_BYTES = 8 * NUMBERS
+RECORD_BYTES = 24
+MESSAGE_BYTES_MAX = RECORD_BYTES * RECORDS_PER_MESSAGE_MAX
+UNSENT_BYTES_MAX = 16 * MESSAGE_BYTES_MAX
 HOST_BYTES = 8
 WAIT_S = 1.0
 PAUSE_S = 1.0
@@ -38,7 +37,7 @@ class Exchange:
         self._redis = redis
         self.table = table
         self._clock = clock
-        self._unsent: list[int] = []
+        self._unsent = b""
         self.sent = self.entered = 0
 
     async def tell(self) -> None:
@@ -56,11 +55,10 @@ class Exchange:
 
         Whoever has heard of another host no longer takes its own memory for everybody's.
         """
-        self._unsent = (self._unsent + self.table.drain())[-UNSENT_MAX * NUMBERS :]
-        step = RECORDS_PER_MESSAGE_MAX * NUMBERS
-        for _ in range(0, max(1, len(self._unsent)), step):
-            await self._redis.publish(CHANNEL, encode(self.table.host, self._unsent[:step]))
-            del self._unsent[:step]
+        self._unsent = (self._unsent + self.table.drain())[-UNSENT_BYTES_MAX:]
+        for _ in range(0, max(1, len(self._unsent)), MESSAGE_BYTES_MAX):
+            await self._redis.publish(CHANNEL, self.table.host + self._unsent[:MESSAGE_BYTES_MAX])
+            self._unsent = self._unsent[MESSAGE_BYTES_MAX:]
             self.sent += 1
 
     async def listen(self) -> None:
@@ -82,11 +80,7 @@ class Exchange:
         host, body = message[:HOST_BYTES], message[HOST_BYTES:]
         if host == self.table.host or len(host) < HOST_BYTES or len(body) % RECORD_BYTES:
             return
-        if len(body) > RECORDS_PER_MESSAGE_MAX * RECORD_BYTES:
+        if len(body) > MESSAGE_BYTES_MAX:
             return
-        self.table.enter(struct.unpack(f"<{len(body) // 8}Q", body), self._clock())
+        self.table.enter(body, self._clock())
         self.entered += len(body) // RECORD_BYTES
-
-
-def encode(host: bytes, numbers: list[int]) -> bytes:
-    return host + struct.pack(f"<{len(numbers)}Q", *numbers)

@@ -17,7 +17,7 @@ async def cancel_order(
         raise orders.NotYetWritten(retry_after_s=1)
     async with db.transaction(pool) as conn:
         order = await orders.find(conn, order_id=seen.order_id)
-        await orders.move(conn, order, orders.State.CANCELLED, reason="member")
+        await orders.cancel(conn, order, reason="member")
         await book_release(conn, [ended(order)])
     return await find_order(pool, redis, keyring, order_id=order_id, member_id=member_id)
 

@@ -80,7 +80,7 @@ async def above_the_cursor(
         return OrderView(
             order_id=order_id,
             sale_id=bucket.sale_id,
-            state=orders.State.REJECTED,
+            state=orders.Shown.REJECTED,
             reason="epoch-lost",
         )
     async with (await redis.of(bucket.number)).client() as held:
@@ -124,7 +124,7 @@ def buried(order_id: orders.OrderId, bucket: sales.Bucket, letter: sales.DeadLet
     if letter.decision is None:
         return OrderView(order_id=order_id, sale_id=bucket.sale_id, state="accepted")
     return OrderView(
-        order_id=order_id, sale_id=bucket.sale_id, state=orders.State.REJECTED, reason="damaged"
+        order_id=order_id, sale_id=bucket.sale_id, state=orders.Shown.REJECTED, reason="damaged"
     )
 
 
@@ -134,7 +134,7 @@ def view(order: orders.Order) -> OrderView:
         sale_id=order.sale_id,
         sku_id=order.sku_id,
         quantity=order.quantity,
-        state=order.state,
+        state=order.shown,
         reason=order.reason,
         amount_minor=order.amount_minor,
         currency=order.currency,

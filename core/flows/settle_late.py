@@ -123,7 +123,7 @@ async def _keep(pool: db.Pool, payment: payments.Payment, second_id: orders.Orde
         if not _is_open(payment):
             return
         second = await orders.find(conn, order_id=second_id)
-        if second.state != orders.State.PENDING_PAYMENT or payments.is_kept(others):
+        if second.shown != orders.Shown.PENDING_PAYMENT or payments.is_kept(others):
             # It went its own way while nobody came by here.
             await book_payment.refund(conn, payment, reason=_why_not(second))
             return
@@ -135,11 +135,11 @@ async def _replace(conn: db.Conn, payment: payments.Payment, second: orders.Orde
     assert second.currency == payment.captured_currency
     first_id = orders.OrderId(payment.first_order_id)
     try:
-        await orders.move(conn, second, orders.State.PAID)
+        await orders.follow(conn, second, follows=first_id)
+        second = await orders.find(conn, order_id=second.id)
+        await orders.pay(conn, second, payment_id=payment.id)
     except orders.IllegalMove as error:
         raise TryLater(str(error)) from error
-    followed = await orders.follow(conn, order_id=second.id, follows=first_id)
-    assert followed, "only this transaction names a first order"
     await book_payment.move_to_order(conn, payment, order_id=second.id)
 
 

@@ -50,10 +50,10 @@ async def _pay(conn: db.Conn, payment: payments.Payment) -> bool:
     order = await orders.find(conn, order_id=orders.OrderId(payment.order_id))
     assert order.amount_minor == payment.amount_minor
     assert order.currency == payment.currency
-    if order.state != orders.State.PENDING_PAYMENT:
+    if order.shown != orders.Shown.PENDING_PAYMENT:
         return False
     try:
-        await orders.move(conn, order, orders.State.PAID)
+        await orders.pay(conn, order, payment_id=payment.id)
     except orders.IllegalMove:
         return False
     return True

@@ -46,9 +46,9 @@ async def start_payment(
 
 async def _payable(conn: db.Conn, order_id: orders.OrderId, seen: str) -> orders.Order:
     """An order that was lost with its epoch has a state, but no row."""
-    if seen != orders.State.PENDING_PAYMENT:
+    if seen != orders.Shown.PENDING_PAYMENT:
         raise payments.NotPayable(state=seen)
     order = await orders.find(conn, order_id=order_id)
-    if order.state != orders.State.PENDING_PAYMENT:
-        raise payments.NotPayable(state=order.state)
+    if order.shown != orders.Shown.PENDING_PAYMENT:
+        raise payments.NotPayable(state=order.shown)
     return order

@@ -7,8 +7,25 @@ from hotpath.entries import Entry
 from hotpath.records import Packer
 
 from . import rows, store
-from .model import Expired, NewOrder, NoSuchOrder, Order, OrderId, Written
-from .states import MOVES, State
+from .model import (
+    Cancelled,
+    Event,
+    Expired,
+    Follows,
+    Logged,
+    NewOrder,
+    NoSuchOrder,
+    Order,
+    OrderId,
+    Paid,
+    Standing,
+    TooManyEvents,
+    Written,
+)
+from .rules import after, fold
+from .states import MOVES, State, shown
+
+EVENTS_MAX = 1_000
 
 
 async def write(
@@ -31,7 +48,7 @@ async def write(
             sale_id=sale_id,
             bucket=bucket,
             epoch=epoch,
-            state=State.PENDING_PAYMENT,
+            state=State.OPEN,
             expires_at=expires_at,
         ),
     )
@@ -57,24 +74,62 @@ async def find_by_key(conn: Conn, *, sale_id: int, member_id: int, key: str) -> 
     return await store.find_by_key(conn, sale_id, member_id, key)
 
 
-async def move(conn: Conn, order: Order, target: State, *, reason: str | None = None) -> None:
-    """Raises IllegalMove, also when somebody else moved the order since we read it."""
-    check_move(MOVES, State(order.state), target)
-    if not await store.move(conn, order.id, order.state, target, reason):
+async def pay(conn: Conn, order: Order, *, payment_id: str) -> None:
+    """Raises IllegalMove, also when something happened to the order since we read it."""
+    await append(conn, order, Paid(payment_id))
+
+
+async def cancel(conn: Conn, order: Order, *, reason: str) -> None:
+    """Raises IllegalMove, as `pay` does."""
+    await append(conn, order, Cancelled(reason))
+
+
+async def follow(conn: Conn, order: Order, *, follows: OrderId) -> None:
+    """Name the order that this one takes the place of.
+
+    Raises NoSuchOrder where there is none, and IllegalMove, as `pay` does.
+    """
+    await find(conn, order_id=follows)
+    await append(conn, order, Follows(follows))
+
+
+async def append(conn: Conn, order: Order, event: Event) -> None:
+    """Let something happen to an order. Whoever read it first, wins."""
+    standing = after(order.standing, event)
+    if standing.state != order.state:
+        check_move(MOVES, State(order.state), standing.state)
+    if not await store.append(conn, order, standing, event):
         raise IllegalMove(
-            "The order moved while we were looking.", source=order.state, target=target.value
+            "The order moved while we were looking.",
+            source=order.shown,
+            target=shown(standing.state, standing.payment),
         )
 
 
 async def expire(conn: Conn, *, spared: Sequence[int], batch_max: int) -> list[Expired]:
     """Cancel pending orders whose hold is over, oldest first, but none of the `spared` buckets."""
-    check_move(MOVES, State.PENDING_PAYMENT, State.CANCELLED)
-    return await store.expire(conn, batch_max, spared)
+    check_move(MOVES, State.OPEN, State.CANCELLED)
+    return await store.expire(conn, batch_max, spared, Cancelled("expired"))
 
 
-async def follow(conn: Conn, *, order_id: OrderId, follows: OrderId) -> bool:
-    """Name the order that this one takes the place of; false where it has one, or there is none."""
-    return await store.follow(conn, order_id, follows)
+async def log(conn: Conn, *, order_id: OrderId) -> list[Logged]:
+    """All that happened to an order since it was placed, in order. Raises TooManyEvents."""
+    found = await store.log(conn, order_id, EVENTS_MAX + 1)
+    if len(found) > EVENTS_MAX:
+        raise TooManyEvents(events_max=EVENTS_MAX)
+    return found
+
+
+async def as_of(conn: Conn, *, order_id: OrderId, moment: datetime) -> Standing:
+    """How an order stood at a moment.
+
+    Raises NoSuchOrder, also for a moment before it was placed, and TooManyEvents.
+    """
+    order = await find(conn, order_id=order_id)
+    if moment < order.placed_at:
+        raise NoSuchOrder(order_id=order_id, placed_at=order.placed_at)
+    happened = await log(conn, order_id=order_id)
+    return fold(order, [logged for logged in happened if logged.happened_at <= moment])
 
 
 async def written_in(conn: Conn, *, bucket: int, page_max: int) -> AsyncIterator[list[Written]]:

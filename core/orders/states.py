@@ -2,21 +2,45 @@ from enum import StrEnum
 
 
 class State(StrEnum):
+    """Whether an order stands."""
+
+    OPEN = "open"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+
+
+class Payment(StrEnum):
+    """Whether its money is here."""
+
+    UNPAID = "unpaid"
+    PAID = "paid"
+
+
+class Shown(StrEnum):
+    """What its buyer is told: all axes in one word."""
+
     PENDING_PAYMENT = "pending_payment"
     PAID = "paid"
-    SHIPPED = "shipped"
-    COMPLETED = "completed"
-    AFTER_SALE = "after_sale"
     CANCELLED = "cancelled"
     REJECTED = "rejected"
 
 
 MOVES: dict[State, frozenset[State]] = {
-    State.PENDING_PAYMENT: frozenset({State.PAID, State.CANCELLED}),
-    State.PAID: frozenset({State.SHIPPED, State.AFTER_SALE}),
-    State.SHIPPED: frozenset({State.COMPLETED, State.AFTER_SALE}),
-    State.COMPLETED: frozenset({State.AFTER_SALE}),
-    State.AFTER_SALE: frozenset({State.COMPLETED}),
+    State.OPEN: frozenset({State.CANCELLED}),
     State.CANCELLED: frozenset(),
     State.REJECTED: frozenset(),
 }
+
+PAYMENT_MOVES: dict[Payment, frozenset[Payment]] = {
+    Payment.UNPAID: frozenset({Payment.PAID}),
+    Payment.PAID: frozenset(),
+}
+
+
+def shown(state: State, payment: Payment) -> Shown:
+    match state:
+        case State.CANCELLED:
+            return Shown.CANCELLED
+        case State.REJECTED:
+            return Shown.REJECTED
+    return Shown.PENDING_PAYMENT if payment is Payment.UNPAID else Shown.PAID

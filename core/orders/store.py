@@ -4,7 +4,17 @@ import msgspec
 
 from core.kit.db import Conn, many, one
 
-from .model import Expired, NewOrder, Order, OrderId, Written
+from .model import (
+    Cancelled,
+    Event,
+    Expired,
+    Logged,
+    NewOrder,
+    Order,
+    OrderId,
+    Standing,
+    Written,
+)
 from .rows import LINE_COLUMNS, ORDER_COLUMNS
 
 
@@ -44,8 +54,8 @@ async def insert(conn: Conn, order: NewOrder, state: str, reason: str) -> None:
 
 FIND = """ -- -> Order
     SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
-           reason, amount_minor, currency, follows::text, placed_at, expires_at, sku_id, quantity,
-           price_minor
+           payment, reason, amount_minor, currency, follows::text, placed_at, expires_at, version,
+           sku_id, quantity, price_minor
       FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
      WHERE o.id = $1
 """
@@ -57,8 +67,8 @@ async def find(conn: Conn, order_id: OrderId) -> Order | None:
 
 FIND_BY_KEY = """ -- -> Order
     SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
-           reason, amount_minor, currency, follows::text, placed_at, expires_at, sku_id, quantity,
-           price_minor
+           payment, reason, amount_minor, currency, follows::text, placed_at, expires_at, version,
+           sku_id, quantity, price_minor
       FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
      WHERE sale_id = $1 AND member_id = $2 AND idempotency_key = $3
 """
@@ -68,44 +78,64 @@ async def find_by_key(conn: Conn, sale_id: int, member_id: int, key: str) -> Ord
     return one(Order, await conn.fetchrow(FIND_BY_KEY, sale_id, member_id, key))
 
 
-# Names the state we read, so a racing writer makes this match nothing.
-MOVE = """
-    UPDATE orders.orders SET state = $3, reason = $4 WHERE id = $1 AND state = $2 RETURNING true
+# Names the version we read, so a racing writer makes this match nothing.
+APPEND = """
+    WITH moved AS (
+        UPDATE orders.orders o
+           SET state = $4, payment = $5, reason = $6, follows = $7, version = version + 1,
+               head = orders.sealed(coalesce(head, orders.as_placed(o)), version + 1, at, $8)
+          FROM clock_timestamp() AS at
+         WHERE id = $1 AND version = $2 AND state = $3
+     RETURNING id, version, at, head
+    )
+    INSERT INTO orders.events (order_id, number, happened_at, event, digest)
+    SELECT id, version, at, $8, head FROM moved
+ RETURNING true
 """
 
 
-async def move(conn: Conn, order_id: OrderId, source: str, target: str, reason: str | None) -> bool:
-    return await conn.fetchval(MOVE, order_id, source, target, reason) or False
+async def append(conn: Conn, order: Order, standing: Standing, event: Event) -> bool:
+    said = msgspec.json.encode(event).decode()
+    seen = (order.id, order.version, order.state)
+    return await conn.fetchval(APPEND, *seen, *standing, said) or False
 
 
 EXPIRE = """ -- -> Expired
     WITH late AS (
         SELECT id FROM orders.orders
-         WHERE state = 'pending_payment' AND expires_at <= now() AND bucket <> ALL($2::int[])
+         WHERE state = 'open' AND payment = 'unpaid' AND expires_at <= now()
+           AND bucket <> ALL($2::int[])
          ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ), ended AS (
-        UPDATE orders.orders o SET state = 'cancelled', reason = 'expired'
-          FROM late WHERE o.id = late.id
-     RETURNING o.id, o.bucket, o.member_id
+        UPDATE orders.orders o
+           SET state = 'cancelled', reason = 'expired', version = version + 1,
+               head = orders.sealed(coalesce(head, orders.as_placed(o)), version + 1, at, $3)
+          FROM late, clock_timestamp() AS at WHERE o.id = late.id
+     RETURNING o.id, o.bucket, o.member_id, version, at, head
+    ), logged AS (
+        INSERT INTO orders.events (order_id, number, happened_at, event, digest)
+        SELECT id, version, at, $3, head FROM ended
     )
     SELECT ended.id::text, bucket, member_id, sku_id, quantity
       FROM ended JOIN orders.lines ON order_id = ended.id AND line_no = 1
 """
 
 
-async def expire(conn: Conn, batch_max: int, spared: Sequence[int]) -> list[Expired]:
-    return many(Expired, await conn.fetch(EXPIRE, batch_max, spared))
+async def expire(
+    conn: Conn, batch_max: int, spared: Sequence[int], event: Cancelled
+) -> list[Expired]:
+    said = msgspec.json.encode(event).decode()
+    return many(Expired, await conn.fetch(EXPIRE, batch_max, spared, said))
 
 
-FOLLOW = """
-    UPDATE orders.orders SET follows = $2
-     WHERE id = $1 AND follows IS NULL AND EXISTS (SELECT FROM orders.orders WHERE id = $2)
- RETURNING true
+LOG = """ -- -> Logged
+    SELECT number, happened_at, event::text AS text, digest
+      FROM orders.events WHERE order_id = $1 ORDER BY number LIMIT $2
 """
 
 
-async def follow(conn: Conn, order_id: OrderId, follows: OrderId) -> bool:
-    return await conn.fetchval(FOLLOW, order_id, follows) or False
+async def log(conn: Conn, order_id: OrderId, page_max: int) -> list[Logged]:
+    return many(Logged, await conn.fetch(LOG, order_id, page_max))
 
 
 WRITTEN_IN = """ -- -> Written

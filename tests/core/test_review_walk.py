@@ -120,7 +120,7 @@ class Walk:
     async def expire(self):
         await self.pool.execute(
             "UPDATE orders.orders SET expires_at = now() WHERE id IN"
-            " (SELECT id FROM orders.orders WHERE state = 'pending_payment' LIMIT 2)"
+            " (SELECT id FROM orders.orders WHERE state = 'open' AND payment = 'unpaid' LIMIT 2)"
         )
         await expire_holds(self.pool, batch_max=1)
 

@@ -261,9 +261,14 @@ async def test_an_order_follows_no_order_that_does_not_exist(pool, sale, buy, wr
     await drain(writer)
     nobody = orders.OrderId("00000000-0000-8000-8000-000000000000")
     async with db.transaction(pool) as conn:
-        assert not await orders.follow(conn, order_id=second.order_id, follows=nobody)
-        assert await orders.follow(conn, order_id=second.order_id, follows=first.order_id)
-        assert not await orders.follow(conn, order_id=second.order_id, follows=first.order_id)
+        order = await orders.find(conn, order_id=second.order_id)
+        with pytest.raises(orders.NoSuchOrder):
+            await orders.follow(conn, order, follows=nobody)
+        await orders.follow(conn, order, follows=first.order_id)
+        for _ in range(2):
+            with pytest.raises(orders.IllegalMove):
+                await orders.follow(conn, order, follows=first.order_id)
+            order = await orders.find(conn, order_id=second.order_id)
 
 
 async def test_planted_drift_is_found(pool, redis, sale, buy, writer, sku_ids):

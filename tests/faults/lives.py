@@ -429,7 +429,7 @@ class WholeLife(Life):
         async with db.reading(self.pool) as conn:
             rows = await conn.fetch(
                 "SELECT member_id, idempotency_key, id::text FROM orders.orders"
-                " WHERE sale_id = $1 AND state = 'pending_payment'",
+                " WHERE sale_id = $1 AND state = 'open' AND payment = 'unpaid'",
                 self.sale_id,
             )
         assert len(rows) == len({(row[0], row[1]) for row in rows}), "a key has two orders"

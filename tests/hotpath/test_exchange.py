@@ -1,6 +1,7 @@
 """Two hosts and a real Redis between them, and what happens without it."""
 
 import asyncio
+import struct
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,7 +11,7 @@ from redis.backoff import NoBackoff
 
 from core import embedded
 from hotpath import exchange, risk
-from hotpath.exchange import Exchange, encode
+from hotpath.exchange import Exchange
 from tests.hotpath.eventually import eventually
 from tests.hotpath.test_risk import HERE, NOW_S, ask, opened, passes
 
@@ -118,10 +119,11 @@ def test_what_is_no_message_counts_nothing(tables):
     for message in (
         *(b"", b"x", b"1234567", b"12345678" + b"x" * 25),
         b"12345678" + bytes(24 * 4_097),
-        encode(tables[0].host, [1, 2, tick]),
+        tables[0].host + struct.pack("<3Q", 1, 2, tick),
     ):
         one.hear(message)
     assert one.entered == 0
     # Numbers that cannot be are no times: nothing is counted, and nothing breaks.
-    one.hear(encode(b"12345678", [1, 2, 2**64 - 1, 1, 2, 0, 2**64 - 1, 2**64 - 1, tick]))
+    never = struct.pack("<9Q", 1, 2, 2**64 - 1, 1, 2, 0, 2**64 - 1, 2**64 - 1, tick)
+    one.hear(b"12345678" + never)
     assert one.entered == 3

@@ -71,6 +71,7 @@ async def lane_to(redis_url, sale, *, left=1_000_000, queue_max=20_000, **limits
             refuse=refuse,
             block=lambda _sale_id, told, _language: block(told),
             unauthenticated={"en": refusal(401, "unauthenticated")},
+            sold_out={"en": refusal(409, "sold-out")},
         )
         async with serving(till=made, line_type=lane_to.till.Line, **limits) as server:
             server.till = made

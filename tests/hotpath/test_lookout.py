@@ -12,7 +12,6 @@ from hotpath import lookout, scripts, soldout
 from hotpath.claims import BucketFacts, Kind, SaleFacts
 from hotpath.lookout import Lookout
 from hotpath.routing import bucket_of
-from tests.hotpath.eventually import eventually
 from tests.hotpath.test_gate import claim_of, gate_to
 
 
@@ -29,10 +28,7 @@ class Shop:
         await self.lookout.read()
 
     async def kind(self, member, *, is_new=True, **claim):
-        got = []
-        self.gate.claim(claim_of(member, **claim), got.append, is_new=is_new)
-        await eventually(lambda: got)
-        return got[0].kind
+        return (await self.gate.ask(claim_of(member, **claim), is_new=is_new)).kind
 
     async def costs(self, member, **claim):
         """What came of a claim, and whether Redis was asked."""

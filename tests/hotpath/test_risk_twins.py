@@ -52,7 +52,7 @@ def live(dice: random.Random, steps: int) -> tuple[int, int]:
     sizes = Sizes(dice.choice((16, 64, 256)), dice.choice((32, 64)), dice.choice((8, 64, 4096)))
     both = twins(sizes, (dice.getrandbits(64), dice.getrandbits(64)))
     crowd = dice.choice((3, 30, 300))
-    now_s, elsewhere, blocked, passed = 1_700_000_000.0, [], 0, 0
+    now_s, elsewhere, blocked, passed = 1_700_000_000.0, b"", 0, 0
     for step in range(steps):
         if step % 2_000 == 0:
             version, rules, lists = a_program(dice)
@@ -70,11 +70,11 @@ def live(dice: random.Random, steps: int) -> tuple[int, int]:
         if dice.random() < 0.003:
             drained = [twin.drain() for twin in both]
             assert drained[0] == drained[1]
-            elsewhere += drained[0][: 3 * dice.randrange(20)]
+            elsewhere += drained[0][: 24 * dice.randrange(20)]
         if elsewhere and dice.random() < 0.003:
             for twin in both:
                 twin.enter(elsewhere, now_s)
-            elsewhere = []
+            elsewhere = b""
         assert both[0].remembers_all() == both[1].remembers_all()
     assert both[0].dropped == both[1].dropped
     return blocked, passed
@@ -106,7 +106,7 @@ def test_both_twins_refuse_the_same_numbers():
             assert refuses(twin.decide, now_s, 0, 0, 1, 1, 0)
         for rules in ([1], [1, 600, 31, 3, 16], [1, 1, 1, 1, 1] * 17):
             assert refuses(twin.obey, 1, rules, **NEITHER)
-        assert refuses(twin.enter, [1, 2], 0)
+        assert refuses(twin.enter, bytes(16), 0)
         twin.obey(1, [1, 600, 30, 3, 16], **NEITHER)
 
 

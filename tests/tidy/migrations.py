@@ -40,6 +40,12 @@ def steps_back(script: str) -> list[str]:
     return found
 
 
+def retired_states(scripts: Sequence[str]) -> set[str]:
+    """States of old: a script that moves every row out of some says `-- retires: <states>`."""
+    named = (found[1] for s in scripts for found in re.finditer(r"--\s*retires:\s*(.+)", s))
+    return {state.strip() for states in named for state in states.split(",")}
+
+
 def speechless_constraints(script: str) -> list[str]:
     """A CHECK, UNIQUE or EXCLUDE has a name; a name is a sentence that Postgres does not cut."""
     text = _bare(script)

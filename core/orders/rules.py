@@ -1,0 +1,83 @@
+"""An order's log, computed: what an event does, what all come to, and whether none was changed."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from core.kit.states import IllegalMove, check_move
+
+from .model import Cancelled, Event, Follows, Logged, Order, Paid, Standing
+from .states import MOVES, PAYMENT_MOVES, Payment, State, shown
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def as_placed(order: Order) -> Standing:
+    """Where its log begins. Nothing ever happens to an order that was placed as rejected."""
+    if order.state == State.REJECTED:
+        return order.standing
+    return Standing(State.OPEN, Payment.UNPAID, None, None)
+
+
+def after(standing: Standing, event: Event) -> Standing:
+    """Raises IllegalMove for what may not happen to an order that stands like this."""
+    state, payment, reason, follows = standing
+    match event:
+        case Paid() if state is State.OPEN:
+            check_move(PAYMENT_MOVES, payment, Payment.PAID)
+            return Standing(state, Payment.PAID, reason, follows)
+        case Cancelled() if payment is Payment.UNPAID:
+            check_move(MOVES, state, State.CANCELLED)
+            return Standing(State.CANCELLED, payment, event.reason, follows)
+        case Follows() if follows is None:
+            return Standing(state, payment, reason, event.order_id)
+    source = shown(state, payment)
+    raise IllegalMove(
+        f"An order that is {source.value!r} cannot become {event.__struct_config__.tag!r}.",
+        source=source.value,
+        target=str(event.__struct_config__.tag),
+    )
+
+
+def fold(order: Order, log: Iterable[Logged]) -> Standing:
+    """What the events make of the order as it was placed."""
+    standing = as_placed(order)
+    for logged in log:
+        standing = after(standing, logged.event)
+    return standing
+
+
+def first_broken(order: Order, log: Sequence[Logged]) -> int | None:
+    """The number of the first event that is not as it was written; None where all are.
+
+    One after the last means that events are missing, or that the order is not what they make it.
+    """
+    digest = digest_as_placed(order)
+    for number, logged in enumerate(log, 1):
+        digest = seal(digest, logged)
+        if (logged.number, logged.digest) != (number, digest):
+            return number
+    is_whole = order.version == len(log) and fold(order, log) == order.standing
+    return None if is_whole else len(log) + 1
+
+
+def digest_as_placed(order: Order) -> bytes:
+    """The twin of `orders.as_placed` in the database."""
+    line = (1, order.sku_id, order.quantity, order.price_minor)
+    facts = (
+        *(order.id, order.sale_id, order.bucket, order.member_id, order.epoch, order.key_id),
+        *(order.amount_minor, order.currency, microseconds(order.placed_at)),
+        *line,
+        order.idempotency_key,
+    )
+    return hashlib.sha256(" ".join(map(str, facts)).encode()).digest()
+
+
+def seal(head: bytes, logged: Logged) -> bytes:
+    """The twin of `orders.sealed` in the database."""
+    said = f"{logged.number} {microseconds(logged.happened_at)} {logged.text}"
+    return hashlib.sha256(head + said.encode()).digest()
+
+
+def microseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1)
