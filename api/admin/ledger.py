@@ -1,20 +1,25 @@
-"""Read the ledger: what stands in every account, and every entry that made it so."""
+"""The ledger: what stands in every account, every entry that made it so, and whose the money is."""
 
 from datetime import datetime
 from typing import Annotated
 
 import msgspec
-from litestar import Router, get
+from litestar import Router, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from api import auth
+from api.admin.changes import Changes
+from api.admin.stock import Reference as BodyReference
 from api.problems import InvalidValue, refuses
+from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import ledger
 from core.kit import db, ids
 
 NAME_MAX = 128
+LINES_MAX = 1_000
+AMOUNT_MAX = 2**53
 
 AccountName = Annotated[str, QueryParameter(max_length=NAME_MAX, description="As in the chart.")]
 Owner = Annotated[
@@ -83,6 +88,51 @@ class Entries(msgspec.Struct, frozen=True):
     items: list[Entry]
 
 
+class Share(msgspec.Struct, frozen=True):
+    """`returned` of its `amount` was refunded or charged back, and so much of its commission."""
+
+    line_no: int
+    account: str
+    owner: str
+    amount: int
+    commission: int
+    returned: int
+
+
+class Escrow(msgspec.Struct, frozen=True):
+    """The money of an order: `held`, or `released` to whom it belongs. Amounts in minor units."""
+
+    order_id: str
+    channel: str
+    currency: str
+    state: str
+    held_at: datetime
+    shares: list[Share]
+
+
+class ReturnedLine(Body, frozen=True):
+    line_no: Annotated[int, msgspec.Meta(ge=1, le=LINES_MAX)]
+    amount: Annotated[int, msgspec.Meta(ge=1, le=AMOUNT_MAX)]
+
+
+class NewChargeback(Body, frozen=True):
+    """How much of each line a buyer's bank claims back. Done once for each `reference`."""
+
+    reference: BodyReference
+    lines: Annotated[list[ReturnedLine], msgspec.Meta(min_length=1, max_length=LINES_MAX)]
+
+
+class NewTerms(Body, frozen=True):
+    """`commission_bps` is in hundredths of a percent: 500 is 5 %."""
+
+    commission_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)]
+
+
+class Terms(msgspec.Struct, frozen=True):
+    seller_id: str
+    commission_bps: int
+
+
 @get("/trial-balance", permission="ledger:read", responses=refuses(*auth.SIGNED_IN))
 async def trial_balance(pool: NamedDependency[db.Pool]) -> TrialBalance:
     """List every account's balance, at one instant."""
@@ -143,6 +193,128 @@ async def find_entry(entry_id: FromPath[str], pool: NamedDependency[db.Pool]) ->
         return shown_entry(*await ledger.find(conn, entry_id=ledger.EntryId(number)))
 
 
+@get(
+    "/orders/{order_id:str}",
+    permission="ledger:read",
+    responses=refuses(*auth.SIGNED_IN, ledger.NoSuchHold),
+)
+async def find_escrow(order_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Escrow:
+    """Show what is held for an order, and whose it is."""
+    async with db.snapshot(pool) as conn:
+        return await shown_escrow(conn, order_of(order_id))
+
+
+@post(
+    "/orders/{order_id:str}/release",
+    permission="ledger:write",
+    status_code=200,
+    responses=refuses(*auth.SIGNED_IN, ledger.NoSuchHold),
+)
+async def release(order_id: FromPath[str], changes: NamedDependency[Changes]) -> Escrow:
+    """Say that an order is done: its money goes to whom it belongs. Again changes nothing."""
+    wanted = order_of(order_id)
+    async with changes.of("escrow", wanted, shown_escrow) as change:
+        await ledger.release(change.conn, order_id=wanted)
+    return change.after
+
+
+@post(
+    "/orders/{order_id:str}/chargebacks",
+    permission="ledger:write",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        ledger.NoSuchHold,
+        ledger.MoreThanIsLeft,
+        ledger.ReferenceReused,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def charge_back(
+    order_id: FromPath[str], data: JSONBody[NewChargeback], changes: NamedDependency[Changes]
+) -> Escrow:
+    """A buyer's bank claims money back: out of what is held, or from those who got it."""
+    lines = {line.line_no: line.amount for line in data.lines}
+    if len(lines) < len(data.lines):
+        raise InvalidValue("A line stands here twice.")
+    wanted = order_of(order_id)
+    async with changes.of("escrow", wanted, shown_escrow) as change:
+        await ledger.charge_back(
+            change.conn, reference=data.reference, order_id=wanted, lines=lines
+        )
+    return change.after
+
+
+@get(
+    "/sellers/{seller_id:str}/terms",
+    permission="ledger:read",
+    responses=refuses(*auth.SIGNED_IN, InvalidValue),
+)
+async def find_terms(seller_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Terms:
+    """Show what the platform takes of what a seller sells."""
+    number = seller_of(seller_id)
+    async with db.reading(pool) as conn:
+        return await shown_terms(conn, number)
+
+
+@post(
+    "/sellers/{seller_id:str}/terms",
+    permission="ledger:write",
+    status_code=200,
+    responses=refuses(*auth.SIGNED_IN, *READS_BODY, plain=READS_BODY_PLAIN),
+)
+async def set_terms(
+    seller_id: FromPath[str], data: JSONBody[NewTerms], changes: NamedDependency[Changes]
+) -> Terms:
+    """Agree on what the platform takes from now on. What is sold keeps the rate it was sold at."""
+    number = seller_of(seller_id)
+    async with changes.of("seller terms", number, shown_terms) as change:
+        await ledger.agree(change.conn, seller_id=number, commission_bps=data.commission_bps)
+    return change.after
+
+
+async def shown_escrow(conn: db.Conn, order_id: str) -> Escrow:
+    hold, shares = await ledger.find_hold(conn, order_id=order_id)
+    return Escrow(
+        order_id=hold.order_id,
+        channel=hold.channel,
+        currency=hold.currency,
+        state=hold.state,
+        held_at=hold.held_at,
+        shares=[
+            Share(
+                line_no=one.line_no,
+                account=one.account,
+                owner=one.owner,
+                amount=one.amount_minor,
+                commission=one.commission_minor,
+                returned=one.returned_minor,
+            )
+            for one in shares
+        ],
+    )
+
+
+async def shown_terms(conn: db.Conn, seller_id: ledger.SellerId) -> Terms:
+    found = await ledger.seller(conn, seller_id=seller_id)
+    return Terms(str(found.id), found.commission_bps)
+
+
+def order_of(text: str) -> str:
+    """What no text column can hold names nothing."""
+    if "\0" in text:
+        raise ledger.NoSuchHold
+    return text
+
+
+def seller_of(text: str) -> ledger.SellerId:
+    number = ids.parse(text)
+    if number is None:
+        raise InvalidValue(errors=[{"parameter": "seller_id", "detail": "This is no id."}])
+    return ledger.SellerId(number)
+
+
 def shown_balance(balance: ledger.Balance) -> Balance:
     heading = ledger.CHART[ledger.Account(balance.account)]
     sign = 1 if heading.normal is ledger.Normal.DEBIT else -1
@@ -175,7 +347,17 @@ def insist_on_text(text: str, parameter: str) -> str:
 
 routes = Router(
     "/v1/admin/ledger",
-    route_handlers=[trial_balance, list_postings, list_entries, find_entry],
+    route_handlers=[
+        trial_balance,
+        list_postings,
+        list_entries,
+        find_entry,
+        find_escrow,
+        release,
+        charge_back,
+        find_terms,
+        set_terms,
+    ],
     guards=[auth.needs_permission],
     security=auth.SECURITY,
     tags=["ledger"],

@@ -8,16 +8,25 @@ from core import ledger, orders, payments
 from core.kit import db
 
 
-async def capture(conn: db.Conn, payment: payments.Payment, event: payments.Event) -> None:
+async def capture(
+    conn: db.Conn, payment: payments.Payment, event: payments.Event, order: orders.Order
+) -> None:
     """Money came for the order that waits for it."""
     await payments.capture(conn, payment, event)
-    await _post_capture(conn, payment, event, order_id=payment.order_id)
+    await ledger.capture_for_order(
+        conn,
+        parts_of(order),
+        payment_id=payment.id,
+        channel=payment.channel,
+        order_id=order.id,
+        currency=event.currency,
+    )
 
 
 async def capture_late(conn: db.Conn, payment: payments.Payment, event: payments.Event) -> None:
     """Money came for an order that is cancelled: it waits for what becomes of it."""
     await payments.capture(conn, payment, event)
-    await _post_capture(conn, payment, event, order_id=None)
+    await _post_capture(conn, payment, event)
 
 
 async def send_back(
@@ -25,7 +34,7 @@ async def send_back(
 ) -> None:
     """Money came that cannot stay."""
     await payments.send_back(conn, payment, event, reason=reason)
-    await _post_capture(conn, payment, event, order_id=None)
+    await _post_capture(conn, payment, event)
     await ledger.send_back(
         conn,
         payment_id=payment.id,
@@ -35,18 +44,16 @@ async def send_back(
     )
 
 
-async def move_to_order(
-    conn: db.Conn, payment: payments.Payment, *, order_id: orders.OrderId
-) -> None:
+async def move_to_order(conn: db.Conn, payment: payments.Payment, order: orders.Order) -> None:
     """Money that came late pays the order that was placed anew."""
-    await payments.move_to_order(conn, payment, order_id=order_id)
-    amount_minor, currency = _captured(payment)
+    await payments.move_to_order(conn, payment, order_id=order.id)
     await ledger.apply(
         conn,
+        parts_of(order),
         payment_id=payment.id,
-        order_id=order_id,
-        amount_minor=amount_minor,
-        currency=currency,
+        channel=payment.channel,
+        order_id=order.id,
+        currency=order.currency,
     )
 
 
@@ -76,20 +83,25 @@ async def refunded(conn: db.Conn, payment: payments.Payment) -> None:
     )
 
 
-async def _post_capture(
-    conn: db.Conn,
-    payment: payments.Payment,
-    event: payments.Event,
-    *,
-    order_id: str | None,
-) -> None:
+def parts_of(order: orders.Order) -> list[ledger.Part]:
+    """Whose its money is. An order of a flash sale has one line, and no shipping."""
+    return [
+        ledger.goods(
+            1,
+            seller_id=ledger.SellerId(order.seller_id),
+            amount_minor=order.amount_minor,
+            commission_bps=order.commission_bps,
+        )
+    ]
+
+
+async def _post_capture(conn: db.Conn, payment: payments.Payment, event: payments.Event) -> None:
     await ledger.capture(
         conn,
         payment_id=payment.id,
         channel=payment.channel,
         amount_minor=event.amount_minor,
         currency=event.currency,
-        order_id=order_id,
     )
 
 

@@ -140,7 +140,7 @@ async def _replace(conn: db.Conn, payment: payments.Payment, second: orders.Orde
         await orders.pay(conn, second, payment_id=payment.id)
     except orders.IllegalMove as error:
         raise TryLater(str(error)) from error
-    await book_payment.move_to_order(conn, payment, order_id=second.id)
+    await book_payment.move_to_order(conn, payment, second)
 
 
 def _why_not(second: orders.Order) -> str:

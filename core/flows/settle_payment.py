@@ -39,29 +39,30 @@ async def _captured(
         await book_payment.send_back(conn, payment, event, reason="amount")
     elif payments.is_kept(others):
         await book_payment.send_back(conn, payment, event, reason="already-paid")
-    elif await _pay(conn, payment):
-        await book_payment.capture(conn, payment, event)
     else:
-        await _came_late(conn, payment, event)
+        await _pay(conn, payment, event)
 
 
-async def _pay(conn: db.Conn, payment: payments.Payment) -> bool:
+async def _pay(conn: db.Conn, payment: payments.Payment, event: payments.Event) -> None:
     """Move the order to paid, unless expiry or a cancel was there first."""
     order = await orders.find(conn, order_id=orders.OrderId(payment.order_id))
     assert order.amount_minor == payment.amount_minor
     assert order.currency == payment.currency
-    if order.shown != orders.Shown.PENDING_PAYMENT:
-        return False
-    try:
-        await orders.pay(conn, order, payment_id=payment.id)
-    except orders.IllegalMove:
-        return False
-    return True
+    if order.shown == orders.Shown.PENDING_PAYMENT:
+        try:
+            await orders.pay(conn, order, payment_id=payment.id)
+        except orders.IllegalMove:
+            order = await orders.find(conn, order_id=order.id)
+        else:
+            await book_payment.capture(conn, payment, event, order)
+            return
+    await _came_late(conn, payment, event, order)
 
 
-async def _came_late(conn: db.Conn, payment: payments.Payment, event: payments.Event) -> None:
+async def _came_late(
+    conn: db.Conn, payment: payments.Payment, event: payments.Event, order: orders.Order
+) -> None:
     """The order does not wait any more, and never will again."""
-    order = await orders.find(conn, order_id=orders.OrderId(payment.order_id))
     if order.state == orders.State.CANCELLED:
         await book_payment.capture_late(conn, payment, event)
         await outbox.add(conn, settle_late.TOPIC, [payments.Due(payment.id)])

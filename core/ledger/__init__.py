@@ -1,13 +1,16 @@
 """The ledger: double entry, in integer minor units, per currency; what was posted never changes.
 
 Owns    schema `ledger`
+States  see `states.HOLD_MOVES`
 Words   an entry is what happened once, under its kind and reference; its postings debit (positive)
         and credit (negative) accounts, and sum to zero; an account is of a kind of the chart, and
-        somebody's: a channel's, an order's, a payment's
+        somebody's: a channel's, an order's, a seller's; an order's money is held in escrow, in
+        shares, and is released to whom they belong, less the platform's commission
 """
 
 from .chart import CHART, Account, Normal
 from .model import (
+    OWN_SHOP,
     PAYMENT_KINDS,
     AccountLine,
     Audit,
@@ -16,31 +19,53 @@ from .model import (
     Entry,
     EntryId,
     EntryKind,
+    Hold,
+    MoreThanIsLeft,
     NoSuchAccount,
     NoSuchEntry,
+    NoSuchHold,
+    Part,
     Posting,
     ReferenceReused,
+    Seller,
+    SellerId,
+    Share,
     Turnover,
 )
+from .rules import COMMISSION_BPS_USUAL, goods, shipping, tax
 from .service import (
     account,
+    agree,
     apply,
     audit,
     capture,
+    capture_for_order,
     carry_forward,
+    charge_back,
+    chargeback_paid,
     entries,
     find,
+    find_hold,
     last_audit,
     record_audit,
+    refund,
+    refund_paid,
+    release,
+    release_due,
+    seller,
     send_back,
     sent_back,
     trial_balance,
     turnovers,
     uneven,
 )
+from .states import HOLD_MOVES, HoldState
 
 __all__ = [
     "CHART",
+    "COMMISSION_BPS_USUAL",
+    "HOLD_MOVES",
+    "OWN_SHOP",
     "PAYMENT_KINDS",
     "Account",
     "AccountLine",
@@ -50,23 +75,44 @@ __all__ = [
     "Entry",
     "EntryId",
     "EntryKind",
+    "Hold",
+    "HoldState",
+    "MoreThanIsLeft",
     "NoSuchAccount",
     "NoSuchEntry",
+    "NoSuchHold",
     "Normal",
+    "Part",
     "Posting",
     "ReferenceReused",
+    "Seller",
+    "SellerId",
+    "Share",
     "Turnover",
     "account",
+    "agree",
     "apply",
     "audit",
     "capture",
+    "capture_for_order",
     "carry_forward",
+    "charge_back",
+    "chargeback_paid",
     "entries",
     "find",
+    "find_hold",
+    "goods",
     "last_audit",
     "record_audit",
+    "refund",
+    "refund_paid",
+    "release",
+    "release_due",
+    "seller",
     "send_back",
     "sent_back",
+    "shipping",
+    "tax",
     "trial_balance",
     "turnovers",
     "uneven",

@@ -8,7 +8,12 @@ class Account(StrEnum):
     PROVIDER_CLEARING = "provider_clearing"
     CUSTOMER_FUNDS = "customer_funds"
     ESCROW = "escrow"
+    SELLER_PAYABLE = "seller_payable"
+    COMMISSION = "commission_revenue"
+    SHIPPING = "shipping_revenue"
+    TAX = "tax_payable"
     REFUNDS = "refunds"
+    CHARGEBACKS = "chargebacks"
 
 
 class Normal(StrEnum):
@@ -46,11 +51,32 @@ CHART: dict[Account, Heading] = {
         many=True,
         name={"en": "Held for orders", "zh": "订单担保款"},
     ),
+    Account.SELLER_PAYABLE: Heading(
+        Normal.CREDIT,
+        "seller",
+        many=False,
+        name={"en": "Owed to sellers", "zh": "应付商家款"},
+    ),
+    Account.COMMISSION: Heading(
+        Normal.CREDIT, "", many=False, name={"en": "Commission", "zh": "佣金收入"}
+    ),
+    Account.SHIPPING: Heading(
+        Normal.CREDIT, "", many=False, name={"en": "Shipping charged", "zh": "运费收入"}
+    ),
+    Account.TAX: Heading(
+        Normal.CREDIT, "", many=False, name={"en": "Tax to pay", "zh": "应交税费"}
+    ),
     Account.REFUNDS: Heading(
         Normal.CREDIT,
         "channel",
         many=False,
         name={"en": "Refunds on their way", "zh": "退款在途"},
+    ),
+    Account.CHARGEBACKS: Heading(
+        Normal.CREDIT,
+        "channel",
+        many=False,
+        name={"en": "Chargebacks to be deducted", "zh": "拒付待扣款"},
     ),
 }
 MANY = [account.value for account, heading in CHART.items() if heading.many]

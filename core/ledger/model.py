@@ -10,6 +10,9 @@ from core.kit.refusal import Kind, Refusal
 from .chart import Account
 
 EntryId = NewType("EntryId", int)
+SellerId = NewType("SellerId", int)
+
+OWN_SHOP = SellerId(1)
 
 
 class EntryKind(StrEnum):
@@ -17,6 +20,11 @@ class EntryKind(StrEnum):
     APPLY = "apply"
     SEND_BACK = "send_back"
     SENT_BACK = "sent_back"
+    RELEASE = "release"
+    REFUND = "refund"
+    REFUND_PAID = "refund_paid"
+    CHARGEBACK = "chargeback"
+    CHARGEBACK_PAID = "chargeback_paid"
 
 
 # What a payment does, in entries that bear its id.
@@ -28,6 +36,46 @@ class Holding(NamedTuple):
 
     account: Account
     owner: str
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A part of what an order comes to, after discounts: whose it is when the order is done.
+
+    `commission_bps` is what the platform takes of it, as agreed when it was sold.
+    """
+
+    line_no: int
+    account: Account
+    owner: str
+    amount_minor: int
+    commission_bps: int = 0
+
+
+class Share(msgspec.Struct, frozen=True):
+    """A part as the ledger holds it. `returned_minor` of it, and of its commission, went back."""
+
+    order_id: str
+    line_no: int
+    account: str
+    owner: str
+    amount_minor: int
+    commission_minor: int
+    returned_minor: int
+
+
+class Hold(msgspec.Struct, frozen=True):
+    """What is held for an order, and the way by which it came."""
+
+    order_id: str
+    channel: str
+    currency: str
+    state: str
+    held_at: datetime
+
+
+class Seller(msgspec.Struct, frozen=True):
+    id: SellerId
+    commission_bps: int
 
 
 class NewEntry(msgspec.Struct, frozen=True):
@@ -108,6 +156,18 @@ class NoSuchAccount(Refusal):
     """The chart has no such account."""
 
     kind = Kind.NOT_FOUND
+
+
+class NoSuchHold(Refusal):
+    """Nothing was ever held for that order."""
+
+    kind = Kind.NOT_FOUND
+
+
+class MoreThanIsLeft(Refusal):
+    """That is more than is left of the line."""
+
+    kind = Kind.CONFLICT
 
 
 class ReferenceReused(Refusal):

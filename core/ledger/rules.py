@@ -1,9 +1,16 @@
 """What each event means in debits and credits, computed and nothing else."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from core.kit import money
 
 from .chart import Account
-from .model import EntryKind, Holding, NewEntry
+from .model import EntryKind, Hold, Holding, MoreThanIsLeft, NewEntry, Part, SellerId, Share
+from .states import HoldState
+
+COMMISSION_BPS_USUAL = 500
+BPS = 10_000
 
 
 def transfer(
@@ -32,6 +39,96 @@ def escrow(order_id: str) -> Holding:
 
 def refunds(channel: str) -> Holding:
     return Holding(Account.REFUNDS, channel)
+
+
+def chargebacks(channel: str) -> Holding:
+    return Holding(Account.CHARGEBACKS, channel)
+
+
+COMMISSION = Holding(Account.COMMISSION, "")
+
+
+def goods(line_no: int, *, seller_id: SellerId, amount_minor: int, commission_bps: int) -> Part:
+    """A line of an order, after discounts."""
+    return Part(line_no, Account.SELLER_PAYABLE, str(seller_id), amount_minor, commission_bps)
+
+
+def shipping(line_no: int, *, amount_minor: int) -> Part:
+    return Part(line_no, Account.SHIPPING, "", amount_minor)
+
+
+def tax(line_no: int, *, amount_minor: int) -> Part:
+    return Part(line_no, Account.TAX, "", amount_minor)
+
+
+def split(order_id: str, parts: Sequence[Part]) -> list[Share]:
+    """Fix the commission of each part: together it is what the rates say, rounded down."""
+    commissions = money.round_down([p.amount_minor * p.commission_bps for p in parts], BPS)
+    return [
+        Share(order_id, p.line_no, p.account, p.owner, p.amount_minor, commission, 0)
+        for p, commission in zip(parts, commissions, strict=True)
+    ]
+
+
+def commission_returned(share: Share, returned_minor: int) -> int:
+    """How much of the commission has gone back with so much of the share. It depends on nothing
+    else, so however it goes back, all of it goes with the last unit.
+    """
+    return share.commission_minor * returned_minor // (share.amount_minor or 1)
+
+
+def released(hold: Hold, shares: Iterable[Share]) -> NewEntry:
+    """What is left of an order's money goes to whom it belongs."""
+    amounts: Counter[Holding] = Counter()
+    for share in shares:
+        left = share.amount_minor - share.returned_minor
+        commission = share.commission_minor - commission_returned(share, share.returned_minor)
+        amounts[escrow(hold.order_id)] += left
+        amounts[COMMISSION] -= commission
+        amounts[Holding(Account(share.account), share.owner)] -= left - commission
+    return NewEntry(EntryKind.RELEASE, hold.order_id, hold.currency, amounts)
+
+
+def returned(
+    kind: EntryKind,
+    reference: str,
+    hold: Hold,
+    shares: Iterable[Share],
+    lines: Mapping[int, int],
+    *,
+    credit: Holding,
+) -> NewEntry:
+    """So much of each line (line number -> amount) goes back: out of what is held, or from those
+    who got it. Raises MoreThanIsLeft.
+    """
+    by_line = {share.line_no: share for share in shares}
+    amounts: Counter[Holding] = Counter()
+    for line_no, amount_minor in lines.items():
+        share = by_line.get(line_no)
+        left = share.amount_minor - share.returned_minor if share else 0
+        if share is None or not 0 < amount_minor <= left:
+            raise MoreThanIsLeft(line_no=line_no, left=left)
+        amounts[credit] -= amount_minor
+        if hold.state == HoldState.HELD:
+            amounts[escrow(hold.order_id)] += amount_minor
+            continue
+        before = commission_returned(share, share.returned_minor)
+        commission = commission_returned(share, share.returned_minor + amount_minor) - before
+        amounts[COMMISSION] += commission
+        amounts[Holding(Account(share.account), share.owner)] += amount_minor - commission
+    return NewEntry(kind, reference, hold.currency, amounts)
+
+
+def sellers_in(entries: Iterable[NewEntry]) -> list[SellerId]:
+    """Whose payable these entries touch, in one order for all."""
+    return sorted(
+        {
+            SellerId(int(where.owner))
+            for entry in entries
+            for where in entry.amounts
+            if where.account is Account.SELLER_PAYABLE
+        }
+    )
 
 
 def worth_posting(entries: Iterable[NewEntry]) -> list[NewEntry]:

@@ -1,7 +1,8 @@
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from core.kit.db import Conn
+from core.kit.states import check_move
 
 from . import rules, store
 from .chart import Account
@@ -14,56 +15,88 @@ from .model import (
     Entry,
     EntryId,
     EntryKind,
+    Hold,
+    Holding,
     NewEntry,
     NoSuchAccount,
     NoSuchEntry,
+    NoSuchHold,
+    Part,
     Posting,
     ReferenceReused,
+    Seller,
+    SellerId,
+    Share,
     Turnover,
 )
+from .states import HOLD_MOVES, HoldState
 
 DRIFTS_MAX = 1_000
 ENTRIES_MAX = 100
 
 
-async def post(conn: Conn, entries: Sequence[NewEntry]) -> None:
-    """Write entries into the journal, each once by its kind and reference.
+async def post(conn: Conn, entries: Sequence[NewEntry]) -> int:
+    """Write entries into the journal, each once by its kind and reference; return how many are new.
 
     Raises ReferenceReused where one of them was used for other postings.
     """
     wanted = rules.worth_posting(entries)
     if not wanted:
-        return
+        return 0
+    # Before any entry has its number: a line that is drawn under an account leaves none above it.
+    await store.hold_sellers_shared(conn, rules.sellers_in(wanted))
     posted = await store.post(conn, wanted)
     for entry in wanted:
         if (entry.kind, entry.reference) not in posted:
             await _insist_on_same(conn, entry)
+    return len(posted)
 
 
 async def capture(
-    conn: Conn,
-    *,
-    payment_id: str,
-    channel: str,
-    amount_minor: int,
-    currency: str,
-    order_id: str | None,
+    conn: Conn, *, payment_id: str, channel: str, amount_minor: int, currency: str
 ) -> None:
-    """Money came: for an order, or for none that we know how to serve yet."""
-    held = rules.escrow(order_id) if order_id else rules.customer_funds(payment_id)
+    """Money came, and no order takes it yet."""
     entry = rules.transfer(
         EntryKind.CAPTURE,
         payment_id,
         debit=rules.provider_clearing(channel),
-        credit=held,
+        credit=rules.customer_funds(payment_id),
         amount_minor=amount_minor,
         currency=currency,
     )
     await post(conn, [entry])
 
 
+async def capture_for_order(
+    conn: Conn,
+    parts: Sequence[Part],
+    *,
+    payment_id: str,
+    channel: str,
+    order_id: str,
+    currency: str,
+) -> None:
+    """Money came for an order: what its parts come to is held until the order is done."""
+    entry = rules.transfer(
+        EntryKind.CAPTURE,
+        payment_id,
+        debit=rules.provider_clearing(channel),
+        credit=rules.escrow(order_id),
+        amount_minor=sum(part.amount_minor for part in parts),
+        currency=currency,
+    )
+    if await post(conn, [entry]):
+        await store.hold(conn, order_id, channel, currency, rules.split(order_id, parts))
+
+
 async def apply(
-    conn: Conn, *, payment_id: str, order_id: str, amount_minor: int, currency: str
+    conn: Conn,
+    parts: Sequence[Part],
+    *,
+    payment_id: str,
+    channel: str,
+    order_id: str,
+    currency: str,
 ) -> None:
     """Money that waited pays an order."""
     entry = rules.transfer(
@@ -71,10 +104,74 @@ async def apply(
         payment_id,
         debit=rules.customer_funds(payment_id),
         credit=rules.escrow(order_id),
-        amount_minor=amount_minor,
+        amount_minor=sum(part.amount_minor for part in parts),
         currency=currency,
     )
-    await post(conn, [entry])
+    if await post(conn, [entry]):
+        await store.hold(conn, order_id, channel, currency, rules.split(order_id, parts))
+
+
+async def find_hold(conn: Conn, *, order_id: str) -> tuple[Hold, list[Share]]:
+    """What is held for an order, and whose it is. Raises NoSuchHold."""
+    hold = await store.find_hold(conn, order_id)
+    if hold is None:
+        raise NoSuchHold(order_id=order_id)
+    return hold, await store.shares(conn, [order_id])
+
+
+async def release(conn: Conn, *, order_id: str) -> None:
+    """The order is done: its money goes to whom it belongs. Again changes nothing."""
+    hold = await _held(conn, order_id)
+    if hold.state != HoldState.RELEASED:
+        await _release(conn, [hold])
+
+
+async def release_due(conn: Conn, *, days: int, batch_max: int) -> int:
+    """Release what has been held for so many days, oldest first, and return how many orders."""
+    due = await store.hold_due(conn, days, batch_max)
+    await _release(conn, due)
+    return len(due)
+
+
+async def refund(conn: Conn, *, reference: str, order_id: str, lines: Mapping[int, int]) -> None:
+    """Owe the buyer so much of each line (line number -> amount), once per reference.
+
+    Raises NoSuchHold, MoreThanIsLeft, ReferenceReused.
+    """
+    await _return(conn, EntryKind.REFUND, rules.refunds, reference, order_id, lines)
+
+
+async def refund_paid(conn: Conn, *, reference: str, order_id: str, amount_minor: int) -> None:
+    """The provider has returned what was refunded. Raises NoSuchHold, ReferenceReused."""
+    await _deduct(conn, EntryKind.REFUND_PAID, rules.refunds, reference, order_id, amount_minor)
+
+
+async def charge_back(
+    conn: Conn, *, reference: str, order_id: str, lines: Mapping[int, int]
+) -> None:
+    """The buyer's bank claims so much of each line back, once per reference.
+
+    Raises NoSuchHold, MoreThanIsLeft, ReferenceReused.
+    """
+    await _return(conn, EntryKind.CHARGEBACK, rules.chargebacks, reference, order_id, lines)
+
+
+async def chargeback_paid(conn: Conn, *, reference: str, order_id: str, amount_minor: int) -> None:
+    """The provider has deducted what was charged back. Raises NoSuchHold, ReferenceReused."""
+    await _deduct(
+        conn, EntryKind.CHARGEBACK_PAID, rules.chargebacks, reference, order_id, amount_minor
+    )
+
+
+async def seller(conn: Conn, *, seller_id: SellerId) -> Seller:
+    """A seller's terms: the usual ones where nothing else was agreed."""
+    found = await store.seller(conn, seller_id)
+    return found or Seller(seller_id, rules.COMMISSION_BPS_USUAL)
+
+
+async def agree(conn: Conn, *, seller_id: SellerId, commission_bps: int) -> None:
+    """Set what the platform takes of what a seller sells from now on."""
+    await store.agree(conn, seller_id, commission_bps)
 
 
 async def send_back(
@@ -163,6 +260,68 @@ async def record_audit(conn: Conn, *, drift: int) -> None:
 
 async def last_audit(conn: Conn) -> Audit | None:
     return await store.last_audit(conn)
+
+
+async def _held(conn: Conn, order_id: str) -> Hold:
+    """An order's hold, which nobody else changes until the transaction ends."""
+    hold = await store.hold_order(conn, order_id)
+    if hold is None:
+        raise NoSuchHold(order_id=order_id)
+    return hold
+
+
+async def _release(conn: Conn, holds: Sequence[Hold]) -> None:
+    for hold in holds:
+        check_move(HOLD_MOVES, HoldState(hold.state), HoldState.RELEASED)
+    by_order: dict[str, list[Share]] = {hold.order_id: [] for hold in holds}
+    for share in await store.shares(conn, list(by_order)):
+        by_order[share.order_id].append(share)
+    await post(conn, [rules.released(hold, by_order[hold.order_id]) for hold in holds])
+    await store.release(conn, list(by_order))
+
+
+async def _return(
+    conn: Conn,
+    kind: EntryKind,
+    owed: Callable[[str], Holding],
+    reference: str,
+    order_id: str,
+    lines: Mapping[int, int],
+) -> None:
+    hold = await _held(conn, order_id)
+    reference = f"{order_id}:{reference}"
+    credit = owed(hold.channel)
+    if known := await store.entries(conn, [kind], reference, 1):
+        postings = await store.postings(conn, [known[0].id])
+        if -sum(lines.values()) not in {
+            p.amount_minor for p in postings if p.account == credit.account
+        }:
+            raise ReferenceReused(reference=reference)
+        return
+    shares = await store.shares(conn, [order_id])
+    entry = rules.returned(kind, reference, hold, shares, lines, credit=credit)
+    await post(conn, [entry])
+    await store.take_back(conn, order_id, lines)
+
+
+async def _deduct(
+    conn: Conn,
+    kind: EntryKind,
+    owed: Callable[[str], Holding],
+    reference: str,
+    order_id: str,
+    amount_minor: int,
+) -> None:
+    hold, _ = await find_hold(conn, order_id=order_id)
+    entry = rules.transfer(
+        kind,
+        f"{order_id}:{reference}",
+        debit=owed(hold.channel),
+        credit=rules.provider_clearing(hold.channel),
+        amount_minor=amount_minor,
+        currency=hold.currency,
+    )
+    await post(conn, [entry])
 
 
 async def _insist_on_same(conn: Conn, entry: NewEntry) -> None:

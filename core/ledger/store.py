@@ -1,4 +1,4 @@
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from core.kit.db import Conn, many, one
 
@@ -10,10 +10,15 @@ from .model import (
     Drift,
     Entry,
     EntryId,
+    Hold,
     NewEntry,
     Posting,
+    Seller,
+    SellerId,
+    Share,
     Turnover,
 )
+from .rules import COMMISSION_BPS_USUAL
 
 POST = """
     WITH written AS (
@@ -49,6 +54,134 @@ async def post(conn: Conn, entries: Sequence[NewEntry]) -> set[tuple[str, str]]:
         *map(list, zip(*postings, strict=True)),
     )
     return {(row["kind"], row["reference"]) for row in rows}
+
+
+# Sellers of the usual terms have no row before something is owed to them.
+OPEN_SELLERS = """
+    INSERT INTO ledger.sellers (id, commission_bps)
+    SELECT id, $2 FROM unnest($1::bigint[]) AS wanted (id)
+     WHERE NOT EXISTS (SELECT FROM ledger.sellers WHERE sellers.id = wanted.id) ORDER BY id
+    ON CONFLICT DO NOTHING
+"""
+HOLD_SELLERS_SHARED = """
+    SELECT FROM ledger.sellers WHERE id = ANY($1::bigint[]) ORDER BY id FOR SHARE
+"""
+
+
+async def hold_sellers_shared(conn: Conn, seller_ids: Collection[SellerId]) -> None:
+    if seller_ids:
+        await conn.execute(OPEN_SELLERS, seller_ids, COMMISSION_BPS_USUAL)
+        await conn.execute(HOLD_SELLERS_SHARED, seller_ids)
+
+
+SELLER = """ -- -> Seller
+    SELECT id, commission_bps FROM ledger.sellers WHERE id = $1
+"""
+
+
+async def seller(conn: Conn, seller_id: SellerId) -> Seller | None:
+    return one(Seller, await conn.fetchrow(SELLER, seller_id))
+
+
+AGREE = """
+    INSERT INTO ledger.sellers (id, commission_bps) VALUES ($1, $2)
+    ON CONFLICT (id) DO UPDATE SET commission_bps = excluded.commission_bps
+"""
+
+
+async def agree(conn: Conn, seller_id: SellerId, commission_bps: int) -> None:
+    await conn.execute(AGREE, seller_id, commission_bps)
+
+
+HOLD = """
+    WITH held AS (
+        INSERT INTO ledger.holds (order_id, channel, currency, state) VALUES ($1, $2, $3, 'held')
+     RETURNING order_id
+    )
+    INSERT INTO ledger.shares (order_id, line_no, account, owner, amount_minor, commission_minor)
+    SELECT order_id, line_no, account, owner, amount_minor, commission_minor
+      FROM held, unnest($4::smallint[], $5::text[], $6::text[], $7::bigint[], $8::bigint[])
+        AS wanted (line_no, account, owner, amount_minor, commission_minor)
+"""
+
+
+async def hold(
+    conn: Conn, order_id: str, channel: str, currency: str, shares: Sequence[Share]
+) -> None:
+    await conn.execute(
+        HOLD,
+        order_id,
+        channel,
+        currency,
+        [share.line_no for share in shares],
+        [share.account for share in shares],
+        [share.owner for share in shares],
+        [share.amount_minor for share in shares],
+        [share.commission_minor for share in shares],
+    )
+
+
+FIND_HOLD = """ -- -> Hold
+    SELECT order_id, channel, currency, state, held_at FROM ledger.holds WHERE order_id = $1
+"""
+
+
+async def find_hold(conn: Conn, order_id: str) -> Hold | None:
+    return one(Hold, await conn.fetchrow(FIND_HOLD, order_id))
+
+
+HOLD_ORDER = """ -- -> Hold
+    SELECT order_id, channel, currency, state, held_at FROM ledger.holds
+     WHERE order_id = $1 FOR UPDATE
+"""
+
+
+async def hold_order(conn: Conn, order_id: str) -> Hold | None:
+    return one(Hold, await conn.fetchrow(HOLD_ORDER, order_id))
+
+
+HOLD_DUE = """ -- -> Hold
+    SELECT order_id, channel, currency, state, held_at FROM ledger.holds
+     WHERE state = 'held' AND held_at <= now() - make_interval(days => $1)
+     ORDER BY held_at LIMIT $2 FOR UPDATE SKIP LOCKED
+"""
+
+
+async def hold_due(conn: Conn, days: int, batch_max: int) -> list[Hold]:
+    return many(Hold, await conn.fetch(HOLD_DUE, days, batch_max))
+
+
+SHARES = """ -- -> Share
+    SELECT order_id, line_no, account, owner, amount_minor, commission_minor, returned_minor
+      FROM ledger.shares WHERE order_id = ANY($1::text[]) ORDER BY order_id, line_no
+"""
+
+
+async def shares(conn: Conn, order_ids: Collection[str]) -> list[Share]:
+    return many(Share, await conn.fetch(SHARES, order_ids))
+
+
+# The caller holds them.
+RELEASE = """
+    UPDATE ledger.holds SET state = 'released'
+     WHERE order_id = ANY($1::text[]) AND state = 'held'
+"""
+
+
+async def release(conn: Conn, order_ids: Collection[str]) -> None:
+    await conn.execute(RELEASE, order_ids)
+
+
+# The caller holds the order.
+TAKE_BACK = """
+    UPDATE ledger.shares SET returned_minor = returned_minor + amount
+      FROM unnest($2::smallint[], $3::bigint[]) AS back (line_no, amount)
+     WHERE order_id = $1 AND shares.line_no = back.line_no
+"""
+
+
+async def take_back(conn: Conn, order_id: str, lines: Mapping[int, int]) -> None:
+    await conn.execute(TAKE_BACK, order_id, list(lines), list(lines.values()))
 
 
 # In the order of the balances, so that two of these never wait in a ring.
@@ -153,7 +286,8 @@ async def turnovers(
     return many(Turnover, await conn.fetch(TURNOVERS, kinds, after, upto, page_max))
 
 
-# Three proofs: each entry sums to zero, each is whole, each balance is what its postings say.
+# Four proofs: each entry sums to zero, each is whole, each balance is what its postings say, and
+# what is held for each order is what is left of its shares.
 DRIFTS = """ -- -> Drift
     WITH sums AS (
         SELECT entry_id, currency, sum(amount_minor)::bigint AS amount_minor
@@ -173,6 +307,13 @@ DRIFTS = """ -- -> Drift
         SELECT account, CASE WHEN account = ANY($2) THEN '' ELSE owner END AS owner, currency,
                sum(amount_minor)::bigint AS amount_minor
           FROM ledger.postings GROUP BY 1, 2, 3
+    ), escrow AS (
+        SELECT owner, currency, -sum(amount_minor)::bigint AS amount_minor
+          FROM ledger.postings WHERE account = 'escrow' GROUP BY owner, currency
+    ), held AS (
+        SELECT order_id AS owner, currency, sum(CASE WHEN state = 'held'
+               THEN amount_minor - returned_minor ELSE 0 END)::bigint AS amount_minor
+          FROM ledger.holds JOIN ledger.shares USING (order_id) GROUP BY order_id, currency
     )
     SELECT 'sum of entry ' || entry_id AS what, currency, amount_minor AS shown_minor,
            0::bigint AS proven_minor
@@ -187,6 +328,11 @@ DRIFTS = """ -- -> Drift
            coalesce(proven.amount_minor, 0)
       FROM shown FULL JOIN proven USING (account, owner, currency)
      WHERE coalesce(shown.amount_minor, 0) <> coalesce(proven.amount_minor, 0)
+     UNION ALL
+    SELECT 'escrow of order ' || owner, currency, coalesce(escrow.amount_minor, 0),
+           coalesce(held.amount_minor, 0)
+      FROM escrow FULL JOIN held USING (owner, currency)
+     WHERE coalesce(escrow.amount_minor, 0) <> coalesce(held.amount_minor, 0)
      LIMIT $1
 """
 

@@ -52,6 +52,8 @@ class Order(msgspec.Struct, frozen=True):
     sku_id: int
     quantity: int
     price_minor: int
+    seller_id: int
+    commission_bps: int
 
     @property
     def position(self) -> str:

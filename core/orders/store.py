@@ -55,7 +55,7 @@ async def insert(conn: Conn, order: NewOrder, state: str, reason: str) -> None:
 FIND = """ -- -> Order
     SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
            payment, reason, amount_minor, currency, follows::text, placed_at, expires_at, version,
-           sku_id, quantity, price_minor
+           sku_id, quantity, price_minor, seller_id, commission_bps
       FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
      WHERE o.id = $1
 """
@@ -68,7 +68,7 @@ async def find(conn: Conn, order_id: OrderId) -> Order | None:
 FIND_BY_KEY = """ -- -> Order
     SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
            payment, reason, amount_minor, currency, follows::text, placed_at, expires_at, version,
-           sku_id, quantity, price_minor
+           sku_id, quantity, price_minor, seller_id, commission_bps
       FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
      WHERE sale_id = $1 AND member_id = $2 AND idempotency_key = $3
 """

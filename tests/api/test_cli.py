@@ -238,7 +238,7 @@ async def test_the_ledger_is_proven_or_what_is_not_is_named(sluice, pool):
     assert said(await sluice("ledger", "check")) == even
     async with db.transaction(pool) as conn:
         facts = {"channel": "sandbox", "amount_minor": 5_000, "currency": "CNY"}
-        await ledger.capture(conn, payment_id="p", order_id="o", **facts)
+        await ledger.capture(conn, payment_id="p", **facts)
     assert "50.00 CNY" in said(await sluice("ledger", "balances"))
     found = await sluice("ledger", "check", "--json")
     (mismatch,) = json.loads(found.stdout)["mismatches"]

@@ -20,10 +20,18 @@ def name() -> str:
 
 async def captured(pool, payment_id=None, *, order_id=None, **facts) -> str:
     payment_id = payment_id or name()
+    told = {"payment_id": payment_id, **A_CAPTURE, **facts}
     async with db.transaction(pool) as conn:
-        await ledger.capture(
-            conn, payment_id=payment_id, order_id=order_id, **{**A_CAPTURE, **facts}
-        )
+        if order_id is None:
+            await ledger.capture(conn, **told)
+        else:
+            amount_minor = told.pop("amount_minor")
+            parts = [
+                ledger.goods(
+                    1, seller_id=ledger.OWN_SHOP, amount_minor=amount_minor, commission_bps=0
+                )
+            ]
+            await ledger.capture_for_order(conn, parts, order_id=order_id, **told)
     return payment_id
 
 
@@ -270,3 +278,119 @@ async def test_the_auditor_tells_drift_until_it_is_gone(pool, redis):
     await auditor.step()
     async with db.reading(pool) as conn:
         assert (await ledger.last_audit(conn)).drift == 1
+
+
+def parts_of(*amounts, seller=2, bps=500) -> list[ledger.Part]:
+    return [
+        ledger.goods(n, seller_id=ledger.SellerId(seller), amount_minor=amount, commission_bps=bps)
+        for n, amount in enumerate(amounts, 1)
+    ]
+
+
+async def bought(pool, *amounts, **facts) -> str:
+    """An order whose money is held."""
+    order_id = name()
+    async with db.transaction(pool) as conn:
+        await ledger.capture_for_order(
+            conn,
+            parts_of(*amounts, **facts),
+            payment_id=name(),
+            channel="sandbox",
+            order_id=order_id,
+            currency="CNY",
+        )
+    return order_id
+
+
+async def do(pool, verb, **facts):
+    async with db.transaction(pool) as conn:
+        return await verb(conn, **facts)
+
+
+async def test_a_released_order_pays_its_seller_and_the_platform(pool):
+    order_id = await bought(pool, 10_000, 2_000)
+    await asyncio.gather(*(do(pool, ledger.release, order_id=order_id) for _ in range(4)))
+    assert await balances(pool) == {
+        ("provider_clearing", "sandbox", "CNY"): 12_000,
+        ("escrow", "", "CNY"): 0,
+        ("commission_revenue", "", "CNY"): -600,
+        ("seller_payable", "2", "CNY"): -11_400,
+    }
+    await proven(pool)
+
+
+@pytest.mark.parametrize("is_released", [False, True])
+@pytest.mark.parametrize(
+    ("verb", "paid", "owed"),
+    [
+        (ledger.refund, ledger.refund_paid, "refunds"),
+        (ledger.charge_back, ledger.chargeback_paid, "chargebacks"),
+    ],
+)
+async def test_a_part_goes_back_with_its_commission_once(pool, verb, paid, owed, is_released):
+    order_id = await bought(pool, 10_000, 2_000)
+    if is_released:
+        await do(pool, ledger.release, order_id=order_id)
+    facts = {"reference": "r", "order_id": order_id}
+    again = [do(pool, verb, lines={1: 5_000}, **facts) for _ in range(4)]
+    await asyncio.gather(*again)
+    if not is_released:
+        await do(pool, ledger.release, order_id=order_id)
+    await proven(pool)
+    found = await balances(pool)
+    assert found[owed, "sandbox", "CNY"] == -5_000
+    assert found["commission_revenue", "", "CNY"] == -350
+    assert found["seller_payable", "2", "CNY"] == -6_650
+    await do(pool, paid, amount_minor=5_000, **facts)
+    found = await balances(pool)
+    assert (found[owed, "sandbox", "CNY"], found["provider_clearing", "sandbox", "CNY"]) == (
+        0,
+        7_000,
+    )
+    with pytest.raises(ledger.ReferenceReused):
+        await do(pool, verb, lines={1: 4_999}, **facts)
+    await proven(pool)
+
+
+@pytest.mark.parametrize("lines", [{1: 10_001}, {3: 1}, {1: 0}, {1: -1}, {1: 1, 2: 2_001}])
+async def test_no_more_goes_back_than_there_is(pool, lines):
+    order_id = await bought(pool, 10_000, 2_000)
+    with pytest.raises(ledger.MoreThanIsLeft):
+        await do(pool, ledger.refund, reference="r", order_id=order_id, lines=lines)
+    with pytest.raises(ledger.NoSuchHold):
+        await do(pool, ledger.refund, reference="r", order_id="x", lines=lines)
+    await proven(pool)
+
+
+async def test_many_refunds_at_once_never_return_more_than_there_is(pool):
+    order_id = await bought(pool, 1_000)
+
+    async def give_back(number):
+        await do(pool, ledger.refund, reference=f"r{number}", order_id=order_id, lines={1: 300})
+
+    answers = await asyncio.gather(*(give_back(n) for n in range(6)), return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, ledger.MoreThanIsLeft)]
+    assert (len(refused), answers.count(None)) == (3, 3)
+    await proven(pool)
+
+
+async def test_what_is_held_for_long_is_released_by_many_at_once(pool):
+    orders = [await bought(pool, 1_000, seller=2 + n % 3) for n in range(12)]
+    assert await do(pool, ledger.release_due, days=1, batch_max=10) == 0
+    done = await asyncio.gather(
+        *(do(pool, ledger.release_due, days=0, batch_max=5) for _ in range(4))
+    )
+    assert sum(done) == len(orders)
+    found = await balances(pool)
+    assert found["escrow", "", "CNY"] == 0
+    assert [found["seller_payable", str(seller), "CNY"] for seller in (2, 3, 4)] == [-3_800] * 3
+    await proven(pool)
+
+
+async def test_a_seller_has_the_usual_terms_unless_something_else_is_agreed(conn):
+    async def rate(seller_id):
+        return (await ledger.seller(conn, seller_id=ledger.SellerId(seller_id))).commission_bps
+
+    assert (await rate(1), await rate(7)) == (0, 500)
+    await ledger.agree(conn, seller_id=ledger.SellerId(7), commission_bps=250)
+    assert await rate(7) == 250

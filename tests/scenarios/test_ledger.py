@@ -12,19 +12,19 @@ CNY = {"channel": "sandbox", "currency": "CNY"}
 
 @pytest.fixture
 async def payments(pool) -> list[str]:
-    """Three payments of 50, 51 and 52 yuan, each for an order of its own."""
+    """Three payments of 50, 51 and 52 yuan that wait for an order."""
     found = [str(uuid4()) for _ in range(3)]
     async with db.transaction(pool) as conn:
         for number, payment_id in enumerate(found):
             facts = {**CNY, "amount_minor": 5_000 + 100 * number}
-            await ledger.capture(conn, payment_id=payment_id, order_id=f"o{number}", **facts)
+            await ledger.capture(conn, payment_id=payment_id, **facts)
     return found
 
 
 async def test_staff_read_balances_accounts_and_entries(staff, payments):
     told = (await staff("GET", "/ledger/trial-balance"))["items"]
     assert {(b["account"], b["owner"], b["normal"], b["amount"]) for b in told} == {
-        ("escrow", "", "credit", 15_300),
+        ("customer_funds", "", "credit", 15_300),
         ("provider_clearing", "sandbox", "debit", 15_300),
     }
     assert all(b["name"].keys() == {"en", "zh"} for b in told)
@@ -37,7 +37,7 @@ async def test_staff_read_balances_accounts_and_entries(staff, payments):
     entry = await staff("GET", f"/ledger/entries/{lines[0]['entry_id']}")
     assert [(p["account"], p["amount"]) for p in entry["postings"]] == [
         ("provider_clearing", 5_200),
-        ("escrow", -5_200),
+        ("customer_funds", -5_200),
     ]
     assert (await staff("GET", f"/ledger/entries?reference={payments[2]}"))["items"] == [entry]
     assert (await staff("GET", "/ledger/entries?reference=nobody"))["items"] == []
@@ -58,3 +58,51 @@ async def test_staff_read_balances_accounts_and_entries(staff, payments):
 )
 async def test_what_is_not_there_is_refused(staff, path, refused):
     await staff("GET", path, refused=refused)
+
+
+async def test_staff_agree_on_terms_release_an_order_and_charge_a_part_of_it_back(staff, pool):
+    assert (await staff("GET", "/ledger/sellers/7/terms"))["commission_bps"] == 500
+    await staff("POST", "/ledger/sellers/7/terms", commission_bps=1_000)
+    assert (await staff("GET", "/ledger/sellers/7/terms"))["commission_bps"] == 1_000
+    rate = {"seller_id": ledger.SellerId(7), "commission_bps": 1_000}
+    async with db.transaction(pool) as conn:
+        await ledger.capture_for_order(
+            conn,
+            [ledger.goods(1, amount_minor=5_000, **rate), ledger.shipping(2, amount_minor=600)],
+            payment_id=str(uuid4()),
+            order_id="o",
+            **CNY,
+        )
+    held = await staff("GET", "/ledger/orders/o")
+    assert [(s["account"], s["amount"], s["commission"]) for s in held["shares"]] == [
+        ("seller_payable", 5_000, 500),
+        ("shipping_revenue", 600, 0),
+    ]
+    for _ in range(2):
+        assert (await staff("POST", "/ledger/orders/o/release"))["state"] == "released"
+    claimed = {"reference": "bank-1", "lines": [{"line_no": 1, "amount": 2_500}]}
+    for _ in range(2):
+        told = await staff("POST", "/ledger/orders/o/chargebacks", **claimed)
+        assert [share["returned"] for share in told["shares"]] == [2_500, 0]
+    amounts = {
+        (b["account"], b["owner"]): b["amount"]
+        for b in (await staff("GET", "/ledger/trial-balance"))["items"]
+    }
+    assert amounts == {
+        ("chargebacks", "sandbox"): 2_500,
+        ("commission_revenue", ""): 250,
+        ("escrow", ""): 0,
+        ("provider_clearing", "sandbox"): 5_600,
+        ("seller_payable", "7"): 2_250,
+        ("shipping_revenue", ""): 600,
+    }
+    more = {"reference": "bank-2", "lines": [{"line_no": 1, "amount": 2_501}]}
+    path = "/ledger/orders/o/chargebacks"
+    await staff("POST", path, refused=(409, "more-than-is-left"), **more)
+    other = {"reference": "bank-1", "lines": [{"line_no": 1, "amount": 1}]}
+    await staff("POST", path, refused=(422, "reference-reused"), **other)
+    twice = {"reference": "bank-3", "lines": [{"line_no": 1, "amount": 1}] * 2}
+    await staff("POST", path, refused=(422, "invalid-value"), **twice)
+    await staff("GET", "/ledger/orders/x", refused=(404, "no-such-hold"))
+    await staff("POST", "/ledger/orders/x/release", refused=(404, "no-such-hold"))
+    await staff("GET", "/ledger/sellers/x/terms", refused=(422, "invalid-value"))
