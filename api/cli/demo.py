@@ -15,7 +15,10 @@ MEMBER_LIMIT = 5
 PERCENT = 60
 RUNNING = frozenset({"planned", "armed", "open", "paused"})
 LOOK_MAX = 100
-PRODUCTS_MAX = 100
+LOOK_AT_PRODUCTS_MAX = 1_000
+# Ten products with two SKUs each, spread evenly over all that there are.
+PRODUCTS_MAX = 10
+SKUS_A_PRODUCT_MAX = 2
 
 
 async def open_demo_sale(settings: Settings) -> None:
@@ -38,15 +41,17 @@ async def running(pool: db.Pool) -> sales.SaleId | None:
 
 
 async def plan(pool: db.Pool) -> sales.SaleId | None:
-    """Every SKU of the demo products, at well below its price."""
+    """Some SKUs from all over the shop, at well below their price."""
     async with db.snapshot(pool) as conn:
         products, by_product = await catalogue.every(
             conn,
             after=catalogue.ProductId(0),
-            page_max=PRODUCTS_MAX,
+            page_max=LOOK_AT_PRODUCTS_MAX,
             state=catalogue.State.PUBLISHED,
         )
-    skus = [sku for product in products for sku in by_product[product.id]]
+    step = max(1, len(products) // PRODUCTS_MAX)
+    featured = products[::step][:PRODUCTS_MAX]
+    skus = [sku for product in featured for sku in by_product[product.id][:SKUS_A_PRODUCT_MAX]]
     if not skus:
         return None
     now = datetime.now(UTC)

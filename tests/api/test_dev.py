@@ -9,9 +9,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 
 from core import embedded
@@ -19,6 +21,7 @@ from core.embedded import process
 
 ROOT = Path(__file__).parents[2]
 READY_S_MAX = 60
+QUOTA = 10_000_000
 STOPPED_S_MAX = 15
 RESTARTED_S_MAX = 30  # a machine of its own needs 5
 
@@ -98,6 +101,7 @@ async def test_dev_comes_up_from_nothing_survives_kills_and_keeps_its_data(dev):
     assert dev.run("dev").returncode == 1
     services = embedded.running(dev.home)
     await _remember(services.database_url)
+    _has_ten_million_of_every_sku(dev)
 
     for name in ("serve", "work", "sandbox", "postgres", "valkey-server"):
         _kill(dev, name)
@@ -115,6 +119,29 @@ async def test_dev_comes_up_from_nothing_survives_kills_and_keeps_its_data(dev):
     await conn.close()
     assert dev.stop(signal.SIGINT) < STOPPED_S_MAX
     assert dev.run("doctor").stdout.startswith("sluice: SLUICE_DATABASE_URL is not set")
+
+
+def _has_ten_million_of_every_sku(dev: Dev) -> None:
+    """In the demo sale, and besides in a sale of one's own."""
+    admin = {"Authorization": f"Bearer {dev.run('token', '--admin').stdout.strip()}"}
+    with httpx.Client(base_url=dev.url, trust_env=False, timeout=60, headers=admin) as http:
+        (demo,) = http.get("/v1/sales").json()["items"]
+        assert (demo["state"], len(demo["items"])) == ("open", 20)
+        assert {item["left"] for item in demo["items"]} == {QUOTA}
+        first = http.get("/v1/products?limit=100").json()
+        rest = http.get(f"/v1/products?limit=100&cursor={first['cursor']}").json()["items"]
+        sku_ids = [sku["sku_id"] for one in first["items"] + rest for sku in one["skus"]]
+        assert len(sku_ids) == 1_000
+        now = datetime.now(UTC)
+        plan = {
+            "name": "Everything",
+            "starts_at": now.isoformat(),
+            "ends_at": (now + timedelta(hours=1)).isoformat(),
+            "items": [{"sku_id": one, "quota": QUOTA, "price": 1, "limit": 1} for one in sku_ids],
+        }
+        planned = http.post("/v1/admin/sales", json=plan).json()
+        armed = http.post(f"/v1/admin/sales/{planned['sale_id']}/arm").json()
+        assert [item["left"] for item in armed["items"]] == [QUOTA] * 1_000
 
 
 async def _remember(url: str) -> None:
