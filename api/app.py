@@ -16,10 +16,7 @@ from litestar.di import Provide
 from litestar.types import ASGIApp
 
 from api import auth, health, logs, metrics, openapi, origin, problems, wiring
-from api.admin import categories as admin_categories
-from api.admin import changes, counts, ledger, stock, transfers
-from api.admin import products as admin_products
-from api.admin import sales as admin_sales
+from api.admin import routes as back_office
 from api.requests import BODY_BYTES_MAX, StrictRequest
 from api.shop import availability, categories, demo, orders, page, payments, products, sales
 from api.shop.events import Watch
@@ -85,13 +82,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             availability.routes,
             sales.routes,
             demo.routes,
-            admin_categories.routes,
-            admin_products.routes,
-            admin_sales.routes,
-            stock.routes,
-            transfers.routes,
-            counts.routes,
-            ledger.routes,
+            back_office.routes,
             *page.routes,
         ],
         dependencies={
@@ -99,7 +90,6 @@ def create_app(settings: Settings | None = None) -> Litestar:
             "member_id": Provide(auth.provide_member_id, sync_to_thread=False),
             "origin": Provide(origin.provide_origin, sync_to_thread=False),
             "idempotency_key": Provide(auth.provide_key, sync_to_thread=False),
-            "changes": Provide(changes.provide_changes, sync_to_thread=False),
         },
         state=State({"settings": settings}),
         signature_namespace=NAMES,

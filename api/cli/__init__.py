@@ -22,6 +22,7 @@ VERBS = (
     "audit",
     "rebuild",
     "sale",
+    "staff",
     "inventory",
     "ledger",
     "receipt",

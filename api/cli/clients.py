@@ -1,14 +1,18 @@
-"""Postgres and Redis for one command."""
+"""Postgres and Redis for one command, and who gives it."""
 
+import os
+import pwd
+import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import rich_click as click
 import uvloop
 
 from api import wiring
 from api.cli import context
-from core import sales
+from core import sales, staff
 from core.kit import db, ids
 from core.settings import Settings
 from hotpath.nodes import Redis
@@ -51,6 +55,23 @@ def with_pool(work: Work[Found]) -> Found:
             return await work(pool)
 
     return uvloop.run(run())
+
+
+def author(permission: str) -> staff.Author:
+    """Whoever types the command that runs now. Who can do that has every permission."""
+    try:
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        account = str(os.getuid())
+    verb = click.get_current_context()
+    assert verb is not None
+    return staff.Author(
+        sealer=staff.Sealer(wiring.keyring(context.settings("receipt_keys")).signers),
+        by=f"shell:{account}",
+        permission=staff.Permission(permission),
+        action=verb.command_path,
+        request_id=str(uuid.uuid4()),
+    )
 
 
 def sale_id(text: str) -> sales.SaleId:

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from api import wiring
 from api.cli import context
-from api.cli.clients import with_clients
+from api.cli.clients import author, with_clients
 from core import sales
 from core.flows.give_back_dead_letter import give_back_dead_letter
 from core.kit import db
@@ -55,10 +55,10 @@ def listing(as_json: bool) -> None:
 def give_back(letter: int) -> None:
     """Decide that LETTER was no order: its units go back for sale."""
     settings = context.settings("database_url", "redis_url", "receipt_keys")
-    keyring = wiring.keyring(settings)
+    keyring, by = wiring.keyring(settings), author("sales:run")
 
     async def work(pool: db.Pool, _: Redis) -> sales.DeadLetter:
-        return await give_back_dead_letter(pool, keyring, letter_id=letter)
+        return await give_back_dead_letter(pool, keyring, letter_id=letter, author=by)
 
     decided = with_clients(work, settings)
     print(f"{decided.quantity} units of SKU {decided.sku_id or '?'} given back")

@@ -1,7 +1,7 @@
 """`sluice inventory`: prove what stands where, and count it."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import msgspec
@@ -13,8 +13,8 @@ from api import wiring
 from api.admin.counts import Count, count_of, shown_counts
 from api.admin.stock import LINES_MAX, UNITS_MAX, Audit, shown_audit
 from api.cli import context
-from api.cli.clients import Work, with_pool
-from core import catalogue, inventory
+from api.cli.clients import Work, author, with_pool
+from core import catalogue, inventory, staff
 from core.flows.count_stock import count_stock
 from core.kit import db
 
@@ -81,6 +81,7 @@ def record(
             pairs += [tuple(line) for line in csv.reader(lines) if line]
     units = read(pairs)
     value_max = wiring.count_value_max(context.settings())
+    noted_by = author("stock:count")
 
     async def work(pool: db.Pool) -> list[inventory.Count]:
         async with db.reading(pool) as conn:
@@ -95,6 +96,7 @@ def record(
             value_max=value_max,
             reference=reference,
             by=by,
+            author=noted_by,
         )
 
     tell(*with_pool(named(work)))
@@ -122,12 +124,7 @@ def listing(as_json: bool) -> None:
 @click.argument("number", metavar="COUNT")
 def approve(number: str, by: str) -> None:
     """Let COUNT's difference change the stock."""
-
-    async def work(pool: db.Pool) -> list[inventory.Count]:
-        async with db.transaction(pool) as conn:
-            return [await inventory.approve_count(conn, count_id=count_of(number), by=by)]
-
-    tell(*with_pool(named(work)))
+    decide(inventory.approve_count, number, by=by)
 
 
 @count.command("reject")
@@ -135,10 +132,21 @@ def approve(number: str, by: str) -> None:
 @click.argument("number", metavar="COUNT")
 def reject(number: str, by: str) -> None:
     """Forget COUNT's difference."""
+    decide(inventory.reject_count, number, by=by)
+
+
+def decide(verb: Callable[..., Awaitable[inventory.Count]], number: str, *, by: str) -> None:
+    noted_by = author("stock:approve")
 
     async def work(pool: db.Pool) -> list[inventory.Count]:
+        wanted = count_of(number)
         async with db.transaction(pool) as conn:
-            return [await inventory.reject_count(conn, count_id=count_of(number), by=by)]
+            before = await inventory.hold_count(conn, count_id=wanted)
+            found = await verb(conn, count_id=wanted, by=by)
+            await staff.note(
+                conn, noted_by, kind="count", object_id=number, before=before, after=found
+            )
+            return [found]
 
     tell(*with_pool(named(work)))
 

@@ -10,7 +10,7 @@ import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
-from api.cli.clients import sale_id, with_clients
+from api.cli.clients import author, sale_id, with_clients
 from core import sales
 from core.flows import plan_sale, retire_sale, run_sale
 from core.kit import db
@@ -124,6 +124,7 @@ def plan(
     buckets: int,
 ) -> None:
     """Write a sale down and print its id. It draws no stock before it is armed."""
+    by = author("sales:plan")
 
     async def work(pool: db.Pool, _: Redis) -> sales.Sale:
         return await plan_sale.plan_sale(
@@ -134,6 +135,7 @@ def plan(
             items=items,
             hold_s=hold_s,
             bucket_count=buckets,
+            author=by,
         )
 
     print(with_clients(work).id)
@@ -145,8 +147,10 @@ def mover(name: str, flow: Move, what: str) -> None:
     @command.command(name, help=what)
     @click.argument("sale")
     def verb(sale: str) -> None:
+        by = author("sales:run")
+
         async def work(pool: db.Pool, redis: Redis) -> sales.Sale:
-            return await flow(pool, redis, sale_id=sale_id(sale))
+            return await flow(pool, redis, sale_id=sale_id(sale), author=by)
 
         moved = with_clients(work)
         print(f"sale {moved.id} is {moved.state}")

@@ -1,4 +1,4 @@
-"""`sluice token`: bearer tokens for demo members and administrators."""
+"""`sluice token`: bearer tokens for demo members, administrators and staff."""
 
 import asyncio
 import sys
@@ -8,10 +8,12 @@ import rich_click as click
 
 from api import auth, wiring
 from api.cli import context
-from core import members
+from api.cli.clients import with_pool
+from core import members, staff
 from core.kit import db, ids
 
 TOKEN_TTL_S = 24 * 60 * 60
+STAFF_TOKEN_TTL_S = 12 * 60 * 60
 MEMBERS_MAX = 1_000_000
 BATCH_MAX = 50_000
 POOL_SIZE_MAX = 2
@@ -34,11 +36,18 @@ POOL_SIZE_MAX = 2
     help="The first member's id.",
 )
 @click.option("--admin", is_flag=True, help="One token, for an administrator.")
-def command(count: int | None, first: int, admin: bool) -> None:
-    """Print bearer tokens that last a day. Refuses in production."""
-    if admin == bool(count):
-        raise click.UsageError("say either --members N or --admin")
+@click.option("--staff", "name", metavar="NAME", help="One token, for somebody of staff.")
+def command(count: int | None, first: int, admin: bool, name: str | None) -> None:
+    """Print bearer tokens that last a day, or 12 hours for staff; in production for staff only.
+
+    A token of staff tells who it is, and no more: what NAME may do is looked up at each request.
+    """
+    if (bool(count), admin, name is not None).count(True) != 1:
+        raise click.UsageError("say either --members N, --admin or --staff NAME")
     settings = context.settings()
+    if name is not None:
+        print(staff_token(wiring.token_secret(settings), name))
+        return
     if settings.env == "production":
         raise click.ClickException("demo tokens are not for production")
     secret, now_s = wiring.token_secret(settings), int(time.time())
@@ -51,6 +60,19 @@ def command(count: int | None, first: int, admin: bool) -> None:
         + "\n"
         for member in range(first, first + count)
     )
+
+
+def staff_token(secret: str, name: str) -> str:
+    """Raises NoSuchPerson for who does not work here, or no longer."""
+
+    async def look(pool: db.Pool) -> bool:
+        async with db.reading(pool) as conn:
+            return await staff.may(conn, name=name) is not None
+
+    if not with_pool(look):
+        raise staff.NoSuchPerson
+    now_s = int(time.time())
+    return auth.issue(secret, subject=name, role="staff", now_s=now_s, ttl_s=STAFF_TOKEN_TTL_S)
 
 
 async def enrol(database_url: str, first: int, count: int) -> None:

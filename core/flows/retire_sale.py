@@ -1,7 +1,8 @@
 """A sale that is over and proven right leaves Redis. Postgres answers its repeats from then on."""
 
-from core import sales
+from core import sales, staff
 from core.flows.audit_sale import SaleAudit, audit_sale
+from core.flows.run_sale import noted
 from core.kit import db
 from hotpath.nodes import Redis
 from hotpath.scripts import BucketKeys
@@ -10,7 +11,12 @@ AGE_MIN_S = 3_600
 
 
 async def retire_sale(
-    pool: db.Pool, redis: Redis, *, sale_id: sales.SaleId, age_min_s: int = AGE_MIN_S
+    pool: db.Pool,
+    redis: Redis,
+    *,
+    sale_id: sales.SaleId,
+    age_min_s: int = AGE_MIN_S,
+    author: staff.Author | None = None,
 ) -> sales.Sale:
     """Raises NotReady unless it is settled, old enough, and its audit shows no drift.
 
@@ -23,6 +29,7 @@ async def retire_sale(
             await refuse_too_early(conn, sale, audit, age_min_s)
             await sales.move(conn, sale, sales.State.RETIRED)
         buckets = await sales.buckets(conn, sale_id=sale_id)
+        await noted(conn, author, sale)
     for bucket in buckets:
         node = await redis.of(bucket.number)
         await node.unlink(*BucketKeys(bucket.number).all())

@@ -10,13 +10,16 @@ START = Checkpoint(0, b"")
 
 
 class Chain:
-    """Add every note from the first on, then ask for the end."""
+    """Add every note from the first on, or from behind `base`, then ask for the end."""
 
-    def __init__(self, sealer: Sealer, checkpoints: Sequence[Checkpoint]) -> None:
+    def __init__(
+        self, sealer: Sealer, checkpoints: Sequence[Checkpoint], base: Note | None = None
+    ) -> None:
+        self.last = Checkpoint(base.id, base.seal) if base else START
         self._sealer = sealer
-        self._known = list(checkpoints)
-        self._key_id = 0
-        self.last = START
+        self._known = [known for known in checkpoints if known.note_id > self.last.note_id]
+        self._key_id = base.key_id if base else 0
+        self._checked = 0
 
     def add(self, note: Note) -> Finding | None:
         """What is wrong with the next note, if anything."""
@@ -33,6 +36,7 @@ class Chain:
         if any(k.note_id == number and k.seal != note.seal for k in self._known):
             return self._broken(number, "is not the one that a checkpoint names")
         self._key_id = note.key_id
+        self._checked += 1
         self.last = Checkpoint(number, note.seal)
         return None
 
@@ -43,7 +47,7 @@ class Chain:
             return self._broken(number, "is gone, and so is all up to a checkpoint")
         if head != self.last:
             return self._broken(number, "is gone, or the head of the log was changed")
-        return Finding(self.last.note_id, self.last, None, "")
+        return Finding(self._checked, self.last, None, "")
 
     def _broken(self, number: int, what: str) -> Finding:
-        return Finding(self.last.note_id, self.last, number, f"note {number} {what}")
+        return Finding(self._checked, self.last, number, f"note {number} {what}")

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -71,6 +72,13 @@ class Change(msgspec.Struct, frozen=True):
     object_id: str
     before: object = None
     after: object = None
+
+
+class Object(NamedTuple):
+    """What notes are about: a product, a sale, a person."""
+
+    kind: str
+    object_id: str
 
 
 class Note(msgspec.Struct, frozen=True):

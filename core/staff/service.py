@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from core.kit.db import Conn
+from core.kit.ids import ID_MAX
 
 from . import rules, store
 from .chain import Chain
@@ -18,6 +19,7 @@ from .model import (
     NoSuchPerson,
     NoSuchRole,
     Note,
+    Object,
     Permission,
     Person,
     PersonExists,
@@ -151,22 +153,36 @@ async def notes(
     *,
     before: int | None,
     page_max: int,
-    kind: str | None = None,
-    object_id: str | None = None,
+    of: Object | None = None,
     by: str | None = None,
 ) -> list[Note]:
-    """Newest first."""
-    return await store.latest(conn, before, kind, object_id, by, page_max)
+    """Newest first, below `before`: all, or those of one object, or of one person, or of both."""
+    below = ID_MAX if before is None else before
+    if of is not None:
+        return await store.latest_of(conn, of.kind, of.object_id, by, below, page_max)
+    if by is not None:
+        return await store.latest_by(conn, by, below, page_max)
+    return await store.latest(conn, below, page_max)
 
 
-async def verify(conn: Conn, sealer: Sealer, *, checkpoints: Sequence[Checkpoint] = ()) -> Finding:
+async def verify(
+    conn: Conn,
+    sealer: Sealer,
+    *,
+    checkpoints: Sequence[Checkpoint] = (),
+    newest_max: int | None = None,
+) -> Finding:
     """Hold every note against the seal before it, and the log against what was known of it.
 
-    Wants all of it to be read at one instant.
+    With `newest_max` only so many, the seal before the first of them taken as it is. Wants all of
+    it to be read at one instant.
     """
-    chain = Chain(sealer, checkpoints)
+    head = await store.head(conn)
+    skipped = max(0, head.note_id - newest_max) if head and newest_max else 0
+    base = await store.notes(conn, skipped - 1, 1) if skipped else []
+    chain = Chain(sealer, checkpoints, *base)
     while page := await store.notes(conn, chain.last.note_id, VERIFY_PAGE_MAX):
         for found in page:
             if wrong := chain.add(found):
                 return wrong
-    return chain.end(await store.head(conn))
+    return chain.end(head)

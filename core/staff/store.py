@@ -102,20 +102,35 @@ async def notes(conn: Conn, after: int, page_max: int) -> list[Note]:
 LATEST = """ -- -> Note
     SELECT id, noted_at, by_whom, permission, action, kind, object_id, change, request_id, key_id,
            seal
+      FROM staff.notes WHERE id < $1 ORDER BY id DESC LIMIT $2
+"""
+
+
+async def latest(conn: Conn, before: int, page_max: int) -> list[Note]:
+    return many(Note, await conn.fetch(LATEST, before, page_max))
+
+
+LATEST_BY = """ -- -> Note
+    SELECT id, noted_at, by_whom, permission, action, kind, object_id, change, request_id, key_id,
+           seal
+      FROM staff.notes WHERE by_whom = $1 AND id < $2 ORDER BY id DESC LIMIT $3
+"""
+
+
+async def latest_by(conn: Conn, by: str, before: int, page_max: int) -> list[Note]:
+    return many(Note, await conn.fetch(LATEST_BY, by, before, page_max))
+
+
+LATEST_OF = """ -- -> Note
+    SELECT id, noted_at, by_whom, permission, action, kind, object_id, change, request_id, key_id,
+           seal
       FROM staff.notes
-     WHERE id < coalesce($1, 9223372036854775807)
-       AND ($2::text IS NULL OR kind = $2) AND ($3::text IS NULL OR object_id = $3)
-       AND ($4::text IS NULL OR by_whom = $4)
+     WHERE kind = $1 AND object_id = $2 AND id < $4 AND ($3::text IS NULL OR by_whom = $3)
      ORDER BY id DESC LIMIT $5
 """
 
 
-async def latest(
-    conn: Conn,
-    before: int | None,
-    kind: str | None,
-    object_id: str | None,
-    by: str | None,
-    page_max: int,
+async def latest_of(
+    conn: Conn, kind: str, object_id: str, by: str | None, before: int, page_max: int
 ) -> list[Note]:
-    return many(Note, await conn.fetch(LATEST, before, kind, object_id, by, page_max))
+    return many(Note, await conn.fetch(LATEST_OF, kind, object_id, by, before, page_max))

@@ -272,3 +272,67 @@ async def test_stock_is_counted_by_two_people_where_it_is_worth_much(
     assert "no such place" in failed(await sluice(*words[:3], *elsewhere))
     unknown = ("--reference", "e", "KETTLE-0:1", "KETTLE-77:1")
     assert "KETTLE-77" in failed(await sluice(*words, *unknown))
+
+
+async def test_staff_are_added_and_what_they_may_do_follows_at_once(sluice, http, pool):
+    async def ask(path):
+        answer = await http.get(f"/v1/admin/{path}", headers={"Authorization": f"Bearer {bea}"})
+        return answer.status_code
+
+    assert "bea" in said(await sluice("staff", "add", "bea", "--role", "storekeeper"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLUICE_ENV", "production")
+        bea = said(await sluice("token", "--staff", "bea")).strip()
+    claims = jwt.decode(bea, SECRET, algorithms=["HS256"])
+    assert (claims["sub"], claims["role"]) == ("bea", "staff")
+    assert claims["exp"] - claims["iat"] == 43_200
+    assert [await ask("places"), await ask("log")] == [200, 403]
+    said(await sluice("staff", "grant", "bea", "auditor"))
+    assert await ask("log") == 200
+    said(await sluice("staff", "revoke", "bea", "auditor"))
+    assert await ask("log") == 403
+    said(await sluice("staff", "disable", "bea"))
+    assert await ask("places") == 401
+    assert "Nobody" in failed(await sluice("token", "--staff", "bea"))
+    said(await sluice("staff", "enable", "bea"))
+    assert await ask("places") == 200
+    (listed,) = said(await sluice("staff", "list", "--json")).splitlines()
+    assert json.loads(listed)["roles"] == ["storekeeper"]
+    assert "already" in failed(await sluice("staff", "add", "bea"))
+    assert "emperor" in failed(await sluice("staff", "grant", "bea", "emperor"))
+    assert "stock:count" in said(await sluice("staff", "roles"))
+
+
+async def test_the_log_tells_who_did_what_and_is_proven(sluice, pool, settings):
+    said(await sluice("staff", "add", "bea"))
+    said(await sluice("staff", "grant", "bea", "auditor"))
+    notes = said(await sluice("staff", "log", "--object", "person:bea", "--json")).splitlines()
+    granted, added = map(json.loads, notes)
+    assert granted["by"] == added["by"]
+    assert granted["by"].startswith("shell:")
+    assert (granted["action"], granted["permission"]) == ("sluice staff grant", "staff:write")
+    assert granted["change"] == {"before": {"roles": []}, "after": {"roles": ["auditor"]}}
+    assert "person:bea" in said(await sluice("staff", "log", "--by", granted["by"]))
+
+    proven = said(await sluice("staff", "verify"))
+    assert proven.startswith("2 notes are as they were written\ncheckpoint 2:")
+    checkpoint = proven.split()[-1]
+    assert checkpoint == f"2:{granted['seal']}"
+    assert said(await sluice("staff", "verify", "--checkpoint", checkpoint)) == proven
+    assert "checkpoint" in failed(await sluice("staff", "verify", "--checkpoint", "2:ab"))
+    other = f"1:{granted['seal']}"
+    wrong = await sluice("staff", "verify", "--checkpoint", other)
+    assert wrong.returncode == 1
+    assert wrong.stdout.startswith("note 1 is not the one that a checkpoint names; 0 notes")
+
+
+async def test_the_next_proof_asks_for_where_the_last_one_came_to(sluice, pool):
+    said(await sluice("staff", "add", "bea"))
+    said(await sluice("staff", "add", "ann"))
+    said(await sluice("staff", "verify"))
+    async with db.transaction(pool) as conn:
+        await conn.execute("ALTER TABLE staff.notes DISABLE TRIGGER ALL")
+        await conn.execute("DELETE FROM staff.notes WHERE id = 2")
+        await conn.execute("UPDATE staff.head SET note_id = n.id, seal = n.seal FROM staff.notes n")
+    wrong = await sluice("staff", "verify")
+    assert (wrong.returncode, wrong.stdout.split(",")[0]) == (1, "note 2 is gone")

@@ -1,0 +1,24 @@
+"""Every route of the back office, behind one guard: each declares the permission it needs."""
+
+from litestar import Router
+from litestar.di import Provide
+
+from api import auth
+from api.admin import categories, changes, counts, ledger, log, products, sales, stock, transfers
+
+routes = Router(
+    "/v1/admin",
+    route_handlers=[
+        categories.routes,
+        products.routes,
+        sales.routes,
+        stock.routes,
+        transfers.routes,
+        counts.routes,
+        ledger.routes,
+        log.routes,
+    ],
+    guards=[auth.needs_permission],
+    security=auth.SECURITY,
+    dependencies={"changes": Provide(changes.provide_changes, sync_to_thread=False)},
+)

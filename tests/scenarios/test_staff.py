@@ -1,0 +1,116 @@
+"""Staff do what their roles let them, and all of it is written down."""
+
+import pytest
+
+from core import staff as people
+from core.kit import db
+from hotpath.signing import Signer
+from tests.api.conftest import RECEIPT_KEY, token
+
+MAIN = "1"
+SEALER = people.Sealer({1: Signer(RECEIPT_KEY)})
+CHIEF = people.Author(SEALER, "chief", people.Permission.STAFF_WRITE, "test", "r")
+
+
+@pytest.fixture
+def hire(pool, client):
+    """Add somebody with these roles, and give what asks in that name."""
+
+    async def hire(name, *roles):
+        async with db.transaction(pool) as conn:
+            await people.add(conn, CHIEF, name=name, roles=roles)
+
+        async def ask(method, path, **body):
+            headers = {"Authorization": f"Bearer {token(name, 'staff')}"}
+            url = f"/v1/admin{path}"
+            return await client.request(method, url, headers=headers, json=body or None)
+
+        return ask
+
+    return hire
+
+
+async def change(pool, verb, **facts):
+    async with db.transaction(pool) as conn:
+        await verb(conn, CHIEF, **facts)
+
+
+@pytest.mark.parametrize("client", ["far"], indirect=True)
+async def test_a_product_on_its_way_to_the_shop_leaves_a_trace(staff, hire):
+    bea = await hire("bea", "merchandiser")
+    title = {"title": {"en": "Kettle", "zh": "水壶"}}
+    made = (await bea("POST", "/products", **title, code="KETTLE")).json()
+    path = f"/products/{made['product_id']}"
+    skus = [{"code": "K1", "currency": "CNY", "prices": {"CNY": 9_900}}]
+    sku = (await bea("POST", f"{path}/skus", skus=skus)).json()["skus"][0]
+    await bea("POST", f"/skus/{sku['sku_id']}/prices", prices={"CNY": 8_800})
+    assert (await bea("POST", f"{path}/publish")).status_code == 200
+    assert (await bea("POST", "/places", code="X", kind="store")).status_code == 403
+    assert (await bea("GET", "/log")).status_code == 403
+
+    log = await staff("GET", f"/log?object=product:{made['product_id']}")
+    did = [(note["by"], note["action"].removeprefix("POST /v1/admin")) for note in log["items"]]
+    assert did == [
+        ("bea", "/products/{product_id}/publish"),
+        ("bea", "/products/{product_id}/skus"),
+        ("bea", "/products"),
+    ]
+    assert log["items"][0]["change"] == {
+        "before": {"state": "draft"},
+        "after": {"state": "published"},
+    }
+    assert log["items"][2]["change"]["before"] is None
+    (priced,) = (await staff("GET", f"/log?object=sku:{sku['sku_id']}"))["items"]
+    assert priced["change"]["after"] == {"price": 8_800, "prices": {"CNY": 8_800}}
+    assert priced["permission"] == "catalogue:price"
+
+    first = await staff("GET", "/log?by=bea&limit=3")
+    rest = await staff("GET", f"/log?by=bea&limit=3&cursor={first['cursor']}")
+    assert [int(n["note_id"]) for n in first["items"] + rest["items"]] == [5, 4, 3, 2]
+    verdict = await staff("GET", "/log/verify")
+    assert (verdict["checked"], verdict["broken"]) == (5, None)
+    assert verdict["checkpoint"] == f"5:{first['items'][0]['seal']}"
+    assert [p["name"] for p in (await staff("GET", "/people"))["items"]] == ["bea"]
+
+
+async def test_what_a_role_gives_lasts_no_longer_than_the_role(hire, pool):
+    bea = await hire("bea", "storekeeper")
+    assert (await bea("GET", "/places")).status_code == 200
+    assert (await bea("GET", "/products")).status_code == 200
+    await change(pool, people.revoke, name="bea", role="storekeeper")
+    assert (await bea("GET", "/places")).status_code == 403
+    await change(pool, people.disable, name="bea")
+    gone, unheard_of = await bea("GET", "/places"), await (await hire("ann"))("GET", "/places")
+    assert (gone.status_code, unheard_of.status_code) == (401, 403)
+
+
+async def test_two_of_staff_decide_about_what_is_worth_much(hire, sku_ids):
+    bea, ann = await hire("bea", "storekeeper"), await hire("ann", "storekeeper")
+    lines = [{"sku_id": str(sku_ids[0]), "counted": 500}]
+    found = await bea("POST", "/counts", reference="c1", place_id=MAIN, lines=lines)
+    path = f"/counts/{found.json()['items'][0]['count_id']}/approve"
+    assert (await bea("POST", path)).json()["type"].endswith("second-person-needed")
+    assert (await ann("POST", path)).json()["decided_by"] == "ann"
+
+
+async def test_a_change_that_is_refused_leaves_no_note(staff, hire):
+    bea = await hire("bea", "merchandiser")
+    refused = await bea("POST", "/products/77/publish")
+    assert refused.status_code == 404
+    assert (await staff("GET", "/log?by=bea"))["items"] == []
+
+
+async def test_a_note_bears_the_callers_request_id(staff, client):
+    headers = {"Authorization": f"Bearer {token('admin', 'admin')}", "X-Request-Id": "abc-1"}
+    body = {"title": {"en": "Kettle"}}
+    await client.post("/v1/admin/products", headers=headers, json=body)
+    headers["X-Request-Id"] = "x" * 65
+    await client.post("/v1/admin/products", headers=headers, json=body)
+    ours, theirs = (note["request_id"] for note in (await staff("GET", "/log"))["items"])
+    assert theirs == "abc-1"
+    assert len(ours) == 36
+
+
+@pytest.mark.parametrize("query", ["object=7", "object=:7", "by=%00", "cursor=x", "object=sku:%00"])
+async def test_odd_questions_to_the_log_are_refused(staff, query):
+    await staff("GET", f"/log?{query}", refused=(422, "invalid-value"))
