@@ -14,6 +14,7 @@ QUESTIONS = (
     ("rivals",),
     ("hot",),
     ("growth", "workers"),
+    ("growth", "nodes"),
     ("overload",),
     ("reserve",),
     ("orders", "--batches", "100,1000,4000"),

@@ -1,10 +1,13 @@
-"""What does an order cost with more API workers, and with more orders in the table already?
+"""What does an order cost with more API workers, Redis nodes, and orders in the table already?
 
     python -m benchmarks.growth workers [--workers 1,2] [--orders 10000] [--rounds 3] [--write]
+    python -m benchmarks.growth nodes [--buckets 6] [--orders 10000] [--rounds 3] [--write]
     python -m benchmarks.growth table [--millions 0,1] [--orders 10000] [--rounds 3] [--write]
 
-`workers`: the whole path under load, until all is written down. `table`: the background roles are
-held back while claims are accepted, so that batches are full, and measured from when they go on.
+`workers`: the whole path under load, until all is written down. `nodes`: the same with one plain
+Redis, a cluster of one, and one of three among which the sale's buckets are dealt out. `table`: the
+background roles are held back while claims are accepted, so that batches are full, and measured
+from when they go on.
 The orders that were there before are copies of a real one, in a hundred thousand orders a sale, or
 with --in-sale all in the sale that is measured, among its members. Ten million (--millions 0,10)
 take minutes to make and about 10 GB. Rounds are interleaved; medians; CPU in microseconds an order.
@@ -24,13 +27,16 @@ import msgspec
 import uvloop
 
 from benchmarks import load, shop
-from hotpath.nodes import Redis
+from core.embedded.masters import Masters
+from hotpath.nodes import Redis, connect
 
 WARM_UP = 1_000
 MILLIONS_MAX = 20
 MILLION = 1_000_000
 FILL_S_MAX = 1_800.0
 SETTLE_S = 1.0
+# CPU is counted here: nobody is turned away because the machine is crowded.
+WAIT_MAX_MS = 1_500
 GOAL_TABLE = 1.15
 COLUMNS = """
     SELECT column_name FROM information_schema.columns
@@ -69,19 +75,37 @@ class Row(msgspec.Struct):
 
 
 @contextlib.asynccontextmanager
-async def side(name: str, *, workers: int = 1) -> AsyncIterator[Side]:
-    async with shop.opened() as ours, Redis.from_url(ours.redis.url) as redis:
+async def side(
+    name: str, *, workers: int = 1, masters: int = 0, buckets: int = 1
+) -> AsyncIterator[Side]:
+    async with (
+        shop.opened(masters=masters) as ours,
+        connect(ours.redis_url, timeout_s=shop.REDIS_S_MAX) as redis,
+    ):
         conn = await asyncpg.connect(ours.url, command_timeout=FILL_S_MAX)
         try:
-            port, api = ours.serve(SLUICE_WORKERS=workers)
-            pids = {"api": api, "redis": ours.redis.pid, "writer": ours.work()}
-            pids |= {"postgres": ours.postgres.pid}
+            if ours.masters:
+                deal_out(ours.masters, buckets)
+            patient = {"SLUICE_CLAIM_WAIT_MAX_MS": WAIT_MAX_MS}
+            port, api = ours.serve(SLUICE_WORKERS=workers, **patient)
+            pids = {"api": api}
+            pids |= {f"redis {n}" if n > 1 else "redis": r.pid for n, r in enumerate(ours.nodes, 1)}
+            pids |= {"writer": ours.work(), "postgres": ours.postgres.pid}
             await shop.ready([port])
-            sale_ids, (sku_id,) = await shop.open_sales(ours, {"": shop.Plan()})
+            sale_ids, (sku_id,) = await shop.open_sales(ours, {"": shop.Plan(buckets=buckets)})
             path = b"/v1/sales/%d/orders" % sale_ids[""]
             yield Side(name, port, pids, path, sku_id, redis, conn)
         finally:
             await conn.close()
+
+
+def deal_out(masters: Masters, buckets: int) -> None:
+    """The first sale's buckets, to each node in turn: their slots alone fall as they like."""
+    for bucket in range(1, buckets + 1):
+        target = masters.servers[bucket % len(masters.servers)]
+        if masters.owner(bucket) is not target:
+            masters.move(bucket, target)
+    masters.wait_until_agreed()
 
 
 @contextlib.contextmanager
@@ -152,6 +176,21 @@ async def workers(asked: argparse.Namespace) -> list[Row]:
         return await rounds(list(opened.values()), all_the_way, asked)
 
 
+async def nodes(asked: argparse.Namespace) -> list[Row]:
+    many = asked.buckets
+    wanted = {
+        "1 node": {},
+        "cluster of 1": {"masters": 1},
+        f"of 1, {many} buckets": {"masters": 1, "buckets": many},
+        f"of 3, {many} buckets": {"masters": 3, "buckets": many},
+    }
+    async with contextlib.AsyncExitStack() as stack:
+        sides = [
+            await stack.enter_async_context(side(name, **more)) for name, more in wanted.items()
+        ]
+        return await rounds(sides, all_the_way, asked)
+
+
 async def table(asked: argparse.Namespace) -> list[Row]:
     async with contextlib.AsyncExitStack() as stack:
         sides = []
@@ -207,10 +246,14 @@ def summary(rows: list[Row]) -> list[dict[str, object]]:
     return found
 
 
+QUESTIONS = {"workers": workers, "nodes": nodes, "table": table}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("workers", "table"))
+    parser.add_argument("what", choices=QUESTIONS)
     parser.add_argument("--workers", default="1,2", help="API processes, by side")
+    parser.add_argument("--buckets", type=int, default=6, help="of the sale, on many nodes")
     parser.add_argument("--millions", default="0,1", help="orders there before, by side")
     parser.add_argument("--in-sale", action="store_true", help="in the sale that is measured")
     parser.add_argument("--orders", type=int, default=10_000)
@@ -218,7 +261,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=512)
     parser.add_argument("--write", action="store_true", help="keep it in benchmarks/results")
     asked = parser.parse_args()
-    rows = uvloop.run({"workers": workers, "table": table}[asked.what](asked))
+    rows = uvloop.run(QUESTIONS[asked.what](asked))
     told = summary(rows)
     print(f"{'':12}{'orders/s':>10}{'a fsync':>9}{'cpu us':>8}{'ratio':>7}  of which")
     for one in told:

@@ -20,7 +20,14 @@ PAGES = {"en": DOCS / "performance.md", "zh": DOCS / "performance.zh-CN.md"}
 BLOCK = re.compile(
     r"(?<=<!-- )(?P<name>(?!end)[\w-]+)(?P<mark> -->\n).*?(?=<!-- end -->)", re.DOTALL
 )
-TITLES = {"api": "API", "redis": "Redis", "writer": "writer", "postgres": "Postgres"}
+TITLES = {
+    "api": "API",
+    "redis": "Redis",
+    "redis 2": "Redis 2",
+    "redis 3": "Redis 3",
+    "writer": "writer",
+    "postgres": "Postgres",
+}
 PARTS = tuple(TITLES)
 WORDS = {
     "zh": {
@@ -88,14 +95,20 @@ def costs(found: Result, say: Say) -> str:
 
 
 def rivals(found: Result, say: Say) -> str:
-    heads = ["", *(say(TITLES[part]) for part in PARTS), say("in all")]
+    parts = parts_of(found)
+    heads = ["", *(say(TITLES[part]) for part in parts), say("in all")]
     heads += [say("orders/s"), "p50", "p99"]
     names = ("cpu_us_in_all", "orders_per_s", "p50_ms", "p99_ms")
     rows = [
-        [one["party"], *(one["cpu_us"].get(part) for part in PARTS), *(one[n] for n in names)]
+        [one["party"], *(one["cpu_us"].get(part) for part in parts), *(one[n] for n in names)]
         for one in found["medians"]
     ]
     return table(heads, rows) + "\n" + against(found, say)
+
+
+def parts_of(found: Result) -> list[str]:
+    """Those that any row has."""
+    return [part for part in PARTS if any(part in one["cpu_us"] for one in found["medians"])]
 
 
 def against(found: Result, say: Say) -> str:
@@ -124,12 +137,12 @@ def hot(found: Result, say: Say) -> str:
 
 
 def growth(found: Result, say: Say) -> str:
-    parts = [part for part in PARTS if part in found["medians"][0]["cpu_us"]]
+    parts = parts_of(found)
     heads = [say("side"), *(say(TITLES[part]) for part in parts), say("in all"), say("ratio")]
     heads += [say("orders/s"), say("claims a fsync, at least")]
     names = ("cpu_us_in_all", "ratio", "orders_per_s", "orders_per_fsync")
     rows = [
-        [one["side"], *(one["cpu_us"][part] for part in parts), *(one[n] for n in names)]
+        [one["side"], *(one["cpu_us"].get(part) for part in parts), *(one[n] for n in names)]
         for one in found["medians"]
     ]
     return table(heads, rows)
@@ -198,6 +211,7 @@ BLOCKS: Mapping[str, Callable[[Result, Say], str]] = {
     "rivals": rivals,
     "hot": hot,
     "growth-workers": growth,
+    "growth-nodes": growth,
     "growth-table": growth,
     "orders": orders,
     "gate": gate,
@@ -270,6 +284,7 @@ PLOTS: Mapping[str, tuple[str, Callable[[Result], str]]] = {
     "doors": ("cost", doors),
     "hot": ("hot", sides),
     "workers": ("growth-workers", stacked(None, "CPU of an order by API workers")),
+    "nodes": ("growth-nodes", stacked(None, "CPU of an order by Redis nodes")),
     "table": ("growth-table", stacked(None, "CPU of an order by orders there before")),
 }
 

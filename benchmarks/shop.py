@@ -30,16 +30,16 @@ from typing import NamedTuple
 import asyncpg
 import httpx
 import msgspec
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 import hotpath
 from core import embedded, sales
 from core.embedded import process
+from core.embedded.masters import Masters
 from core.flows.plan_sale import PlannedItem, plan_sale
 from core.flows.run_sale import arm_sale
 from core.flows.stock_products import NewProduct, stock_products
 from core.kit import db
+from hotpath import nodes
 from hotpath.nodes import Redis
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +51,7 @@ LOOK = b"GET / HTTP/1.1\r\nHost: shop\r\nAccept: */*\r\n\r\n"
 UNITS = 100_000_000
 REQUESTS_MAX = 200_000
 READY_S_MAX = 30.0
+REDIS_S_MAX = 10.0
 WRITTEN_S_MAX = 120.0
 STOP_S_MAX = 20.0
 LOOK_S = 0.005
@@ -77,14 +78,20 @@ class Plan(NamedTuple):
     skus: int = 1
     quota: int = UNITS
     limit: int = 1
+    buckets: int = 1
 
 
 class Shop:
-    """Postgres and Redis, and whatever is started on them. Enter it with `opened`."""
+    """Postgres and Redis, and whatever is started on them. Enter it with `opened`.
 
-    def __init__(self, folder: Path) -> None:
+    Redis is one server, or a cluster of so many masters.
+    """
+
+    def __init__(self, folder: Path, *, masters: int = 0) -> None:
         self.folder = folder
-        self.redis = embedded.Redis(folder / "redis", port=embedded.free_port())
+        self.masters = Masters(folder, count=masters) if masters else None
+        alone = [] if masters else [embedded.Redis(folder / "redis", port=embedded.free_port())]
+        self.nodes = self.masters.servers if self.masters else alone
         self.postgres = embedded.Postgres(folder / "postgres", port=embedded.free_port())
         self.log = folder / "programs.log"
         self.started: list[subprocess.Popen[bytes]] = []
@@ -93,10 +100,19 @@ class Shop:
     def url(self) -> str:
         return self.postgres.url
 
+    @property
+    def redis(self) -> embedded.Redis:
+        """The only server, or the first node."""
+        return self.nodes[0]
+
+    @property
+    def redis_url(self) -> str:
+        return ",".join(node.url for node in self.nodes)
+
     def settings(self) -> dict[str, str]:
         return {
             "SLUICE_DATABASE_URL": self.url,
-            "SLUICE_REDIS_URL": self.redis.url,
+            "SLUICE_REDIS_URL": self.redis_url,
             "SLUICE_TOKEN_SECRET": SECRET,
             "SLUICE_RECEIPT_KEYS": f"1:{base64.b64encode(b'k' * 32).decode()}",
             "SLUICE_HOME": str(self.folder),
@@ -141,20 +157,21 @@ class Shop:
             except subprocess.TimeoutExpired:
                 child.kill()
         self.postgres.stop()
-        self.redis.stop()
+        for node in self.nodes:
+            node.stop()
 
 
 @contextlib.asynccontextmanager
-async def opened(*, in_memory: bool = False) -> AsyncIterator[Shop]:
+async def opened(*, in_memory: bool = False, masters: int = 0) -> AsyncIterator[Shop]:
     task = asyncio.current_task()
     assert task is not None
     # By way of every context's end, so that nothing of us stays behind.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     place = MEMORY if in_memory and os.access(MEMORY, os.W_OK) else None
     folder = Path(tempfile.mkdtemp(prefix="sluice-bench-", dir=place))
-    shop = Shop(folder)
+    shop = Shop(folder, masters=masters)
     try:
-        shop.redis.start()
+        (shop.masters or shop.redis).start()
         shop.postgres.start()
         async with db.create_pool(shop.url, size_max=1) as pool, pool.acquire() as conn:
             await db.migrate(conn)
@@ -193,7 +210,7 @@ async def open_sales(shop: Shop, plans: Mapping[str, Plan]) -> tuple[dict[str, i
     """Their ids by name, and the SKUs. Ask once the doors are ready: risk remembers from then."""
     async with (
         db.create_pool(shop.url, size_max=2) as pool,
-        Redis.from_url(shop.redis.url, retry=Retry(NoBackoff(), 0)) as client,
+        nodes.connect(shop.redis_url, timeout_s=REDIS_S_MAX) as client,
     ):
         sku_ids = await stock_products(
             pool,
@@ -214,6 +231,7 @@ async def open_sales(shop: Shop, plans: Mapping[str, Plan]) -> tuple[dict[str, i
                     for sku_id in sku_ids[: plan.skus]
                 ],
                 hold_s=86_400,
+                bucket_count=plan.buckets,
             )
             armed = await arm_sale(pool, client, sale_id=sales.SaleId(planned.id))
             sale_ids[name] = int(armed.id)
@@ -231,8 +249,8 @@ async def written(conn: asyncpg.Connection, orders: int) -> None:
 
 async def script_calls(client: Redis) -> int:
     """How often Redis has run a script: where only scripts write, it synced no oftener."""
-    stats = await client.info("commandstats")
-    return sum(stats[name]["calls"] for name in SCRIPT_CALLS if name in stats)
+    every = [await node.info("commandstats") for node in await client.every()]
+    return sum(stats[name]["calls"] for stats in every for name in SCRIPT_CALLS if name in stats)
 
 
 def claims(path: bytes, sku_ids: Sequence[int], count: int, *, address: bytes = b"") -> list[bytes]:

@@ -12,6 +12,8 @@ FIGURES = 90
 COLOURS = {
     "api": ("#0969da", "#388bfd"),
     "redis": ("#cf222e", "#f85149"),
+    "redis 2": ("#e5534b", "#da3633"),
+    "redis 3": ("#fa8f87", "#b62324"),
     "writer": ("#1a7f37", "#3fb950"),
     "postgres": ("#8250df", "#a371f7"),
     "ours": ("#7fd18b", "#2ea043"),
@@ -28,10 +30,15 @@ class Bar(NamedTuple):
     parts: Sequence[tuple[str, float]]
 
 
+def named(colour: str) -> str:
+    """A class of one word."""
+    return colour.replace(" ", "-")
+
+
 def rectangle(x: float, y: float, width: float, height: float, colour: str, says: str) -> str:
     return (
-        f'<rect class="{colour}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height}">'
-        f"<title>{escape(says)}</title></rect>"
+        f'<rect class="{named(colour)}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}"'
+        f' height="{height}"><title>{escape(says)}</title></rect>'
     )
 
 
@@ -41,8 +48,8 @@ def text(x: float, y: float, words: str, *, end: bool = False) -> str:
 
 
 def page(body: Iterable[str], *, height: float, label: str, size: int = 14) -> str:
-    light = " ".join(f".{name} {{ fill: {pair[0]} }}" for name, pair in COLOURS.items())
-    dark = " ".join(f".{name} {{ fill: {pair[1]} }}" for name, pair in COLOURS.items())
+    light = " ".join(f".{named(name)} {{ fill: {pair[0]} }}" for name, pair in COLOURS.items())
+    dark = " ".join(f".{named(name)} {{ fill: {pair[1]} }}" for name, pair in COLOURS.items())
     start = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}"'
         f' font-family="system-ui, sans-serif" font-size="{size}" role="img"'
