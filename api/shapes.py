@@ -7,8 +7,10 @@ import msgspec
 from litestar.params import QueryParameter
 
 from api.problems import InvalidValue
+from core import orders
 from core.flows.directory import SaleView
 from core.kit import ids
+from hotpath.ids import parts
 
 PAGE_DEFAULT = 20
 PAGE_MAX = 100
@@ -58,6 +60,13 @@ def sale(view: SaleView, *, now: datetime) -> Sale:
 
 def server_time() -> datetime:
     return datetime.now(UTC)
+
+
+def before(cursor: str | None) -> orders.OrderId | None:
+    """The order that the last page ended with."""
+    if cursor is not None and parts(cursor) is None:
+        raise InvalidValue(errors=[{"parameter": "cursor", "detail": "This is no cursor of ours."}])
+    return None if cursor is None else orders.OrderId(cursor)
 
 
 def after(cursor: str | None) -> int | None:

@@ -4,13 +4,25 @@ from litestar import Router
 from litestar.di import Provide
 
 from api import auth
-from api.admin import categories, changes, counts, ledger, log, products, sales, stock, transfers
+from api.admin import (
+    categories,
+    changes,
+    counts,
+    ledger,
+    log,
+    orders,
+    products,
+    sales,
+    stock,
+    transfers,
+)
 
 routes = Router(
     "/v1/admin",
     route_handlers=[
         categories.routes,
         products.routes,
+        orders.routes,
         sales.routes,
         stock.routes,
         transfers.routes,

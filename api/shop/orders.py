@@ -11,10 +11,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
 from api import auth, metrics
-from api.problems import refuses
+from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.shapes import PAGE_DEFAULT, Cursor, Limit, before
 from core import orders, risk, sales
-from core.flows import cancel_order, find_order, pass_risk, place_order
+from core.flows import cancel_order, find_order, list_orders, pass_risk, place_order
 from core.flows.directory import Directory
 from core.kit import db, ids
 from core.kit.states import IllegalMove
@@ -71,6 +72,13 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     follows: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class Orders(msgspec.Struct, frozen=True):
+    """`cursor` is null on the last page."""
+
+    items: list[Order]
+    cursor: str | None
+
+
 @post(
     "/sales/{sale_id:str}/orders",
     status_code=202,
@@ -120,6 +128,21 @@ async def place(
         ),
         headers={"Location": f"/v1/orders/{sold.order_id}"},
     )
+
+
+@get("/orders", responses=refuses(*auth.SIGNED_IN, InvalidValue))
+async def list_mine(
+    member_id: NamedDependency[int],
+    pool: NamedDependency[db.Pool],
+    limit: Limit = PAGE_DEFAULT,
+    cursor: Cursor = None,
+) -> Orders:
+    """List one's own orders, newest first. One just accepted appears when it is written."""
+    found = await list_orders.list_orders(
+        pool, member_id=member_id, before=before(cursor), page_max=limit
+    )
+    items = [_shown(find_order.view(one)) for one in found]
+    return Orders(items, items[-1].order_id if len(items) == limit else None)
 
 
 @get(
@@ -194,7 +217,7 @@ def _shown(order: find_order.OrderView) -> Order:
 
 routes = Router(
     "/v1",
-    route_handlers=[place, find, cancel],
+    route_handlers=[place, list_mine, find, cancel],
     guards=[auth.needs_member],
     security=auth.SECURITY,
     tags=["orders"],

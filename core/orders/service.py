@@ -23,7 +23,7 @@ from .model import (
     Written,
 )
 from .rules import after, fold
-from .states import MOVES, State, shown
+from .states import AXES, MOVES, Shown, State, shown
 
 EVENTS_MAX = 1_000
 
@@ -130,6 +130,27 @@ async def as_of(conn: Conn, *, order_id: OrderId, moment: datetime) -> Standing:
         raise NoSuchOrder(order_id=order_id, placed_at=order.placed_at)
     happened = await log(conn, order_id=order_id)
     return fold(order, [logged for logged in happened if logged.happened_at <= moment])
+
+
+async def listing(
+    conn: Conn, *, shown: Shown | None, before: OrderId | None, page_max: int
+) -> list[Order]:
+    """Newest first, by what they show, or all."""
+    state, payment = AXES[shown] if shown else (None, None)
+    await store.plan_anew(conn)
+    return await store.listing(conn, state, payment, before, page_max)
+
+
+async def of_member(
+    conn: Conn,
+    *,
+    member_id: int,
+    sale_ids: Sequence[int],
+    before: OrderId | None,
+    page_max: int,
+) -> list[Order]:
+    """A member's orders of these sales, newest first."""
+    return await store.of_member(conn, member_id, sale_ids, before, page_max)
 
 
 async def written_in(conn: Conn, *, bucket: int, page_max: int) -> AsyncIterator[list[Written]]:

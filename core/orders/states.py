@@ -37,10 +37,14 @@ PAYMENT_MOVES: dict[Payment, frozenset[Payment]] = {
 }
 
 
+# What an order is that shows a word: None where any will do.
+AXES: dict[Shown, tuple[State, Payment | None]] = {
+    Shown.PENDING_PAYMENT: (State.OPEN, Payment.UNPAID),
+    Shown.PAID: (State.OPEN, Payment.PAID),
+    Shown.CANCELLED: (State.CANCELLED, None),
+    Shown.REJECTED: (State.REJECTED, None),
+}
+
+
 def shown(state: State, payment: Payment) -> Shown:
-    match state:
-        case State.CANCELLED:
-            return Shown.CANCELLED
-        case State.REJECTED:
-            return Shown.REJECTED
-    return Shown.PENDING_PAYMENT if payment is Payment.UNPAID else Shown.PAID
+    return next(one for one, axes in AXES.items() if axes in {(state, payment), (state, None)})

@@ -16,6 +16,7 @@ from .model import (
     Written,
 )
 from .rows import LINE_COLUMNS, ORDER_COLUMNS
+from .states import Payment, State
 
 
 async def in_one_piece(payload: bytes) -> AsyncIterator[bytes]:
@@ -136,6 +137,57 @@ LOG = """ -- -> Logged
 
 async def log(conn: Conn, order_id: OrderId, page_max: int) -> list[Logged]:
     return many(Logged, await conn.fetch(LOG, order_id, page_max))
+
+
+# So few or so many orders show one word that no plan serves all.
+PLAN_ANEW = "SELECT set_config('plan_cache_mode', 'force_custom_plan', true)"
+
+
+async def plan_anew(conn: Conn) -> None:
+    """Until the transaction ends, plan each statement for what it is asked."""
+    await conn.execute(PLAN_ANEW)
+
+
+LISTING = """ -- -> Order
+    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
+           payment, reason, amount_minor, currency, follows::text, placed_at, expires_at, version,
+           sku_id, quantity, price_minor
+      FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
+     WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR payment = $2)
+       AND ($3::uuid IS NULL OR o.id < $3)
+     ORDER BY o.id DESC LIMIT $4
+"""
+
+
+async def listing(
+    conn: Conn,
+    state: State | None,
+    payment: Payment | None,
+    before: OrderId | None,
+    page_max: int,
+) -> list[Order]:
+    return many(Order, await conn.fetch(LISTING, state, payment, before, page_max))
+
+
+# Sale by sale, by the index that makes a key unique: one by member would cost every new order.
+OF_MEMBER = """ -- -> Order
+    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
+           payment, reason, amount_minor, currency, follows::text, placed_at, expires_at, version,
+           sku_id, quantity, price_minor
+      FROM unnest($2::bigint[]) AS sale (number)
+     CROSS JOIN LATERAL (SELECT * FROM orders.orders
+                          WHERE sale_id = number AND member_id = $1
+                            AND ($3::uuid IS NULL OR id < $3)
+                          ORDER BY id DESC LIMIT $4) o
+      JOIN orders.lines ON order_id = o.id AND line_no = 1
+     ORDER BY o.id DESC LIMIT $4
+"""
+
+
+async def of_member(
+    conn: Conn, member_id: int, sale_ids: Sequence[int], before: OrderId | None, page_max: int
+) -> list[Order]:
+    return many(Order, await conn.fetch(OF_MEMBER, member_id, sale_ids, before, page_max))
 
 
 WRITTEN_IN = """ -- -> Written
