@@ -63,7 +63,8 @@ def first_broken(order: Order, log: Sequence[Logged]) -> int | None:
 
 def digest_as_placed(order: Order) -> bytes:
     """The twin of `orders.as_placed` in the database."""
-    line = (1, order.sku_id, order.quantity, order.price_minor)
+    terms = (order.seller_id, order.commission_bps)
+    line = (1, order.sku_id, order.quantity, order.price_minor, *terms)
     facts = (
         *(order.id, order.sale_id, order.bucket, order.member_id, order.epoch, order.key_id),
         *(order.amount_minor, order.currency, microseconds(order.placed_at)),

@@ -151,7 +151,7 @@ async def plan_anew(conn: Conn) -> None:
 LISTING = """ -- -> Order
     SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
            payment, reason, amount_minor, currency, follows::text, placed_at, expires_at, version,
-           sku_id, quantity, price_minor
+           sku_id, quantity, price_minor, seller_id, commission_bps
       FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
      WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR payment = $2)
        AND ($3::uuid IS NULL OR o.id < $3)
@@ -173,7 +173,7 @@ async def listing(
 OF_MEMBER = """ -- -> Order
     SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
            payment, reason, amount_minor, currency, follows::text, placed_at, expires_at, version,
-           sku_id, quantity, price_minor
+           sku_id, quantity, price_minor, seller_id, commission_bps
       FROM unnest($2::bigint[]) AS sale (number)
      CROSS JOIN LATERAL (SELECT * FROM orders.orders
                           WHERE sale_id = number AND member_id = $1
