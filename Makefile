@@ -22,6 +22,7 @@ faults:  ## Power cuts, kills, wrong servers, storms, the model: the full counts
 	TEST_REDIS=debian TEST_CUTS=20 ./sluice test tests/faults/test_power_cut.py -s
 	TEST_STEPS=1000000 ./sluice test tests/hotpath/test_twins.py tests/hotpath/test_risk_twins.py -s
 	TEST_SPLITS=100000 ./sluice test tests/core/test_split.py -s
+	TEST_LEDGER_STEPS=100000 ./sluice test tests/core/test_ledger_walk.py -s
 	TEST_STOCK_STEPS=100000 ./sluice test tests/core/test_stock_walk.py tests/core/test_stock_crowd.py -s
 lock: setup   ## Resolve requirements.lock anew, for Python 3.11 to 3.13
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra rehearse --extra benchmark --group dev pyproject.toml -o requirements.lock

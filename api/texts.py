@@ -13,6 +13,7 @@ QUALITY_MAX = 1.0
 
 ZH = {
     "another-runs": "该目录下已有一个实例在运行。",
+    "bank-unavailable": "银行暂无应答。",
     "body-too-large": "请求内容过大。",
     "busy": "抢购人数过多，暂时无法处理。尚未扣购，请稍后重试。",
     "cannot-audit": "暂时无法核对账目，原因与处理办法详见说明。",
@@ -56,6 +57,7 @@ ZH = {
     "no-such-role": "没有这个角色。",
     "no-such-sale": "没有这场活动。",
     "no-such-sku": "没有这个商品规格。",
+    "no-such-statement": "没有这份结算单。",
     "no-such-transfer": "没有这张调拨单。",
     "not-complete": "商品缺少买家必须知道的内容。",
     "not-kept": "为此保留的数量不足。",

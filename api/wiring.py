@@ -10,7 +10,7 @@ from functools import partial
 
 import httpx
 
-from core import payments, risk
+from core import ledger, payments, risk
 from core.settings import Settings, UnreadableSettings, split
 from hotpath import nodes
 from hotpath._risk_py import siphash
@@ -39,6 +39,13 @@ async def payment_provider(settings: Settings) -> AsyncIterator[payments.Provide
             shop_url=settings.shop_url,
             clock=time.time,
         )
+
+
+def bank(settings: Settings) -> ledger.Bank:
+    """The bank that payouts go through: none but the sandbox yet."""
+    if settings.env == "production":
+        raise UnreadableSettings("no bank is connected, and the sandbox pays nobody: SLUICE_ENV")
+    return ledger.SandboxBank()
 
 
 def keyring(settings: Settings) -> Keyring:

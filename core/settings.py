@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     "How many addresses, members and devices are counted at once, with about a KiB each."
     count_value_max: str = "CNY:100000,USD:15000"
     "What a counted difference may be worth, in minor units, without a second person; else nothing."
+    escrow_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 15
+    "So long an order's money is held where nobody says that the order is done."
     pool_size_max: Annotated[int, msgspec.Meta(ge=2, le=200)] = 10
     claim_queue_max: Annotated[int, msgspec.Meta(ge=16, le=1_000_000)] = 20_000
     claim_wait_max_ms: Annotated[int, msgspec.Meta(ge=10, le=1_500)] = 150

@@ -1,19 +1,23 @@
-"""`sluice ledger`: prove the books."""
+"""`sluice ledger`: prove the books, settle with the sellers, pay them."""
 
 import msgspec
 import rich_click as click
 from rich.console import Console
 from rich.table import Table
 
+from api import wiring
+from api.cli import context
 from api.cli.clients import with_pool
 from core import ledger
 from core.flows.audit_ledger import LedgerAudit, audit_ledger
+from core.flows.pay_out import pay_out
+from core.flows.settle_sellers import settle_sellers
 from core.kit import db, money
 
 
 @click.group("ledger")
 def command() -> None:
-    """Prove the ledger, and read its balances."""
+    """Prove the ledger, read its balances, settle with the sellers and pay them."""
 
 
 @command.command("check")
@@ -55,3 +59,25 @@ def balances() -> None:
         sides = (amount, "") if one.amount_minor > 0 else ("", amount)
         table.add_row(one.account, one.owner, *sides)
     Console().print(table)
+
+
+@command.command("settle")
+@click.argument("reference")
+def settle(reference: str) -> None:
+    """Draw a line under what each seller is owed, and plan the payouts, once for each REFERENCE.
+
+    A run that was stopped goes on. Orders that were held for SLUICE_ESCROW_DAYS are released first.
+    """
+    days = context.settings().escrow_days
+    run = with_pool(lambda pool: settle_sellers(pool, reference=reference, escrow_days=days))
+    print(f"run {run.id}, {run.state}")
+
+
+@command.command("payout")
+def payout() -> int:
+    """Ask the bank for every open payout. Fails while one's outcome is not known."""
+    bank = wiring.bank(context.settings())
+    states = with_pool(lambda pool: pay_out(pool, bank))
+    for state, count in sorted(states.items()):
+        print(f"{count} {state}")
+    return 1 if states["unknown"] else 0

@@ -1,13 +1,15 @@
 """The ledger: double entry, in integer minor units, per currency; what was posted never changes.
 
 Owns    schema `ledger`
-States  see `states.HOLD_MOVES`
+States  see `states.HOLD_MOVES`, `states.RUN_MOVES`, `states.PAYOUT_MOVES`
 Words   an entry is what happened once, under its kind and reference; its postings debit (positive)
         and credit (negative) accounts, and sum to zero; an account is of a kind of the chart, and
         somebody's: a channel's, an order's, a seller's; an order's money is held in escrow, in
-        shares, and is released to whom they belong, less the platform's commission
+        shares, and is released to whom they belong, less the platform's commission; a run draws a
+        line (a statement) under what each seller is owed and pays it out; who owes carries it on
 """
 
+from .bank import Bank, SandboxBank, Transfer
 from .chart import CHART, Account, Normal
 from .model import (
     OWN_SHOP,
@@ -15,6 +17,7 @@ from .model import (
     AccountLine,
     Audit,
     Balance,
+    BankUnavailable,
     Drift,
     Entry,
     EntryId,
@@ -24,12 +27,19 @@ from .model import (
     NoSuchAccount,
     NoSuchEntry,
     NoSuchHold,
+    NoSuchStatement,
     Part,
+    Payout,
+    PayoutId,
     Posting,
     ReferenceReused,
+    Run,
+    RunId,
     Seller,
     SellerId,
     Share,
+    Statement,
+    StatementId,
     Turnover,
 )
 from .rules import COMMISSION_BPS_USUAL, goods, shipping, tax
@@ -47,19 +57,28 @@ from .service import (
     find,
     find_hold,
     last_audit,
+    note_transfer,
+    open_payouts,
+    open_run,
+    payouts,
     record_audit,
     refund,
     refund_paid,
     release,
     release_due,
+    runs,
     seller,
     send_back,
     sent_back,
+    settle_next,
+    statement,
+    statement_lines,
+    statements,
     trial_balance,
     turnovers,
     uneven,
 )
-from .states import HOLD_MOVES, HoldState
+from .states import HOLD_MOVES, PAYOUT_MOVES, RUN_MOVES, HoldState, PayoutState, RunState
 
 __all__ = [
     "CHART",
@@ -67,10 +86,14 @@ __all__ = [
     "HOLD_MOVES",
     "OWN_SHOP",
     "PAYMENT_KINDS",
+    "PAYOUT_MOVES",
+    "RUN_MOVES",
     "Account",
     "AccountLine",
     "Audit",
     "Balance",
+    "Bank",
+    "BankUnavailable",
     "Drift",
     "Entry",
     "EntryId",
@@ -81,13 +104,24 @@ __all__ = [
     "NoSuchAccount",
     "NoSuchEntry",
     "NoSuchHold",
+    "NoSuchStatement",
     "Normal",
     "Part",
+    "Payout",
+    "PayoutId",
+    "PayoutState",
     "Posting",
     "ReferenceReused",
+    "Run",
+    "RunId",
+    "RunState",
+    "SandboxBank",
     "Seller",
     "SellerId",
     "Share",
+    "Statement",
+    "StatementId",
+    "Transfer",
     "Turnover",
     "account",
     "agree",
@@ -103,15 +137,24 @@ __all__ = [
     "find_hold",
     "goods",
     "last_audit",
+    "note_transfer",
+    "open_payouts",
+    "open_run",
+    "payouts",
     "record_audit",
     "refund",
     "refund_paid",
     "release",
     "release_due",
+    "runs",
     "seller",
     "send_back",
     "sent_back",
+    "settle_next",
     "shipping",
+    "statement",
+    "statement_lines",
+    "statements",
     "tax",
     "trial_balance",
     "turnovers",

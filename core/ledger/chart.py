@@ -9,6 +9,8 @@ class Account(StrEnum):
     CUSTOMER_FUNDS = "customer_funds"
     ESCROW = "escrow"
     SELLER_PAYABLE = "seller_payable"
+    PAYOUT_IN_TRANSIT = "payout_in_transit"
+    BANK = "bank"
     COMMISSION = "commission_revenue"
     SHIPPING = "shipping_revenue"
     TAX = "tax_payable"
@@ -57,6 +59,13 @@ CHART: dict[Account, Heading] = {
         many=False,
         name={"en": "Owed to sellers", "zh": "应付商家款"},
     ),
+    Account.PAYOUT_IN_TRANSIT: Heading(
+        Normal.CREDIT,
+        "seller",
+        many=False,
+        name={"en": "Payouts on their way", "zh": "付款在途"},
+    ),
+    Account.BANK: Heading(Normal.DEBIT, "", many=False, name={"en": "Bank", "zh": "银行存款"}),
     Account.COMMISSION: Heading(
         Normal.CREDIT, "", many=False, name={"en": "Commission", "zh": "佣金收入"}
     ),

@@ -11,6 +11,9 @@ from .chart import Account
 
 EntryId = NewType("EntryId", int)
 SellerId = NewType("SellerId", int)
+RunId = NewType("RunId", int)
+StatementId = NewType("StatementId", int)
+PayoutId = NewType("PayoutId", int)
 
 OWN_SHOP = SellerId(1)
 
@@ -25,6 +28,9 @@ class EntryKind(StrEnum):
     REFUND_PAID = "refund_paid"
     CHARGEBACK = "chargeback"
     CHARGEBACK_PAID = "chargeback_paid"
+    PAYOUT = "payout"
+    PAYOUT_PAID = "payout_paid"
+    PAYOUT_FAILED = "payout_failed"
 
 
 # What a payment does, in entries that bear its id.
@@ -76,6 +82,48 @@ class Hold(msgspec.Struct, frozen=True):
 class Seller(msgspec.Struct, frozen=True):
     id: SellerId
     commission_bps: int
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A settlement of all sellers. `reached` is the last one that is done."""
+
+    id: RunId
+    reference: str
+    state: str
+    reached: int
+    started_at: datetime
+    ended_at: datetime | None
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """opening + moved = closing: what the seller is owed, and owes where it is below zero.
+
+    `moved_minor` is what the entries above `after_entry`, up to `upto_entry`, come to.
+    """
+
+    id: StatementId
+    run_id: RunId
+    seller_id: SellerId
+    currency: str
+    after_entry: EntryId
+    upto_entry: EntryId
+    opening_minor: int
+    moved_minor: int
+    closing_minor: int
+    drawn_at: datetime
+
+
+class Payout(msgspec.Struct, frozen=True):
+    id: PayoutId
+    run_id: RunId
+    seller_id: SellerId
+    currency: str
+    amount_minor: int
+    state: str
+    bank_ref: str | None
+    reason: str | None
+    planned_at: datetime
+    ended_at: datetime | None
 
 
 class NewEntry(msgspec.Struct, frozen=True):
@@ -162,6 +210,18 @@ class NoSuchHold(Refusal):
     """Nothing was ever held for that order."""
 
     kind = Kind.NOT_FOUND
+
+
+class NoSuchStatement(Refusal):
+    """There is no such statement."""
+
+    kind = Kind.NOT_FOUND
+
+
+class BankUnavailable(Refusal):
+    """The bank does not answer right now."""
+
+    kind = Kind.UNAVAILABLE
 
 
 class MoreThanIsLeft(Refusal):

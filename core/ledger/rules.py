@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from core.kit import money
 
 from .chart import Account
-from .model import EntryKind, Hold, Holding, MoreThanIsLeft, NewEntry, Part, SellerId, Share
-from .states import HoldState
+from .model import EntryKind, Hold, Holding, MoreThanIsLeft, NewEntry, Part, Payout, SellerId, Share
+from .states import HoldState, PayoutState
 
 COMMISSION_BPS_USUAL = 500
 BPS = 10_000
@@ -46,6 +46,15 @@ def chargebacks(channel: str) -> Holding:
 
 
 COMMISSION = Holding(Account.COMMISSION, "")
+BANK = Holding(Account.BANK, "")
+
+
+def seller_payable(seller_id: SellerId) -> Holding:
+    return Holding(Account.SELLER_PAYABLE, str(seller_id))
+
+
+def payout_in_transit(seller_id: SellerId) -> Holding:
+    return Holding(Account.PAYOUT_IN_TRANSIT, str(seller_id))
 
 
 def goods(line_no: int, *, seller_id: SellerId, amount_minor: int, commission_bps: int) -> Part:
@@ -117,6 +126,27 @@ def returned(
         amounts[COMMISSION] += commission
         amounts[Holding(Account(share.account), share.owner)] += amount_minor - commission
     return NewEntry(kind, reference, hold.currency, amounts)
+
+
+def paid_out(payout: Payout, state: PayoutState) -> NewEntry | None:
+    """What a payout means when it is planned, when it arrives, and when it fails."""
+    owed, on_its_way = seller_payable(payout.seller_id), payout_in_transit(payout.seller_id)
+    moves = {
+        PayoutState.PLANNED: (EntryKind.PAYOUT, owed, on_its_way),
+        PayoutState.PAID: (EntryKind.PAYOUT_PAID, on_its_way, BANK),
+        PayoutState.FAILED: (EntryKind.PAYOUT_FAILED, on_its_way, owed),
+    }
+    if state not in moves:
+        return None
+    kind, debit, credit = moves[state]
+    return transfer(
+        kind,
+        str(payout.id),
+        debit=debit,
+        credit=credit,
+        amount_minor=payout.amount_minor,
+        currency=payout.currency,
+    )
 
 
 def sellers_in(entries: Iterable[NewEntry]) -> list[SellerId]:

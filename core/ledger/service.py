@@ -5,6 +5,7 @@ from core.kit.db import Conn
 from core.kit.states import check_move
 
 from . import rules, store
+from .bank import Transfer
 from .chart import Account
 from .model import (
     PAYMENT_KINDS,
@@ -21,15 +22,22 @@ from .model import (
     NoSuchAccount,
     NoSuchEntry,
     NoSuchHold,
+    NoSuchStatement,
     Part,
+    Payout,
+    PayoutId,
     Posting,
     ReferenceReused,
+    Run,
+    RunId,
     Seller,
     SellerId,
     Share,
+    Statement,
+    StatementId,
     Turnover,
 )
-from .states import HOLD_MOVES, HoldState
+from .states import HOLD_MOVES, PAYOUT_MOVES, RUN_MOVES, HoldState, PayoutState, RunState
 
 DRIFTS_MAX = 1_000
 ENTRIES_MAX = 100
@@ -204,6 +212,91 @@ async def sent_back(
     await post(conn, [entry])
 
 
+async def open_run(conn: Conn, *, reference: str) -> Run:
+    """Begin to settle all sellers, or go on with the run of that reference."""
+    await store.open_run(conn, reference)
+    return await store.run(conn, reference)
+
+
+async def settle_next(conn: Conn, run: Run) -> Run:
+    """Draw a line under what the next seller is owed, and plan the payout of it.
+
+    Behind the last seller the run is closed. Whoever else plays the same run waits meanwhile.
+    """
+    run = await store.hold_run(conn, run.id)
+    if run.state == RunState.CLOSED:
+        return run
+    seller_id = await store.next_seller(conn, run.reached)
+    if seller_id is None:
+        check_move(RUN_MOVES, RunState.OPEN, RunState.CLOSED)
+        return await store.close_run(conn, run.id)
+    # Whoever posts to what this seller is owed is done, or has no number for its entry yet.
+    await store.hold_seller(conn, seller_id)
+    lines = await store.draw_lines(conn, run.id, seller_id)
+    for line in lines:
+        if line.closing_minor > 0:
+            payout = await store.plan_payout(conn, line)
+            await _post_payout(conn, payout, PayoutState.PLANNED)
+    return await store.reach(conn, run.id, seller_id)
+
+
+async def runs(conn: Conn, *, before: RunId | None, page_max: int) -> list[Run]:
+    """Settlements, newest first."""
+    return await store.runs(conn, before, page_max)
+
+
+async def statements(
+    conn: Conn, *, seller_id: SellerId, before: StatementId | None, page_max: int
+) -> list[Statement]:
+    """A seller's statements, newest first."""
+    return await store.statements(conn, seller_id, before, page_max)
+
+
+async def statement(conn: Conn, *, statement_id: StatementId) -> Statement:
+    found = await store.statement(conn, statement_id)
+    if found is None:
+        raise NoSuchStatement(statement_id=str(statement_id))
+    return found
+
+
+async def statement_lines(
+    conn: Conn, statement: Statement, *, before: EntryId | None, page_max: int
+) -> list[AccountLine]:
+    """What moved, newest first. Credits are negative: they are owed to the seller."""
+    above = EntryId(statement.upto_entry + 1)
+    return await store.account(
+        conn,
+        Account.SELLER_PAYABLE,
+        str(statement.seller_id),
+        statement.currency,
+        above if before is None else min(before, above),
+        statement.after_entry,
+        page_max,
+    )
+
+
+async def payouts(conn: Conn, *, before: PayoutId | None, page_max: int) -> list[Payout]:
+    """Payouts, newest first."""
+    return await store.payouts(conn, before, page_max)
+
+
+async def open_payouts(conn: Conn, *, after: PayoutId, page_max: int) -> list[Payout]:
+    """Payouts whose end is not known, oldest first."""
+    return await store.open_payouts(conn, after, page_max)
+
+
+async def note_transfer(conn: Conn, payout: Payout, transfer: Transfer) -> None:
+    """Let a payout be as the bank says; what failed is owed to the seller again."""
+    state, target = PayoutState(payout.state), PayoutState(transfer.state)
+    if state is target:
+        return
+    check_move(PAYOUT_MOVES, state, target)
+    reason = transfer.reason or "unknown" if target is PayoutState.FAILED else None
+    if not await store.move_payout(conn, payout.id, state, target, transfer.bank_ref, reason):
+        return
+    await _post_payout(conn, payout, target)
+
+
 async def carry_forward(conn: Conn, *, batch_max: int) -> int:
     """Add fresh entries to the balances, and return how many. One caller at a time is enough."""
     return await store.carry_forward(conn, batch_max)
@@ -241,7 +334,7 @@ async def account(
     """Postings of one account, newest first. Raises NoSuchAccount."""
     if account not in set(Account):
         raise NoSuchAccount(account=account)
-    return await store.account(conn, account, owner, currency, before, page_max)
+    return await store.account(conn, account, owner, currency, before, EntryId(0), page_max)
 
 
 async def turnovers(conn: Conn, *, after: str, upto: str, page_max: int) -> list[Turnover]:
@@ -260,6 +353,12 @@ async def record_audit(conn: Conn, *, drift: int) -> None:
 
 async def last_audit(conn: Conn) -> Audit | None:
     return await store.last_audit(conn)
+
+
+async def _post_payout(conn: Conn, payout: Payout, state: PayoutState) -> None:
+    entry = rules.paid_out(payout, state)
+    if entry is not None:
+        await post(conn, [entry])
 
 
 async def _held(conn: Conn, order_id: str) -> Hold:

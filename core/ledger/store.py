@@ -1,6 +1,8 @@
 from collections.abc import Collection, Mapping, Sequence
 
-from core.kit.db import Conn, many, one
+import asyncpg
+
+from core.kit.db import Conn, Shape, many, one
 
 from .chart import MANY
 from .model import (
@@ -12,13 +14,28 @@ from .model import (
     EntryId,
     Hold,
     NewEntry,
+    Payout,
+    PayoutId,
     Posting,
+    Run,
+    RunId,
     Seller,
     SellerId,
     Share,
+    Statement,
+    StatementId,
     Turnover,
 )
 from .rules import COMMISSION_BPS_USUAL
+from .states import PayoutState
+
+
+def just(shape: type[Shape], row: asyncpg.Record | None) -> Shape:
+    """A row that is there, whatever happens."""
+    found = one(shape, row)
+    assert found is not None
+    return found
+
 
 POST = """
     WITH written AS (
@@ -184,6 +201,192 @@ async def take_back(conn: Conn, order_id: str, lines: Mapping[int, int]) -> None
     await conn.execute(TAKE_BACK, order_id, list(lines), list(lines.values()))
 
 
+OPEN_RUN = """
+    INSERT INTO ledger.runs (reference, state) VALUES ($1, 'open') ON CONFLICT DO NOTHING
+"""
+
+
+async def open_run(conn: Conn, reference: str) -> None:
+    await conn.execute(OPEN_RUN, reference)
+
+
+RUN = """ -- -> Run
+    SELECT id, reference, state, reached, started_at, ended_at
+      FROM ledger.runs WHERE reference = $1
+"""
+
+
+async def run(conn: Conn, reference: str) -> Run:
+    return just(Run, await conn.fetchrow(RUN, reference))
+
+
+HOLD_RUN = """ -- -> Run
+    SELECT id, reference, state, reached, started_at, ended_at
+      FROM ledger.runs WHERE id = $1 FOR UPDATE
+"""
+
+
+async def hold_run(conn: Conn, run_id: RunId) -> Run:
+    return just(Run, await conn.fetchrow(HOLD_RUN, run_id))
+
+
+# The caller holds it.
+REACH = """ -- -> Run
+    UPDATE ledger.runs SET reached = $2 WHERE id = $1
+ RETURNING id, reference, state, reached, started_at, ended_at
+"""
+
+
+async def reach(conn: Conn, run_id: RunId, seller_id: SellerId) -> Run:
+    return just(Run, await conn.fetchrow(REACH, run_id, seller_id))
+
+
+CLOSE_RUN = """ -- -> Run
+    UPDATE ledger.runs SET state = 'closed', ended_at = now() WHERE id = $1 AND state = 'open'
+ RETURNING id, reference, state, reached, started_at, ended_at
+"""
+
+
+async def close_run(conn: Conn, run_id: RunId) -> Run:
+    return just(Run, await conn.fetchrow(CLOSE_RUN, run_id))
+
+
+RUNS = """ -- -> Run
+    SELECT id, reference, state, reached, started_at, ended_at FROM ledger.runs
+     WHERE id < coalesce($1::bigint, 9223372036854775807) ORDER BY id DESC LIMIT $2
+"""
+
+
+async def runs(conn: Conn, before: RunId | None, page_max: int) -> list[Run]:
+    return many(Run, await conn.fetch(RUNS, before, page_max))
+
+
+NEXT_SELLER = "SELECT id FROM ledger.sellers WHERE id > $1 ORDER BY id LIMIT 1"
+
+
+async def next_seller(conn: Conn, after: int) -> SellerId | None:
+    return await conn.fetchval(NEXT_SELLER, after)
+
+
+HOLD_SELLER = "SELECT FROM ledger.sellers WHERE id = $1 FOR UPDATE"
+
+
+async def hold_seller(conn: Conn, seller_id: SellerId) -> None:
+    await conn.execute(HOLD_SELLER, seller_id)
+
+
+# The caller holds the seller. A currency that was never carried forward waits for the next run.
+DRAW_LINES = """ -- -> Statement
+    INSERT INTO ledger.statements (run_id, seller_id, currency, after_entry, upto_entry,
+                                   opening_minor, moved_minor, closing_minor)
+    SELECT $1, $2::bigint, balances.currency, coalesce(last.upto_entry, 0), moved.upto_entry,
+           coalesce(closing_minor, 0), amount, coalesce(closing_minor, 0) + amount
+      FROM ledger.balances
+      LEFT JOIN LATERAL (
+           SELECT upto_entry, closing_minor FROM ledger.statements
+            WHERE seller_id = $2 AND statements.currency = balances.currency
+            ORDER BY after_entry DESC LIMIT 1) AS last ON true
+     CROSS JOIN LATERAL (
+           SELECT max(entry_id) AS upto_entry, -sum(amount_minor)::bigint AS amount
+             FROM ledger.postings
+            WHERE account = 'seller_payable' AND postings.owner = balances.owner
+              AND postings.currency = balances.currency
+              AND entry_id > coalesce(last.upto_entry, 0)) AS moved
+     WHERE account = 'seller_payable' AND owner = $2::bigint::text AND amount IS NOT NULL
+ RETURNING id, run_id, seller_id, currency, after_entry, upto_entry, opening_minor, moved_minor,
+           closing_minor, drawn_at
+"""
+
+
+async def draw_lines(conn: Conn, run_id: RunId, seller_id: SellerId) -> list[Statement]:
+    return many(Statement, await conn.fetch(DRAW_LINES, run_id, seller_id))
+
+
+STATEMENTS = """ -- -> Statement
+    SELECT id, run_id, seller_id, currency, after_entry, upto_entry, opening_minor, moved_minor,
+           closing_minor, drawn_at
+      FROM ledger.statements
+     WHERE seller_id = $1 AND id < coalesce($2::bigint, 9223372036854775807)
+     ORDER BY id DESC LIMIT $3
+"""
+
+
+async def statements(
+    conn: Conn, seller_id: SellerId, before: StatementId | None, page_max: int
+) -> list[Statement]:
+    return many(Statement, await conn.fetch(STATEMENTS, seller_id, before, page_max))
+
+
+STATEMENT = """ -- -> Statement
+    SELECT id, run_id, seller_id, currency, after_entry, upto_entry, opening_minor, moved_minor,
+           closing_minor, drawn_at
+      FROM ledger.statements WHERE id = $1
+"""
+
+
+async def statement(conn: Conn, statement_id: StatementId) -> Statement | None:
+    return one(Statement, await conn.fetchrow(STATEMENT, statement_id))
+
+
+PLAN_PAYOUT = """ -- -> Payout
+    INSERT INTO ledger.payouts (run_id, seller_id, currency, amount_minor, state)
+    VALUES ($1, $2, $3, $4, 'planned')
+ RETURNING id, run_id, seller_id, currency, amount_minor, state, bank_ref, reason, planned_at,
+           ended_at
+"""
+
+
+async def plan_payout(conn: Conn, line: Statement) -> Payout:
+    row = await conn.fetchrow(
+        PLAN_PAYOUT, line.run_id, line.seller_id, line.currency, line.closing_minor
+    )
+    return just(Payout, row)
+
+
+OPEN_PAYOUTS = """ -- -> Payout
+    SELECT id, run_id, seller_id, currency, amount_minor, state, bank_ref, reason, planned_at,
+           ended_at
+      FROM ledger.payouts WHERE state IN ('planned', 'sent') AND id > $1 ORDER BY id LIMIT $2
+"""
+
+
+async def open_payouts(conn: Conn, after: PayoutId, page_max: int) -> list[Payout]:
+    return many(Payout, await conn.fetch(OPEN_PAYOUTS, after, page_max))
+
+
+PAYOUTS = """ -- -> Payout
+    SELECT id, run_id, seller_id, currency, amount_minor, state, bank_ref, reason, planned_at,
+           ended_at
+      FROM ledger.payouts WHERE id < coalesce($1::bigint, 9223372036854775807)
+     ORDER BY id DESC LIMIT $2
+"""
+
+
+async def payouts(conn: Conn, before: PayoutId | None, page_max: int) -> list[Payout]:
+    return many(Payout, await conn.fetch(PAYOUTS, before, page_max))
+
+
+# Names the state we read, so a racing writer makes this match nothing.
+MOVE_PAYOUT = """
+    UPDATE ledger.payouts
+       SET state = $3, bank_ref = $4, reason = $5,
+           ended_at = CASE WHEN $3 <> 'sent' THEN now() END
+     WHERE id = $1 AND state = $2 RETURNING true
+"""
+
+
+async def move_payout(
+    conn: Conn,
+    payout_id: PayoutId,
+    source: PayoutState,
+    target: PayoutState,
+    bank_ref: str,
+    reason: str | None,
+) -> bool:
+    found = await conn.fetchval(MOVE_PAYOUT, payout_id, source, target, bank_ref, reason)
+    return found or False
+
+
 # In the order of the balances, so that two of these never wait in a ring.
 CARRY_FORWARD = """
     WITH taken AS (
@@ -259,15 +462,22 @@ ACCOUNT = """ -- -> AccountLine
     SELECT entry_id, kind, reference, amount_minor, posted_at
       FROM ledger.postings JOIN ledger.entries ON entries.id = entry_id
      WHERE account = $1 AND owner = $2 AND currency = $3
-       AND entry_id < coalesce($4::bigint, 9223372036854775807)
-     ORDER BY entry_id DESC LIMIT $5
+       AND entry_id < coalesce($4::bigint, 9223372036854775807) AND entry_id > $5
+     ORDER BY entry_id DESC LIMIT $6
 """
 
 
 async def account(
-    conn: Conn, account: str, owner: str, currency: str, before: EntryId | None, page_max: int
+    conn: Conn,
+    account: str,
+    owner: str,
+    currency: str,
+    before: EntryId | None,
+    after: EntryId,
+    page_max: int,
 ) -> list[AccountLine]:
-    return many(AccountLine, await conn.fetch(ACCOUNT, account, owner, currency, before, page_max))
+    rows = await conn.fetch(ACCOUNT, account, owner, currency, before, after, page_max)
+    return many(AccountLine, rows)
 
 
 TURNOVERS = """ -- -> Turnover
@@ -286,8 +496,9 @@ async def turnovers(
     return many(Turnover, await conn.fetch(TURNOVERS, kinds, after, upto, page_max))
 
 
-# Four proofs: each entry sums to zero, each is whole, each balance is what its postings say, and
-# what is held for each order is what is left of its shares.
+# The proofs: each entry sums to zero, each is whole, each balance is what its postings say, what is
+# held for an order is what is left of its shares, a statement closes with all postings up to its
+# last one, and what is on its way to a seller are its open payouts.
 DRIFTS = """ -- -> Drift
     WITH sums AS (
         SELECT entry_id, currency, sum(amount_minor)::bigint AS amount_minor
@@ -333,6 +544,26 @@ DRIFTS = """ -- -> Drift
            coalesce(held.amount_minor, 0)
       FROM escrow FULL JOIN held USING (owner, currency)
      WHERE coalesce(escrow.amount_minor, 0) <> coalesce(held.amount_minor, 0)
+     UNION ALL
+    SELECT 'statement ' || id, currency, closing_minor, amount_minor
+      FROM (SELECT statements.id, statements.currency, closing_minor, -sum(amount_minor)::bigint
+                   AS amount_minor
+              FROM ledger.statements JOIN ledger.postings
+                ON account = 'seller_payable' AND owner = seller_id::text
+               AND postings.currency = statements.currency AND entry_id <= upto_entry
+             GROUP BY statements.id) AS drawn
+     WHERE closing_minor <> amount_minor
+     UNION ALL
+    SELECT 'payouts of seller ' || owner, currency, coalesce(in_transit.amount_minor, 0),
+           coalesce(planned.amount_minor, 0)
+      FROM (SELECT owner, currency, -sum(amount_minor)::bigint AS amount_minor
+              FROM ledger.postings WHERE account = 'payout_in_transit'
+             GROUP BY owner, currency) AS in_transit
+      FULL JOIN (SELECT seller_id::text AS owner, currency, sum(amount_minor)::bigint
+                        AS amount_minor
+                   FROM ledger.payouts WHERE state IN ('planned', 'sent')
+                  GROUP BY seller_id, currency) AS planned USING (owner, currency)
+     WHERE coalesce(in_transit.amount_minor, 0) <> coalesce(planned.amount_minor, 0)
      LIMIT $1
 """
 

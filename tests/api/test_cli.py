@@ -246,6 +246,21 @@ async def test_the_ledger_is_proven_or_what_is_not_is_named(sluice, pool):
     assert "payment p" in (await sluice("ledger", "check")).stdout
 
 
+async def test_sellers_are_settled_with_and_paid(sluice, pool, settings, monkeypatch):
+    async with db.transaction(pool) as conn:
+        goods = ledger.goods(1, seller_id=ledger.OWN_SHOP, amount_minor=5_000, commission_bps=0)
+        facts = {"payment_id": "p", "channel": "sandbox", "currency": "CNY"}
+        await ledger.capture_for_order(conn, [goods], order_id="o", **facts)
+        await ledger.release(conn, order_id="o")
+    for _ in range(2):
+        assert said(await sluice("ledger", "settle", "week-1")) == "run 1, closed"
+    monkeypatch.setenv(f"{PREFIX}ENV", "production")
+    assert "no bank is connected" in failed(await sluice("ledger", "payout"))
+    monkeypatch.setenv(f"{PREFIX}ENV", settings.env)
+    assert said(await sluice("ledger", "payout")) == "1 paid"
+    assert said(await sluice("ledger", "payout")) == ""
+
+
 async def test_stock_is_counted_by_two_people_where_it_is_worth_much(
     sluice, tmp_path, pool, sku_ids
 ):

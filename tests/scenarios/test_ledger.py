@@ -1,10 +1,12 @@
-"""The ledger as the back office reads it, and as a cron job checks it."""
+"""The ledger as the back office reads it."""
 
 from uuid import uuid4
 
 import pytest
 
 from core import ledger
+from core.flows.pay_out import pay_out
+from core.flows.settle_sellers import settle_sellers
 from core.kit import db
 
 CNY = {"channel": "sandbox", "currency": "CNY"}
@@ -106,3 +108,33 @@ async def test_staff_agree_on_terms_release_an_order_and_charge_a_part_of_it_bac
     await staff("GET", "/ledger/orders/x", refused=(404, "no-such-hold"))
     await staff("POST", "/ledger/orders/x/release", refused=(404, "no-such-hold"))
     await staff("GET", "/ledger/sellers/x/terms", refused=(422, "invalid-value"))
+
+
+async def test_a_seller_is_settled_with_paid_and_shown_what_it_was_for(staff, pool):
+    async with db.transaction(pool) as conn:
+        goods = ledger.goods(
+            1, seller_id=ledger.SellerId(7), amount_minor=5_000, commission_bps=500
+        )
+        for order_id in ("a", "b"):
+            facts = {"payment_id": str(uuid4()), "order_id": order_id, **CNY}
+            await ledger.capture_for_order(conn, [goods], **facts)
+            await ledger.release(conn, order_id=order_id)
+    await settle_sellers(pool, reference="week 1", escrow_days=15)
+    (run,) = (await staff("GET", "/ledger/runs"))["items"]
+    assert (run["reference"], run["state"]) == ("week 1", "closed")
+    (planned,) = (await staff("GET", "/ledger/payouts"))["items"]
+    assert (planned["state"], planned["seller_id"], planned["amount"]) == ("planned", "7", 9_500)
+    await pay_out(pool, ledger.SandboxBank())
+    (paid,) = (await staff("GET", "/ledger/payouts?limit=1"))["items"]
+    assert (paid["state"], paid["bank_ref"]) == ("paid", f"sandbox-{paid['payout_id']}")
+    (statement,) = (await staff("GET", "/ledger/sellers/7/statements"))["items"]
+    assert [statement[name] for name in ("opening", "moved", "closing")] == [0, 9_500, 9_500]
+    where = f"/ledger/statements/{statement['statement_id']}/postings?limit=1"
+    page = await staff("GET", where)
+    rest = await staff("GET", f"{where}&cursor={page['cursor']}")
+    told = page["items"] + rest["items"]
+    assert [(line["reference"], line["amount"]) for line in told] == [("b", -4_750), ("a", -4_750)]
+    assert sum(line["amount"] for line in told) == -statement["moved"]
+    assert (await staff("GET", "/ledger/sellers/8/statements"))["items"] == []
+    await staff("GET", "/ledger/statements/77/postings", refused=(404, "no-such-statement"))
+    await staff("GET", "/ledger/statements/x/postings", refused=(404, "no-such-statement"))
