@@ -18,7 +18,7 @@ cdef class _Bucket:
     cdef public list waiting
     cdef public tuple keys, highest
     cdef public int in_flight
-    cdef public bint awake
+    cdef public bint awake, is_alone
 
     cpdef learn(self, facts)
     cpdef bint is_trusted(self)

@@ -68,6 +68,7 @@ class _Bucket:
         self.awake = False
         self.highest = (0, 0)
         self.sold_out = SoldOut(facts)
+        self.is_alone = True
         self.waiting: list[_Waiter] = []
 
     def learn(self, facts: BucketFacts) -> None:
@@ -133,6 +134,9 @@ class Gate:
             sale_id: [self._learn(facts, before) for facts in sale.buckets]
             for sale_id, sale in sales.items()
         }
+        for buckets in self._routes.values():
+            for bucket in buckets:
+                bucket.is_alone = len(buckets) == 1
         self.elsewhere.know(sales)
         for number in before.keys() - self._buckets.keys():
             self._refuse_queue(before[number])
@@ -166,7 +170,7 @@ class Gate:
         now = self._loop.time()
         if not bucket.sold_out.refuses(member_id, sku_id, quantity, now):
             return False
-        if not self.elsewhere.is_gone(bucket.facts.number, sku_id, now):
+        if not (bucket.is_alone or self.elsewhere.is_gone(bucket.facts.number, sku_id, now)):
             return False
         self.counters.sold_out += 1
         return True

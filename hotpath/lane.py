@@ -2,7 +2,8 @@
 
 What is surely a claim is answered by the connection's line at the till: one at a time, in order.
 Everything else, and whatever needs the whole application, goes to uvicorn's own parser byte for
-byte. The till comes from ASGI's lifespan state; without one nothing is a claim.
+byte. The till comes from ASGI's lifespan state; without one nothing is a claim. What uvicorn makes
+for a connection costs more than its claims do: that waits for the first byte it is to read.
 
 A request has to be whole, headers and body, within `request_timeout_s` of its first byte; a body
 earns another second with each `body_bytes_per_s`. Time in which we do not read does not count. A
@@ -62,7 +63,10 @@ class Lane(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        self.loop = _loop or asyncio.get_running_loop()
+        self.connections = server_state.connections
+        self._terms = (config, server_state, app_state, self.loop)
+        self._is_open = False
         till: Till | None = app_state.get("till")
         self._line = self.line_type(
             till,
@@ -70,9 +74,11 @@ class Lane(HttpToolsProtocol):
             server_state,
             self.loop,
             request_timeout_s=self.request_timeout_s,
-            keep_alive_s=self.timeout_keep_alive,
+            keep_alive_s=config.timeout_keep_alive,
         )
+        self._till = till
         self._timer: asyncio.TimerHandle | None = None
+        self._peer: tuple[str, int] | None = None
         self._overhead = 0
         self._running: RequestResponseCycle | None = None
         self._whole = True
@@ -81,21 +87,36 @@ class Lane(HttpToolsProtocol):
             self.data_received = self._line.data_received  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._line.begin(transport, self.client[0] if self.client else "")
+        self.transport = transport
+        self.connections.add(self)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[:2] if isinstance(peer, tuple) else None
+        self._line.begin(transport, self._peer[0] if self._peer else "")
         self._start_clock()
         if len(self.connections) > self.connections_max:
             # Refusing has to cost the least: no lingering.
             self._line.parted = True
-            if till := self.app_state.get("till"):
-                till.gate.shed["connections"] += 1
+            if self._till is not None:
+                self._till.gate.shed["connections"] += 1
             transport.write(next(TOO_MANY))
             transport.close()
+
+    def _open(self) -> None:
+        """Become uvicorn's protocol, if this is not one yet."""
+        if not self._is_open:
+            self._is_open, transport = True, self.transport
+            super().__init__(*self._terms)
+            super().connection_made(transport)
+            # Who has hung up by now came from there all the same.
+            self.client = self._peer
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._line.due = NEVER
         if self._timer is not None:
             self._timer.cancel()
+        if not self._is_open:
+            self.connections.discard(self)
+            return
         # uvicorn tells only the newest request, though of a pipeline it is the oldest that runs.
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
@@ -118,12 +139,15 @@ class Lane(HttpToolsProtocol):
         return True
 
     def pause_reading(self) -> None:
+        self._open()
         self.flow.pause_reading()
 
     def resume_reading(self) -> None:
-        self.flow.resume_reading()
+        if self._is_open:
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
+        self._open()
         super().pause_writing()
         self._line.write_paused = True
 
@@ -138,10 +162,13 @@ class Lane(HttpToolsProtocol):
         """Let a claim that is being decided have its answer first."""
         if self._line.asking:
             self._line.leaving = True
+        elif not self._is_open:
+            self.transport.close()
         else:
             super().shutdown()
 
     def feed(self, data: bytes) -> None:
+        self._open()
         if self._line.idle or self._line.due == NEVER:
             self._start_clock()
         # httptools keeps an unfinished header or trailer to itself, however long it grows. So all
@@ -237,7 +264,7 @@ class Lane(HttpToolsProtocol):
             self.set_timer(line.due)
         elif line.idle and not line.write_paused:
             self.transport.close()
-        elif self.flow.read_paused and not line.idle:
+        elif self._is_open and self.flow.read_paused and not line.idle:
             self._start_clock()
         else:
             self.transport.abort()

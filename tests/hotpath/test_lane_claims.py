@@ -107,6 +107,8 @@ async def test_a_claim_is_answered_without_a_task(redis_url, sale):
         assert sum(within) == 2
         assert 0 < seconds < 5
         assert server.state.total_requests == 2
+        (lane,) = server.state.connections
+        assert not lane._is_open, "uvicorn's part was made, and nothing asked for it"
 
 
 async def test_risk_stops_a_claim_before_redis_hears_of_it_and_never_a_repeat(redis_url, sale):
@@ -264,7 +266,7 @@ async def test_who_does_not_read_is_not_read_either(redis_url, sale):
         theirs.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
         theirs.pause_reading()
         line.say(*[claim()] * count)
-        await eventually(lambda: lane.flow.write_paused and lane.flow.read_paused, within_s=20)
+        await eventually(lambda: lane._line.write_paused and lane.flow.read_paused, within_s=20)
         assert ours.get_write_buffer_size() < 200_000
         assert len(lane._line.held) < 600_000
         theirs.resume_reading()
