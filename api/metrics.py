@@ -22,10 +22,10 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from api.problems import AWAY, slug
+from api.problems import AWAY
 from core import ledger, sales
 from core.kit import db, outbox
-from core.kit.refusal import Refusal
+from core.kit.refusal import Refusal, slug
 from hotpath.till import Till
 
 log = structlog.get_logger()

@@ -1,6 +1,5 @@
 """Refusals, and whatever else goes wrong, as RFC 9457 problem details."""
 
-import re
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -16,7 +15,7 @@ from litestar.params import FromPath
 from litestar.types import ExceptionHandlersMap
 
 from api import texts
-from core.kit.refusal import Kind, Refusal
+from core.kit.refusal import Kind, Refusal, slug
 
 log = structlog.get_logger()
 
@@ -119,10 +118,6 @@ OF_STATUS: dict[int, type[Refusal]] = {
     413: BodyTooLarge,
     503: Unavailable,
 }
-
-
-def slug(refusal: type[Refusal]) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", refusal.__name__).lower()
 
 
 def title(refusal: type[Refusal]) -> str:

@@ -23,6 +23,7 @@ VERBS = (
     "rebuild",
     "sale",
     "staff",
+    "catalogue",
     "inventory",
     "ledger",
     "receipt",

@@ -15,7 +15,16 @@ from core.jobs import cast
 from core.kit import db
 from core.settings import Settings
 
-NAMES = ("order_writer", "expirer", "outbox_relay", "auditor", "fence", "conductor", "rebalancer")
+NAMES = (
+    "order_writer",
+    "expirer",
+    "outbox_relay",
+    "auditor",
+    "fence",
+    "conductor",
+    "rebalancer",
+    "importer",
+)
 
 
 @click.command("work")
@@ -27,7 +36,7 @@ NAMES = ("order_writer", "expirer", "outbox_relay", "auditor", "fence", "conduct
     help="Only this role; may be given several times. Default: all of them.",
 )
 def command(names: tuple[str, ...]) -> None:
-    """Play the background roles: write, expire, relay, audit, fence, conduct, rebalance.
+    """Play the background roles: write, expire, relay, audit, fence, conduct, rebalance, import.
 
     Run it once or many times, on one machine or several: each role has one player at a time, and
     another takes over within seconds when that one is gone.

@@ -4,6 +4,9 @@ Owns    schema `catalogue`
 States  see `states.MOVES`
 """
 
+from .bulk import check_header, header_for_new, header_in_use, put_many, rows
+from .cells import escape
+from .columns import SKU, SPU, Columns, read_header
 from .model import (
     PRICE_MAX,
     Attribute,
@@ -32,7 +35,7 @@ from .model import (
     Values,
     Wanted,
 )
-from .rules import text
+from .rules import gtin_14, is_gtin, text
 from .service import (
     add_product,
     add_skus,
@@ -53,15 +56,20 @@ from .service import (
 )
 from .states import State
 from .tree import add_category, categories, define, find_category, known_in, present, shown_as
+from .verdicts import Line, Verdict
 
 __all__ = [
     "PRICE_MAX",
+    "SKU",
+    "SPU",
     "Attribute",
     "Category",
     "CategoryId",
     "CodeTaken",
+    "Columns",
     "Content",
     "Hit",
+    "Line",
     "MalformedGtin",
     "NewCategory",
     "NewSku",
@@ -81,25 +89,35 @@ __all__ = [
     "TooManySkus",
     "UnfitAttribute",
     "Values",
+    "Verdict",
     "Wanted",
     "add_category",
     "add_product",
     "add_skus",
     "categories",
+    "check_header",
     "coded",
     "codes",
     "count",
     "define",
     "describe",
     "draft",
+    "escape",
     "every",
     "find",
     "find_category",
     "find_published",
+    "gtin_14",
+    "header_for_new",
+    "header_in_use",
+    "is_gtin",
     "known_in",
     "known_to",
     "move",
     "present",
+    "put_many",
+    "read_header",
+    "rows",
     "search",
     "set_attributes",
     "set_prices",

@@ -199,3 +199,33 @@ class TooManySkus(Refusal):
     """A product can hold no more SKUs."""
 
     kind = Kind.CONFLICT
+
+
+class UnknownColumn(Refusal):
+    """The sheet has a column that goods do not have."""
+
+    kind = Kind.INVALID
+
+
+class DoubleColumn(Refusal):
+    """The sheet has the same column twice."""
+
+    kind = Kind.INVALID
+
+
+class MissingColumn(Refusal):
+    """The sheet lacks a column that it cannot do without."""
+
+    kind = Kind.INVALID
+
+
+class UnfitCell(Refusal):
+    """A cell is not what its column holds."""
+
+    kind = Kind.INVALID
+
+
+class SpuDisagrees(Refusal):
+    """An earlier row says something else about the same SPU."""
+
+    kind = Kind.CONFLICT

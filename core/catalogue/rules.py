@@ -18,9 +18,20 @@ def check_gtin(gtin: str) -> None:
     """
     if len(gtin) not in GTIN_DIGITS or not (gtin.isascii() and gtin.isdigit()):
         raise MalformedGtin(gtin=gtin)
-    total = sum(int(digit) * (3 if at % 2 else 1) for at, digit in enumerate(reversed(gtin)))
-    if total % 10:
+    if not is_gtin(gtin):
         raise MalformedGtin("The check digit does not fit.", gtin=gtin)
+
+
+def is_gtin(text: str) -> bool:
+    if len(text) not in GTIN_DIGITS or not (text.isascii() and text.isdigit()):
+        return False
+    total = sum(int(digit) * (3 if at % 2 else 1) for at, digit in enumerate(reversed(text)))
+    return total % 10 == 0
+
+
+def gtin_14(gtin: str) -> str:
+    """GTIN-8, -12, -13 and -14 are one number, written with more or fewer zeros in front."""
+    return gtin.rjust(14, "0")
 
 
 def lacks(product: Product, skus: Sequence[Sku], known: Mapping[str, Attribute]) -> list[str]:

@@ -69,7 +69,7 @@ async def describe(conn: Conn, content: Content, *, product_id: ProductId) -> No
     await _insist_on_category(conn, content)
     await store.describe(conn, product_id, content)
     await _insist_on_fit(conn, product_id)
-    await _relist(conn, product_id)
+    await relist(conn, [product_id])
 
 
 async def add_skus(conn: Conn, skus: Sequence[NewSku], *, product_id: ProductId) -> list[SkuId]:
@@ -93,7 +93,7 @@ async def add_skus(conn: Conn, skus: Sequence[NewSku], *, product_id: ProductId)
         taken = [sku for sku in skus if sku.code not in made] or skus
         raise CodeTaken(code=taken[0].code, gtin=taken[0].gtin)
     await _insist_on_fit(conn, product_id)
-    await _relist(conn, product_id)
+    await relist(conn, [product_id])
     return [made[sku.code] for sku in skus]
 
 
@@ -103,7 +103,7 @@ async def set_attributes(conn: Conn, *, sku_id: SkuId, values: Values) -> Sku:
     _insist_on_life(await _hold(conn, sku.product_id))
     await store.set_attributes(conn, sku_id, values)
     await _insist_on_fit(conn, sku.product_id)
-    await _relist(conn, sku.product_id)
+    await relist(conn, [sku.product_id])
     return (await skus(conn, sku_ids=[sku_id]))[sku_id]
 
 
@@ -115,7 +115,7 @@ async def set_prices(conn: Conn, *, sku_id: SkuId, prices: Mapping[str, int]) ->
         raise NoOwnPrice(currency=sku.currency)
     await store.set_prices(conn, sku_id, prices)
     await store.drop_prices(conn, sku_id, prices.keys())
-    await _relist(conn, sku.product_id)
+    await relist(conn, [sku.product_id])
     return (await skus(conn, sku_ids=[sku_id]))[sku_id]
 
 
@@ -133,7 +133,7 @@ async def move(conn: Conn, *, product_id: ProductId, target: State) -> None:
     assert moved, "we hold the product"
     if target == State.PUBLISHED:
         await _insist_on_fit(conn, product_id)
-    await _relist(conn, product_id)
+    await relist(conn, [product_id])
 
 
 async def find(conn: Conn, *, product_id: ProductId) -> Full:
@@ -244,12 +244,12 @@ async def _hold(conn: Conn, product_id: ProductId) -> Product:
     return product
 
 
-async def _relist(conn: Conn, product_id: ProductId) -> None:
-    """Buyers find what was just written, and only what is published. We hold the product."""
-    await store.unshelve(conn, [product_id])
-    await store.unlist(conn, [product_id])
-    await store.list_published(conn, [product_id])
-    await store.shelve(conn, [product_id])
+async def relist(conn: Conn, product_ids: Sequence[ProductId]) -> None:
+    """Buyers find what was just written, and only what is published. We hold the products."""
+    await store.unshelve(conn, product_ids)
+    await store.unlist(conn, product_ids)
+    await store.list_published(conn, product_ids)
+    await store.shelve(conn, product_ids)
 
 
 def _insist_on_life(product: Product) -> None:

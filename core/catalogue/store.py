@@ -21,6 +21,9 @@ from .model import (
 )
 from .states import State
 
+# What reads the whole catalogue may take longer than a command usually may.
+SCAN_S_MAX = 50.0
+
 ADD_PRODUCT = """
     INSERT INTO catalogue.products (code, title, description, images, category_id, attributes,
                                     state)
@@ -432,6 +435,170 @@ ATTRIBUTES_BELOW = """ -- -> Attribute
 async def attributes_below(conn: Conn, category_id: CategoryId, code: str) -> list[Attribute]:
     """What the categories further down say about the same code."""
     return many(Attribute, await conn.fetch(ATTRIBUTES_BELOW, category_id, code))
+
+
+KINDS = "SELECT DISTINCT code, kind FROM catalogue.attributes"
+
+
+async def kinds(conn: Conn) -> list[tuple[str, str]]:
+    """Code and kind of each attribute that any category asks for."""
+    return [(row["code"], row["kind"]) for row in await conn.fetch(KINDS)]
+
+
+# In the order of their ids, so that two who hold many products never wait in a ring.
+HOLD_BY_CODE = """ -- -> Product
+    SELECT id, code, state, title, description, images, category_id, attributes
+      FROM catalogue.products WHERE code = ANY($1::text[]) ORDER BY id FOR UPDATE
+"""
+
+
+async def hold_by_code(conn: Conn, codes: Sequence[str]) -> list[Product]:
+    """Products that nobody else changes until the transaction ends."""
+    return many(Product, await conn.fetch(HOLD_BY_CODE, codes))
+
+
+OWNERS = """
+    SELECT skus.code, products.code AS spu_code
+      FROM catalogue.skus JOIN catalogue.products ON products.id = skus.product_id
+     WHERE skus.code = ANY($1::text[])
+"""
+
+
+async def owners(conn: Conn, codes: Sequence[str]) -> dict[str, str]:
+    """SKU code -> SPU code."""
+    rows = await conn.fetch(OWNERS, codes)
+    return {row["code"]: row["spu_code"] for row in rows}
+
+
+GTINS = """
+    SELECT lpad(gtin, 14, '0') AS gtin, code FROM catalogue.skus
+     WHERE lpad(gtin, 14, '0') = ANY($1::text[])
+"""
+
+
+async def gtins(conn: Conn, gtins_14: Sequence[str]) -> dict[str, str]:
+    """GTIN with 14 digits -> SKU code."""
+    rows = await conn.fetch(GTINS, gtins_14)
+    return {row["gtin"]: row["code"] for row in rows}
+
+
+# Ids are given in the order of the rows, as each product's codes and SKUs are listed by them.
+DRAFT_MANY = """
+    INSERT INTO catalogue.products (code, title, description, images, category_id, attributes,
+                                    state)
+    SELECT code, title, description, images, category_id, attributes, 'draft'
+      FROM ROWS FROM (jsonb_to_recordset($1::jsonb)
+           AS (code text, title jsonb, description jsonb, images text[], category_id bigint,
+               attributes jsonb)) WITH ORDINALITY
+     ORDER BY ordinality
+ RETURNING code, id
+"""
+
+
+async def draft_many(conn: Conn, products: Sequence[Product]) -> dict[str, ProductId]:
+    """Code -> id. The ids and states of `products` count for nothing."""
+    rows = await conn.fetch(DRAFT_MANY, msgspec.to_builtins(products))
+    return {row["code"]: row["id"] for row in rows}
+
+
+DESCRIBE_MANY = """
+    UPDATE catalogue.products AS kept
+       SET title = told.title, description = told.description, images = told.images,
+           category_id = told.category_id, attributes = told.attributes
+      FROM jsonb_to_recordset($1::jsonb)
+        AS told (id bigint, title jsonb, description jsonb, images text[], category_id bigint,
+                 attributes jsonb)
+     WHERE kept.id = told.id AND kept.state <> 'archived'
+"""
+
+
+async def describe_many(conn: Conn, products: Sequence[Product]) -> None:
+    await conn.execute(DESCRIBE_MANY, msgspec.to_builtins(products))
+
+
+MOVE_MANY = """
+    UPDATE catalogue.products SET state = $3 WHERE id = ANY($1::bigint[]) AND state = $2
+"""
+
+
+async def move_many(
+    conn: Conn, product_ids: Sequence[ProductId], source: State, target: State
+) -> None:
+    await conn.execute(MOVE_MANY, product_ids, source, target)
+
+
+ADD_SKUS_TO_MANY = """
+    WITH told AS (
+        SELECT product_id, code, gtin, currency, prices, attributes, ordinality
+          FROM ROWS FROM (jsonb_to_recordset($1::jsonb)
+               AS (product_id bigint, code text, gtin text, currency text, prices jsonb,
+                   attributes jsonb)) WITH ORDINALITY
+    ), made AS (
+        INSERT INTO catalogue.skus (product_id, code, gtin, currency, attributes)
+        SELECT product_id, code, gtin, currency, attributes FROM told ORDER BY ordinality
+     RETURNING id, code
+    )
+    INSERT INTO catalogue.prices (sku_id, currency, price_minor)
+    SELECT id, key, value::bigint FROM made JOIN told USING (code), jsonb_each_text(prices)
+"""
+
+
+async def add_skus_to_many(conn: Conn, skus: Sequence[tuple[ProductId, NewSku]]) -> None:
+    """A code or a GTIN that another SKU has fails all of them."""
+    told = [{"product_id": at, **msgspec.to_builtins(sku)} for at, sku in skus]
+    await conn.execute(ADD_SKUS_TO_MANY, told)
+
+
+CHANGE_SKUS = """
+    WITH told AS (
+        SELECT id, gtin, prices, attributes
+          FROM jsonb_to_recordset($1::jsonb)
+            AS told (id bigint, gtin text, prices jsonb, attributes jsonb)
+    ), priced AS (
+        INSERT INTO catalogue.prices (sku_id, currency, price_minor)
+        SELECT id, key, value::bigint FROM told, jsonb_each_text(prices)
+        ON CONFLICT (sku_id, currency) DO UPDATE SET price_minor = excluded.price_minor
+    ), dropped AS (
+        DELETE FROM catalogue.prices USING told
+         WHERE sku_id = told.id AND NOT told.prices ? currency::text
+    )
+    UPDATE catalogue.skus SET gtin = told.gtin, attributes = told.attributes
+      FROM told WHERE skus.id = told.id
+"""
+
+
+async def change_skus(conn: Conn, skus: Sequence[tuple[SkuId, NewSku]]) -> None:
+    """Set GTIN, prices and attributes of each: these and no others."""
+    told = [{"id": sku_id, **msgspec.to_builtins(sku)} for sku_id, sku in skus]
+    await conn.execute(CHANGE_SKUS, told)
+
+
+NAMED = """
+    WITH goods AS (
+        SELECT skus.id, title, description, products.attributes, skus.attributes AS its
+          FROM catalogue.products JOIN catalogue.skus ON skus.product_id = products.id
+         WHERE state <> 'archived'
+    )
+    SELECT 'title' AS family, jsonb_object_keys(title) AS name FROM goods
+     UNION
+    SELECT 'description', jsonb_object_keys(description) FROM goods
+     UNION
+    SELECT 'price', currency FROM goods JOIN catalogue.prices ON prices.sku_id = goods.id
+     UNION
+    SELECT 'attribute', key || coalesce('.' || language, '')
+      FROM (SELECT attributes AS said FROM goods UNION ALL SELECT its FROM goods) AS every,
+           jsonb_each(said)
+      LEFT JOIN jsonb_object_keys(CASE WHEN jsonb_typeof(value) = 'object' THEN value END)
+             AS language ON true
+"""
+
+
+async def named(conn: Conn) -> list[tuple[str, str]]:
+    """Each language, currency and attribute in use, after what it is used for.
+
+    Of all SKUs that are not archived, so it reads everything.
+    """
+    return [(row["family"], row["name"]) for row in await conn.fetch(NAMED, timeout=SCAN_S_MAX)]
 
 
 def _columns(content: Content) -> tuple[object, ...]:

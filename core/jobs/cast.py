@@ -10,6 +10,7 @@ from core.jobs import (
     conductor,
     expirer,
     fence,
+    importer,
     order_writer,
     outbox_relay,
     rebalancer,
@@ -47,6 +48,7 @@ def roles(
         Role("auditor", auditor.Auditor(pool, redis).step, auditor.REST_S),
         Role("fence", fence.Fence(pool, redis).step, fence.REST_S),
         Role("conductor", conductor.Conductor(pool, redis).step, conductor.REST_S),
+        Role("importer", importer.Importer(pool).step, importer.REST_S),
         Role("rebalancer", rebalancer.Rebalancer(pool, redis).step, rebalancer.REST_S),
     ]
 

@@ -1,5 +1,6 @@
 """An expected no, with its facts. HTTP is none of its business."""
 
+import re
 from enum import Enum
 from typing import ClassVar
 
@@ -27,3 +28,8 @@ class Refusal(Exception):
     def __init__(self, detail: str = "", /, **facts: object) -> None:
         super().__init__(detail or (type(self).__doc__ or "").strip())
         self.facts = facts
+
+
+def slug(refusal: type[Refusal]) -> str:
+    """What a refusal is called outside: `SoldOut` is `sold-out`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", refusal.__name__).lower()
