@@ -17,6 +17,7 @@ QUESTIONS = (
     ("growth", "nodes"),
     ("overload",),
     ("reserve",),
+    ("ledger",),
     ("orders", "--batches", "100,1000,4000"),
     ("catalogue",),
     ("gate", "--waves", "1000", "--batches", "64,256,512,1000"),

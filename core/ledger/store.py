@@ -29,6 +29,9 @@ from .model import (
 from .rules import COMMISSION_BPS_USUAL
 from .states import PayoutState
 
+# The whole journal is read.
+AUDIT_TIMEOUT_S = 600.0
+
 
 def just(shape: type[Shape], row: asyncpg.Record | None) -> Shape:
     """A row that is there, whatever happens."""
@@ -497,8 +500,8 @@ async def turnovers(
 
 
 # The proofs: each entry sums to zero, each is whole, each balance is what its postings say, what is
-# held for an order is what is left of its shares, a statement closes with all postings up to its
-# last one, and what is on its way to a seller are its open payouts.
+# held for an order is what is left of its shares, a statement goes on from the one before with its
+# own postings, and what is on its way to a seller are its open payouts.
 DRIFTS = """ -- -> Drift
     WITH sums AS (
         SELECT entry_id, currency, sum(amount_minor)::bigint AS amount_minor
@@ -545,14 +548,18 @@ DRIFTS = """ -- -> Drift
       FROM escrow FULL JOIN held USING (owner, currency)
      WHERE coalesce(escrow.amount_minor, 0) <> coalesce(held.amount_minor, 0)
      UNION ALL
-    SELECT 'statement ' || id, currency, closing_minor, amount_minor
-      FROM (SELECT statements.id, statements.currency, closing_minor, -sum(amount_minor)::bigint
-                   AS amount_minor
+    SELECT 'statement ' || id, currency, opening_minor + moved_minor, before + moved
+      FROM (SELECT id, currency, opening_minor, moved_minor, coalesce(
+                   lag(closing_minor) OVER (PARTITION BY seller_id, currency ORDER BY after_entry),
+                   0) AS before
+              FROM ledger.statements) AS drawn
+      JOIN (SELECT statements.id, -sum(amount_minor)::bigint AS moved
               FROM ledger.statements JOIN ledger.postings
                 ON account = 'seller_payable' AND owner = seller_id::text
-               AND postings.currency = statements.currency AND entry_id <= upto_entry
-             GROUP BY statements.id) AS drawn
-     WHERE closing_minor <> amount_minor
+               AND postings.currency = statements.currency
+               AND entry_id > after_entry AND entry_id <= upto_entry
+             GROUP BY statements.id) AS posted USING (id)
+     WHERE (opening_minor, moved_minor) IS DISTINCT FROM (before, moved)
      UNION ALL
     SELECT 'payouts of seller ' || owner, currency, coalesce(in_transit.amount_minor, 0),
            coalesce(planned.amount_minor, 0)
@@ -569,7 +576,8 @@ DRIFTS = """ -- -> Drift
 
 
 async def drifts(conn: Conn, drifts_max: int) -> list[Drift]:
-    return many(Drift, await conn.fetch(DRIFTS, drifts_max, MANY))
+    rows = await conn.fetch(DRIFTS, drifts_max, MANY, timeout=AUDIT_TIMEOUT_S)
+    return many(Drift, rows)
 
 
 RECORD_AUDIT = """

@@ -13,7 +13,7 @@ from core import ledger
 from core.flows.pay_out import pay_out
 from core.flows.settle_sellers import settle_sellers
 from core.kit import db
-from tests.core.test_ledger import balances, bought, do, name, proven
+from tests.core.test_ledger import balances, bought, do, name, proven, tamper
 
 SELLERS = 300
 KILL_AT = (30, 120, 210)
@@ -212,3 +212,25 @@ async def test_a_run_that_is_killed_goes_on_where_it_was_and_pays_everybody_once
     assert await payouts(pool) == [(seller, 950, "planned") for seller in range(2, SELLERS + 2)]
     assert await pool.fetchval("SELECT state FROM ledger.runs") == "closed"
     await proven(pool)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("UPDATE ledger.statements SET moved_minor = 1, closing_minor = 1", "statement"),
+        ("UPDATE ledger.statements SET opening_minor = 1, closing_minor = 9501", "statement"),
+        ("UPDATE ledger.payouts SET amount_minor = 1", "payouts"),
+        ("UPDATE ledger.payouts SET state = 'paid'", "payouts"),
+        ("UPDATE ledger.shares SET returned_minor = 0 WHERE returned_minor > 0", "escrow"),
+        ("UPDATE ledger.holds SET state = 'released' WHERE state = 'held'", "escrow"),
+    ],
+)
+async def test_what_somebody_changed_behind_our_back_is_found(pool, change, found):
+    await sold(pool, 10_000)
+    order_id = await bought(pool, 5_000)
+    await do(pool, ledger.refund, reference="r", order_id=order_id, lines={1: 100})
+    await settle(pool, "week 1")
+    await proven(pool)
+    await tamper(pool, change)
+    async with db.reading(pool) as conn:
+        assert {d.what.partition(" ")[0] for d in await ledger.audit(conn)} == {found}
