@@ -1,0 +1,261 @@
+"""Nobody does, or learns, what is not theirs: the whole matrix, asked of a real served shop."""
+
+import time
+from collections import Counter
+
+import httpx
+import pytest
+from litestar import Litestar, get, post
+from litestar.params import FromPath
+
+from api import auth, openapi, problems
+from api.app import create_app
+from api.problems import AnyRequest
+from api.requests import StrictRequest
+from core import ledger, orders, staff
+from core.flows.settle_sellers import settle_sellers
+from core.kit import db
+from core.settings import Settings
+from hotpath.signing import Signer
+from tests.api import matrix
+from tests.api.conftest import RECEIPT_KEY, SECRET, as_admin, known
+
+CHIEF = staff.Author(
+    staff.Sealer({1: Signer(RECEIPT_KEY)}), "chief", staff.Permission.STAFF_WRITE, "test", "r"
+)
+# One of each role, one of none, and one of two.
+ROLES = {
+    **{role.value: [role.value] for role in staff.Role},
+    "new.hire": [],
+    "jack": ["support", "planner"],
+}
+MAIN = "1"
+# Routes that no document names: they show pages and figures, to anybody.
+UNDOCUMENTED = {
+    "/",
+    "/metrics",
+    "/page/icon.svg",
+    "/page/page.css",
+    "/page/page.js",
+    "/page/pictures/{name}",
+    "/page/texts.js",
+    "/schema",
+    "/schema/openapi.json",
+    "/schema/{path}",
+}
+NEVER = "999999999"
+# What others have done to the one object there is keeps these from ending well: see the test below.
+CONTRARY = {
+    "POST /v1/admin/counts",
+    "POST /v1/admin/counts/{count_id}/approve",
+    "POST /v1/admin/sales/{sale_id}/arm",
+    "POST /v1/admin/transfers/{transfer_id}/cancel",
+    "POST /v1/admin/transfers/{transfer_id}/write-off",
+}
+
+
+@pytest.fixture
+async def people(pool):
+    async with db.transaction(pool) as conn:
+        for name, roles in ROLES.items():
+            await staff.add(conn, CHIEF, name=name, roles=roles)
+        await staff.add(conn, CHIEF, name="left", roles=["administrator"])
+        await staff.disable(conn, CHIEF, name="left")
+
+
+@pytest.fixture
+async def there(far, pool, sale, sku_ids, buy, write_orders):
+    """One of everything that an id can name."""
+
+    async def make(path, **body):
+        answer = await far.post(f"/v1/admin{path}", headers=as_admin(), json=body)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+    sku_id = str(sku_ids[0])
+    line = {"sku_id": sku_id, "quantity": 1}
+    name = {"en": "Tea", "zh": "茶"}
+    place = await make("/places", code="CAN", kind="warehouse", name=name)
+    route = {"source_id": MAIN, "target_id": place["place_id"]}
+    transfer = await make("/transfers", **route, lines=[line])
+    counted = {"lines": [{"sku_id": sku_id, "counted": 1}], "place_id": MAIN, "reference": "c"}
+    count = (await make("/counts", **counted))["items"][0]
+    await make("/reservations", kept_for="order:1", lines=[line])
+    category = await make("/categories", code="tea", name=name)
+    product = (await far.get("/v1/products")).json()["items"][0]
+    order_id = (await buy(far, matrix.OWNER)).json()["order_id"]
+    await write_orders()
+    entry_id = await hold_money(pool, order_id)
+    settled = await far.get("/v1/admin/ledger/sellers/7/statements", headers=as_admin())
+    (statement,) = settled.json()["items"]
+    return {
+        "sale_id": str(sale.id),
+        "sku_id": sku_id,
+        "place_id": MAIN,
+        **route,
+        "transfer_id": transfer["transfer_id"],
+        "count_id": count["count_id"],
+        "kept_for": "order:1",
+        "category_id": category["category_id"],
+        "product_id": product["product_id"],
+        "order_id": order_id,
+        "seller_id": "7",
+        "entry_id": entry_id,
+        "statement_id": statement["statement_id"],
+        "name": "sold-out",
+        "account": "escrow",
+        "currency": "CNY",
+    }
+
+
+async def hold_money(pool, order_id):
+    """An order's money in escrow, and another's that is settled; give the first one's entry."""
+    part = ledger.goods(1, seller_id=ledger.SellerId(7), amount_minor=5_000, commission_bps=500)
+    facts = {"channel": "sandbox", "currency": "CNY"}
+    async with db.transaction(pool) as conn:
+        for paid, held_for in (("paid", order_id), ("done", "done")):
+            ids = {"payment_id": paid, "order_id": held_for}
+            await ledger.capture_for_order(conn, [part], **ids, **facts)
+        await ledger.release(conn, order_id="done")
+        (entry,) = await ledger.entries(conn, reference="paid")
+    await settle_sellers(pool, reference="week 1", escrow_days=15)
+    return str(entry.id)
+
+
+@pytest.fixture
+async def world(far, pool, people, there, sale):
+    await known(far, sale.id)
+    order_id = there["order_id"]
+    other = "0" if order_id[-1] != "0" else "1"
+    absent = {**dict.fromkeys(there, NEVER), "order_id": order_id[:-1] + other}
+
+    async def count_notes():
+        return await pool.fetchval("SELECT note_id FROM staff.head")
+
+    document = (await far.get("/schema/openapi.json")).json()
+    return matrix.World(far, document, there, absent, count_notes)
+
+
+async def test_nobody_does_or_learns_what_is_not_theirs(world, pool):
+    began = time.monotonic()
+    found = await matrix.walk(world, ROLES)
+    routes = list(matrix.routes(world.document))
+    print(
+        f"{len(routes)} routes x {len(world.callers)} callers: {len(found.answers)} cells in"
+        f" {time.monotonic() - began:.0f} s; {dict(sorted(found.counts.items()))}"
+    )
+    assert found.wrong == []
+    changing = {r.name for r in routes if r.needs and r.method != "GET"}
+    done = {name for (name, *_), answer in found.answers.items() if answer.status < 300}
+    assert changing - done == CONTRARY, "what changed nothing is not proven to be noted"
+    needed = {route.needs for route in routes}
+    assert needed >= {None, "", "catalogue:price", "stock:approve", "staff:read"}
+    async with db.snapshot(pool) as conn:
+        proven = await staff.verify(conn, CHIEF.sealer)
+    assert proven.note_id is None
+    assert proven.checked > len(changing)
+
+
+async def test_what_the_matrix_cannot_do_is_noted_too(http, pool, plan, sku_ids):
+    done = []
+
+    async def do(route, body=None, **ids):
+        path = route.removeprefix("POST ").format(**ids)
+        answer = await http.post(path, headers=as_admin(), json=body)
+        assert answer.status_code in (200, 201), answer.text
+        done.append(route)
+        return answer.json()
+
+    planned = await plan()
+    await do("POST /v1/admin/sales/{sale_id}/arm", sale_id=planned.id)
+    line = {"sku_id": str(sku_ids[1]), "quantity": 1}
+    names = {"en": "Tea", "zh": "茶"}
+    place = {"code": "CAN", "kind": "warehouse", "name": names}
+    target_id = (await do("POST /v1/admin/places", place))["place_id"]
+    route = {"source_id": MAIN, "target_id": target_id, "lines": [line]}
+    for last in ("cancel", "write-off"):
+        moved = {"transfer_id": (await do("POST /v1/admin/transfers", route))["transfer_id"]}
+        lost = {"reference": "r", "reason": "gone", "lines": [line]}
+        if last == "write-off":
+            await do("POST /v1/admin/transfers/{transfer_id}/send", **moved)
+        body = lost if last == "write-off" else None
+        await do(f"POST /v1/admin/transfers/{{transfer_id}}/{last}", body, **moved)
+    counted = [{"sku_id": str(sku_ids[1]), "counted": 5_000}]
+    sheet = {"reference": "c", "place_id": MAIN, "lines": counted}
+    (count,) = (await do("POST /v1/admin/counts", sheet))["items"]
+    async with db.transaction(pool) as conn:
+        await conn.execute("UPDATE inventory.counts SET counted_by = 'bea'")
+    await do("POST /v1/admin/counts/{count_id}/approve", count_id=count["count_id"])
+    noted = await http.get("/v1/admin/log?limit=100", headers=as_admin())
+    assert [note["action"] for note in noted.json()["items"]] == done[::-1]
+    assert set(done) > CONTRARY
+
+
+async def test_a_route_that_no_document_names_is_one_of_the_pages(settings):
+    app = create_app(settings)
+    document = app.openapi_schema.to_schema()
+    assert {route.path_format for route in app.routes} - document["paths"].keys() == UNDOCUMENTED
+
+
+@get(
+    "/v1/orders/{order_id:str}",
+    guards=[auth.needs_member],
+    security=auth.SECURITY,
+    responses=problems.refuses(*auth.SIGNED_IN, orders.NoSuchOrder),
+)
+async def blab(order_id: FromPath[str], request: AnyRequest) -> str:
+    if order_id == NEVER:
+        raise orders.NoSuchOrder
+    if request.user != matrix.OWNER:
+        raise orders.NoSuchOrder("That is somebody else's.")
+    return order_id
+
+
+@get("/v1/admin/open", permission="staff:read", responses=problems.refuses(*auth.SIGNED_IN))
+async def let_all_in() -> str:
+    return "come in"
+
+
+@post("/v1/admin/silent", permission="staff:write", guards=[auth.needs_permission])
+async def note_nothing() -> str:
+    return "done"
+
+
+async def let_none_in(*_: object) -> None:
+    raise auth.Forbidden
+
+
+@get("/v1/admin/shut", permission="staff:read", guards=[let_none_in])
+async def shut() -> str:
+    return "nobody hears this"
+
+
+async def test_the_matrix_finds_what_leaks_and_what_is_shut(pool, people):
+    """Four routes, each wrong in its own way."""
+    leaky = Litestar(
+        [blab, let_all_in, note_nothing, shut],
+        openapi_config=openapi.CONFIG,
+        exception_handlers=problems.HANDLERS,
+        request_class=StrictRequest,
+    )
+    openapi.complete(leaky)
+    leaky.state.update({"settings": Settings(token_secret=SECRET), "pool": pool})
+
+    async def count_notes():
+        return 0
+
+    transport = httpx.ASGITransport(leaky)
+    async with httpx.AsyncClient(transport=transport, base_url="http://shop") as client:
+        document = leaky.openapi_schema.to_schema()
+        there, absent = {"order_id": "7"}, {"order_id": NEVER}
+        found = await matrix.walk(matrix.World(client, document, there, absent, count_notes), ROLES)
+    wrong = Counter(one.partition(":")[0].partition(" by ")[0] for one in found.wrong)
+    callers = len(matrix.callers(ROLES))
+    readers = ["administrator", "auditor", "admin"]
+    unknown = [*matrix.UNSIGNED, *matrix.GONE]
+    assert wrong == {
+        "GET /v1/orders/{order_id}": len(["tells a stranger"]),
+        "GET /v1/admin/open": callers - len(readers),
+        "POST /v1/admin/silent": len(["administrator", "admin"]),
+        "GET /v1/admin/shut": len(readers) + len(unknown),
+    }
