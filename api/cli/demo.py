@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from api.cli.clients import clients
-from core import catalogue, sales
+from core import catalogue, inventory, sales
 from core.flows import plan_sale, run_sale
 from core.kit import db
 from core.settings import Settings
@@ -41,7 +41,7 @@ async def running(pool: db.Pool) -> sales.SaleId | None:
 
 
 async def plan(pool: db.Pool) -> sales.SaleId | None:
-    """Some SKUs from all over the shop, at well below their price."""
+    """Some SKUs from all over the shop, at well below their price; None where stock is ordinary."""
     async with db.snapshot(pool) as conn:
         products, by_product = await catalogue.every(
             conn,
@@ -49,9 +49,11 @@ async def plan(pool: db.Pool) -> sales.SaleId | None:
             page_max=LOOK_AT_PRODUCTS_MAX,
             state=catalogue.State.PUBLISHED,
         )
-    step = max(1, len(products) // PRODUCTS_MAX)
-    featured = products[::step][:PRODUCTS_MAX]
-    skus = [sku for product in featured for sku in by_product[product.id][:SKUS_A_PRODUCT_MAX]]
+        step = max(1, len(products) // PRODUCTS_MAX)
+        featured = [by_product[one.id] for one in products[::step][:PRODUCTS_MAX]]
+        every = [sku for its_skus in featured for sku in its_skus[:SKUS_A_PRODUCT_MAX]]
+        free = await inventory.free(conn, sku_ids=[sku.id for sku in every])
+    skus = [sku for sku in every if free[sku.id] >= QUOTA]
     if not skus:
         return None
     now = datetime.now(UTC)

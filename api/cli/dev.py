@@ -36,7 +36,8 @@ OK = 200
 
 
 @click.command("dev")
-def command() -> None:
+@click.option("--empty", "is_empty", is_flag=True, help="Without demo data: a shop of your own.")
+def command(is_empty: bool) -> None:
     """Start servers, API, workers and sandbox; migrate, seed once, and open a demo sale.
 
     Data, keys and logs live in SLUICE_HOME; one SIGTERM or Ctrl-C stops all of it.
@@ -48,7 +49,7 @@ def command() -> None:
         )
     with embedded.owned(found.home_path), embedded.Supervisor(say=say) as supervisor:
         try:
-            bring_up(found, supervisor)
+            bring_up(found, supervisor, is_empty=is_empty)
             supervisor.watch()
         except embedded.Stopped:
             pass
@@ -61,18 +62,20 @@ def command() -> None:
             say("stopping")
 
 
-def bring_up(found: Settings, supervisor: embedded.Supervisor) -> None:
+def bring_up(found: Settings, supervisor: embedded.Supervisor, *, is_empty: bool) -> None:
     await_port(found, supervisor)
     postgres = start_servers(found, supervisor)
     settings = context.settings("database_url", "redis_url")
     environment = handed_down(settings)
     supervisor.run(verb("migrate", settings, environment))
-    seed_once(postgres, supervisor, verb("seed", settings, environment))
+    if not is_empty:
+        seed_once(postgres, supervisor, verb("seed", settings, environment))
     programs = [Api(settings, environment), verb("work", settings, environment)]
     if not found.sandbox_url:
         programs.append(verb("sandbox", settings, environment))
     supervisor.start(*programs, within_s=READY_S_MAX)
-    open_demo_sale(settings)
+    if not is_empty:
+        open_demo_sale(settings)
     token = admin_token(settings)
     say(f"ready on {settings.shop_url}")
     say(f"console sign-in: {settings.shop_url}/console with token {token}")

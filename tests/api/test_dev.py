@@ -33,9 +33,9 @@ class Dev:
         self.url = f"http://127.0.0.1:{port}"
         self.environment = {**kept, "SLUICE_HOME": str(home), "SLUICE_PORT": str(port)}
 
-    def start(self) -> list[str]:
+    def start(self, *options: str) -> list[str]:
         """Start it and read what it says up to the console's sign-in."""
-        self.process = self._open("dev")
+        self.process = self._open("dev", *options)
         said = []
         for line in self.process.stdout:
             said.append(line.strip())
