@@ -418,10 +418,13 @@ async def reserve(
 ) -> Reservation:
     """Keep units for one purpose; a repeat changes nothing."""
     place_id = None if data.place_id is None else place_of(data.place_id)
+    units = units_of(data.lines)
+    async with db.reading(pool) as conn:
+        await codes_of(conn, units)
     await reserver.reserve(
         inventory.Wanted(
             data.kept_for,
-            units_of(data.lines),
+            units,
             by=changes.author.by,
             place_id=place_id,
             region=data.region,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 import msgspec
 from litestar import Router, get, post
@@ -52,7 +53,7 @@ class TransferLine(msgspec.Struct, frozen=True):
     in_transit: int
 
 
-class Transfer(msgspec.Struct, frozen=True):
+class Head(msgspec.Struct, frozen=True):
     transfer_id: str
     source_id: str
     target_id: str
@@ -61,13 +62,26 @@ class Transfer(msgspec.Struct, frozen=True):
     planned_at: datetime
     sent_at: datetime | None
     ended_at: datetime | None
+
+
+class Transfer(Head, frozen=True):
     lines: list[TransferLine]
+
+
+class Listed(Head, frozen=True):
+    """With sums over the transfer's lines, of which there are `skus`."""
+
+    skus: int
+    quantity: int
+    arrived: int
+    lost: int
+    in_transit: int
 
 
 class Transfers(msgspec.Struct, frozen=True):
     """Newest first; `cursor` is null on the last page."""
 
-    items: list[Transfer]
+    items: list[Listed]
     cursor: str | None
 
 
@@ -107,8 +121,7 @@ async def list_transfers(
 ) -> Transfers:
     async with db.snapshot(pool) as conn:
         found = await inventory.transfers(conn, before=after(cursor), page_max=limit)
-        codes = await codes_of(conn, (line.sku_id for _, lines in found for line in lines))
-    items = [shown(transfer, lines, codes) for transfer, lines in found]
+    items = [listed(transfer, total) for transfer, total in found]
     return Transfers(items, items[-1].transfer_id if len(items) == limit else None)
 
 
@@ -223,28 +236,36 @@ async def kept(conn: db.Conn, transfer_id: inventory.TransferId) -> Transfer:
 def shown(
     transfer: inventory.Transfer, lines: Sequence[inventory.TransferLine], codes: Codes
 ) -> Transfer:
-    return Transfer(
-        transfer_id=str(transfer.id),
-        source_id=str(transfer.source_id),
-        target_id=str(transfer.target_id),
-        state=transfer.state,
-        by=transfer.by_whom,
-        planned_at=transfer.planned_at,
-        sent_at=transfer.sent_at,
-        ended_at=transfer.ended_at,
-        lines=[shown_line(line, codes, is_sent=transfer.sent_at is not None) for line in lines],
-    )
+    told = [
+        TransferLine(str(line.sku_id), codes[line.sku_id], **units(transfer, line))
+        for line in lines
+    ]
+    return Transfer(**head(transfer), lines=told)
 
 
-def shown_line(line: inventory.TransferLine, codes: Codes, *, is_sent: bool) -> TransferLine:
-    return TransferLine(
-        sku_id=str(line.sku_id),
-        sku_code=codes[line.sku_id],
-        quantity=line.quantity,
-        arrived=line.arrived,
-        lost=line.lost,
-        in_transit=line.quantity - line.arrived - line.lost if is_sent else 0,
-    )
+def listed(transfer: inventory.Transfer, total: inventory.TransferTotal) -> Listed:
+    return Listed(**head(transfer), skus=total.skus, **units(transfer, total))
+
+
+def head(transfer: inventory.Transfer) -> dict[str, Any]:
+    return {
+        "transfer_id": str(transfer.id),
+        "source_id": str(transfer.source_id),
+        "target_id": str(transfer.target_id),
+        "state": transfer.state,
+        "by": transfer.by_whom,
+        "planned_at": transfer.planned_at,
+        "sent_at": transfer.sent_at,
+        "ended_at": transfer.ended_at,
+    }
+
+
+def units(
+    transfer: inventory.Transfer, of: inventory.TransferLine | inventory.TransferTotal
+) -> dict[str, Any]:
+    in_transit = of.quantity - of.arrived - of.lost if transfer.sent_at else 0
+    told = {"quantity": of.quantity, "arrived": of.arrived, "lost": of.lost}
+    return told | {"in_transit": in_transit}
 
 
 def transfer_of(text: str) -> inventory.TransferId:

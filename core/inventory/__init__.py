@@ -39,6 +39,7 @@ from .model import (
     Transfer,
     TransferId,
     TransferLine,
+    TransferTotal,
     Wanted,
     Worth,
 )
@@ -120,6 +121,7 @@ __all__ = [
     "TransferId",
     "TransferLine",
     "TransferState",
+    "TransferTotal",
     "Wanted",
     "Worth",
     "add_place",

@@ -235,6 +235,16 @@ class TransferLine(msgspec.Struct, frozen=True):
     lost: int
 
 
+class TransferTotal(msgspec.Struct, frozen=True):
+    """The sums of a transfer's lines, and how many there are."""
+
+    transfer_id: TransferId
+    skus: int
+    quantity: int
+    arrived: int
+    lost: int
+
+
 class OutOfStock(Refusal):
     """There is not that much in stock."""
 

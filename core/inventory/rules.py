@@ -22,6 +22,7 @@ Shelf = tuple[int, PlaceId]
 
 # A low balance is filled up to so many times its safety stock, and who has more may give.
 FULL = 2
+GIFTS_MAX = 10
 
 
 class CountLine(NamedTuple):
@@ -136,7 +137,7 @@ def propose(
         coming = sum(n for _, target, n in going if target == balance.place_id)
         missing = full - (balance.free + balance.in_transit + coming - gone)
     transfers = []
-    for place_id, units in sorted(spare.items(), key=lambda one: (-one[1], one[0])):
+    for place_id, units in sorted(spare.items(), key=lambda one: (-one[1], one[0]))[:GIFTS_MAX]:
         given = min(units, missing)
         if given > 0:
             transfers.append(Kept(alert.sku_id, place_id, given))

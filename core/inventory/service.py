@@ -35,6 +35,7 @@ from .model import (
     Transfer,
     TransferId,
     TransferLine,
+    TransferTotal,
     Wanted,
     Worth,
 )
@@ -250,7 +251,7 @@ async def send_transfer(conn: Conn, *, transfer_id: TransferId, by: str) -> Tran
     if transfer.state == TransferState.SENT:
         return transfer
     moved = await _move_transfer(conn, transfer, TransferState.SENT)
-    units = {one.sku_id: one.quantity for one in await store.transfer_lines(conn, [transfer_id])}
+    units = {one.sku_id: one.quantity for one in await store.transfer_lines(conn, transfer_id)}
     await store.open_balances(conn, units, transfer.target_id)
     held = await store.hold(conn, list(units))
     leaving = books.kept(units, transfer.source_id)
@@ -301,18 +302,16 @@ async def find_transfer(
     transfer = await store.find_transfer(conn, transfer_id)
     if transfer is None:
         raise NoSuchTransfer
-    return transfer, await store.transfer_lines(conn, [transfer_id])
+    return transfer, await store.transfer_lines(conn, transfer_id)
 
 
 async def transfers(
     conn: Conn, *, before: int | None, page_max: int
-) -> list[tuple[Transfer, list[TransferLine]]]:
+) -> list[tuple[Transfer, TransferTotal]]:
     """Newest first, below `before`."""
     found = await store.transfers(conn, ID_MAX if before is None else before, page_max)
-    lines: dict[TransferId, list[TransferLine]] = {one.id: [] for one in found}
-    for line in await store.transfer_lines(conn, list(lines)):
-        lines[line.transfer_id].append(line)
-    return [(one, lines[one.id]) for one in found]
+    totals = {one.transfer_id: one for one in await store.totals(conn, [one.id for one in found])}
+    return [(one, totals[one.id]) for one in found]
 
 
 async def _hold_transfer(conn: Conn, transfer_id: TransferId) -> Transfer:
@@ -346,7 +345,7 @@ async def _account_for(
     if await books.is_done(conn, kind, name, ended):
         return transfer
     check_move(TRANSFER_MOVES, TransferState(transfer.state), TransferState.ARRIVED)
-    left = rules.under_way(await store.transfer_lines(conn, [transfer_id]))
+    left = rules.under_way(await store.transfer_lines(conn, transfer_id))
     for sku_id, quantity in units.items():
         if quantity > left.get(sku_id, 0):
             facts = {"sku_id": str(sku_id), "left": left.get(sku_id, 0)}

@@ -22,6 +22,7 @@ from .model import (
     Transfer,
     TransferId,
     TransferLine,
+    TransferTotal,
 )
 from .rules import CountLine, Shelf
 from .states import CountState, TransferState
@@ -302,9 +303,10 @@ async def drifts(conn: Conn, drifts_max: int) -> list[Drift]:
 
 # Transfers that nobody has sent yet.
 PLANNED = """
-    SELECT sku_id, source_id, target_id, quantity
+    SELECT sku_id, source_id, target_id, sum(quantity)::bigint AS quantity
       FROM inventory.transfers JOIN inventory.transfer_lines ON transfer_id = transfers.id
      WHERE state = 'planned' AND sku_id = ANY($1::bigint[])
+     GROUP BY sku_id, source_id, target_id
 """
 
 
@@ -366,14 +368,25 @@ async def transfers(conn: Conn, before: int, page_max: int) -> list[Transfer]:
     return many(Transfer, await conn.fetch(TRANSFERS, before, page_max))
 
 
-TRANSFER_LINES = """ -- -> TransferLine
-    SELECT transfer_id, sku_id, quantity, arrived, lost FROM inventory.transfer_lines
-     WHERE transfer_id = ANY($1::bigint[]) ORDER BY transfer_id, sku_id
+TOTALS = """ -- -> TransferTotal
+    SELECT transfer_id, count(*) AS skus, sum(quantity)::bigint AS quantity,
+           sum(arrived)::bigint AS arrived, sum(lost)::bigint AS lost
+      FROM inventory.transfer_lines WHERE transfer_id = ANY($1::bigint[]) GROUP BY transfer_id
 """
 
 
-async def transfer_lines(conn: Conn, transfer_ids: Collection[TransferId]) -> list[TransferLine]:
-    return many(TransferLine, await conn.fetch(TRANSFER_LINES, transfer_ids))
+async def totals(conn: Conn, transfer_ids: Collection[TransferId]) -> list[TransferTotal]:
+    return many(TransferTotal, await conn.fetch(TOTALS, transfer_ids))
+
+
+TRANSFER_LINES = """ -- -> TransferLine
+    SELECT transfer_id, sku_id, quantity, arrived, lost FROM inventory.transfer_lines
+     WHERE transfer_id = $1 ORDER BY sku_id
+"""
+
+
+async def transfer_lines(conn: Conn, transfer_id: TransferId) -> list[TransferLine]:
+    return many(TransferLine, await conn.fetch(TRANSFER_LINES, transfer_id))
 
 
 # Names the state we read, so a racing writer makes this match nothing.

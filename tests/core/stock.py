@@ -4,6 +4,8 @@ from collections import Counter
 
 from core import inventory
 
+# A dull life proves little: so many of the fifteen kinds of movement come up at least.
+KINDS_MIN = 11
 FIGURES = ("on_hand", "reserved", "allocated", "free", "in_transit", "damaged")
 Shelf = tuple[int, int]
 

@@ -14,7 +14,7 @@ from core import inventory
 from core.flows.reserve_stock import Reserver
 from core.kit import db
 from core.kit.refusal import Refusal
-from tests.core.stock import DEEDS, STEPS, VERBS
+from tests.core.stock import DEEDS, KINDS_MIN, STEPS, VERBS
 from tests.core.test_stock_walk import PLACES, SKUS, VALUE_MAX, WORTH, places_added
 
 STEPS_MAX = int(os.environ.get("TEST_STOCK_STEPS", "1500"))
@@ -22,8 +22,6 @@ SEED = int(os.environ.get("TEST_SEED", "0")) or random.SystemRandom().randrange(
 HANDS = 6
 LOOK_S = 0.02
 REMEMBERED_MAX = 8
-# A dull crowd proves little: so many of the fifteen kinds of movement come up at least.
-KINDS_MIN = 11
 # Allocating comes before shipping, and is wanted as often as what undoes it.
 STEPS_OFTEN = [*STEPS, "allocate", "allocate", "ship", "ship"]
 
