@@ -96,7 +96,7 @@ def lists(products: int, ids: Ids) -> dict[str, Ask]:
         "half, a range of weights": lambda rng: f"{big(rng)}&{weights(rng, 500)}",
         "half, a narrow range": lambda rng: f"{big(rng)}&{weights(rng, 1)}",
         "half, a weight nobody has": lambda rng: f"{big(rng)}&range=weight:6000..",
-        "a product": lambda rng: f"{LIST}/{10 + any_id(rng) // 1000 * 1000}",
+        "a product": lambda rng: f"{LIST}/{10 * rng.randrange(1, products // 10)}",
         "no such product": lambda rng: f"{LIST}/{10**9 + any_id(rng)}",
         "categories": lambda _: "/v1/categories",
         "a category": lambda rng: f"/v1/categories/{rng.choice(list(ids.values()))}",
@@ -214,7 +214,7 @@ async def writes(conn: asyncpg.Connection, products: int) -> dict[str, list[Ques
         "SELECT id FROM catalogue.products WHERE state = 'draft' ORDER BY id DESC LIMIT $1", WRITES
     )
     drafts = [row["id"] for row in rows]
-    skus = [5 * products - 7 * n for n in range(WRITES)]
+    skus = [5 * (products - 10 * n) for n in range(WRITES)]
     dearer = {"prices": {"CNY": 12_345, "USD": 1_999}}
     return {
         "publish a product": [step(f"/products/{one}/publish") for one in drafts],

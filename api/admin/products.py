@@ -1,6 +1,6 @@
 """Keep the goods: describe products, give them SKUs and prices, publish and withdraw them."""
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from litestar import Router, get, post
@@ -69,13 +69,17 @@ class NewProduct(Content, frozen=True):
 
 
 class NewSku(Body, frozen=True):
-    """`prices` are in minor units, one of them in `currency`, which is the SKU's own."""
+    """`prices` are in minor units, one of them in `currency`, which is the SKU's own.
+
+    A draft is shown to nobody, and may lack attributes until it is put on sale.
+    """
 
     code: Code
     currency: Currency
     prices: Prices
     gtin: Gtin | None = None
     attributes: Values = msgspec.field(default_factory=dict)
+    state: Literal["draft", "on_sale"] = "on_sale"
 
 
 class NewSkus(Body, frozen=True):
@@ -97,8 +101,11 @@ class NewValues(Body, frozen=True):
 
 
 class KeptSku(msgspec.Struct, frozen=True):
+    """Buyers see it while it is `on_sale` and its product is published."""
+
     sku_id: str
     code: str
+    state: catalogue.SkuState
     gtin: str | None
     price: int
     currency: str
@@ -130,6 +137,15 @@ class KeptProducts(msgspec.Struct, frozen=True):
 MOVES = refuses(
     *auth.SIGNED_IN,
     catalogue.NoSuchProduct,
+    catalogue.NotComplete,
+    catalogue.UnfitAttribute,
+    IllegalMove,
+)
+
+
+SKU_MOVES = refuses(
+    *auth.SIGNED_IN,
+    catalogue.NoSuchSku,
     catalogue.NotComplete,
     catalogue.UnfitAttribute,
     IllegalMove,
@@ -230,7 +246,7 @@ async def add_skus(
     product_id: FromPath[str], data: JSONBody[NewSkus], changes: NamedDependency[Changes]
 ) -> KeptProduct:
     wanted = product_of(product_id)
-    skus = [catalogue.NewSku(s.code, s.currency, s.prices, s.gtin, s.attributes) for s in data.skus]
+    skus = [new_sku(one) for one in data.skus]
     async with changes.of("product", wanted, kept) as change:
         await catalogue.add_skus(change.conn, skus, product_id=wanted)
     return change.after
@@ -316,6 +332,35 @@ async def archive(product_id: FromPath[str], changes: NamedDependency[Changes]) 
     return await moved(changes, product_id, catalogue.State.ARCHIVED)
 
 
+@post(
+    "/skus/{sku_id:str}/offer",
+    permission="catalogue:publish",
+    status_code=200,
+    responses=SKU_MOVES,
+)
+async def offer_sku(sku_id: FromPath[str], changes: NamedDependency[Changes]) -> KeptSku:
+    """Put a SKU on sale. Buyers see it once its product is published."""
+    return await moved_sku(changes, sku_id, catalogue.SkuState.ON_SALE)
+
+
+@post(
+    "/skus/{sku_id:str}/withdraw",
+    permission="catalogue:publish",
+    status_code=200,
+    responses=SKU_MOVES,
+)
+async def withdraw_sku(sku_id: FromPath[str], changes: NamedDependency[Changes]) -> KeptSku:
+    """Sell a SKU no more: no new sale, no new reservation. What is reserved or sold goes on."""
+    return await moved_sku(changes, sku_id, catalogue.SkuState.WITHDRAWN)
+
+
+async def moved_sku(changes: Changes, sku_id: str, target: catalogue.SkuState) -> KeptSku:
+    wanted = sku_of(sku_id)
+    async with changes.of("sku", wanted, kept_sku) as change:
+        await catalogue.move_sku(change.conn, sku_id=wanted, target=target)
+    return change.after
+
+
 async def moved(changes: Changes, product_id: str, target: catalogue.State) -> KeptProduct:
     wanted = product_of(product_id)
     async with changes.of("product", wanted, kept) as change:
@@ -349,6 +394,7 @@ def shown_sku(sku: catalogue.Sku) -> KeptSku:
     return KeptSku(
         sku_id=str(sku.id),
         code=sku.code,
+        state=catalogue.SkuState(sku.state),
         gtin=sku.gtin,
         price=sku.price_minor,
         currency=sku.currency,
@@ -362,6 +408,11 @@ def content_of(data: Content) -> catalogue.Content:
     return catalogue.Content(
         data.title, data.description, data.images, category_id, data.attributes
     )
+
+
+def new_sku(one: NewSku) -> catalogue.NewSku:
+    state = catalogue.SkuState(one.state)
+    return catalogue.NewSku(one.code, one.currency, one.prices, one.gtin, one.attributes, state)
 
 
 def sku_of(text: str) -> catalogue.SkuId:
@@ -384,6 +435,8 @@ routes = Router(
         publish,
         withdraw,
         archive,
+        offer_sku,
+        withdraw_sku,
     ],
     tags=["catalogue"],
 )

@@ -30,6 +30,7 @@ MOVES = refuses(
     *auth.SIGNED_IN,
     sales.NoSuchSale,
     IllegalMove,
+    catalogue.NotOnSale,
     sales.NotReady,
     inventory.OutOfStock,
     sales.Unavailable,
@@ -100,6 +101,7 @@ class Audit(msgspec.Struct, frozen=True):
         *READS_BODY,
         plan_sale.ImpossiblePlan,
         catalogue.NoSuchSku,
+        catalogue.NotOnSale,
         plain=READS_BODY_PLAIN,
     ),
 )

@@ -403,6 +403,7 @@ async def audit(pool: NamedDependency[db.Pool]) -> Audit:
         *auth.SIGNED_IN,
         *READS_BODY,
         catalogue.NoSuchSku,
+        catalogue.NotOnSale,
         inventory.NoSuchPlace,
         inventory.OutOfStock,
         inventory.ReferenceReused,

@@ -108,6 +108,7 @@ def read_sku(
         prices=_prices(cells, columns, before.prices),
         gtin=before.gtin if gtin_at is None else cells[gtin_at] or None,
         attributes=_attributes(cells, columns, before.attributes, known, level="sku"),
+        state=before.state,
     )
 
 

@@ -5,6 +5,8 @@ import msgspec
 
 from core.kit.refusal import Kind, Refusal
 
+from .states import SkuState
+
 ProductId = NewType("ProductId", int)
 SkuId = NewType("SkuId", int)
 CategoryId = NewType("CategoryId", int)
@@ -72,11 +74,15 @@ class Product(msgspec.Struct, frozen=True):
 
 
 class Sku(msgspec.Struct, frozen=True):
-    """`price_minor` is in its own currency; `prices` are per currency, that one among them."""
+    """`price_minor` is in its own currency; `prices` are per currency, that one among them.
+
+    Buyers see it while it is on sale and its product is published.
+    """
 
     id: SkuId
     product_id: ProductId
     code: str
+    state: str
     gtin: str | None
     price_minor: int
     currency: str
@@ -102,6 +108,7 @@ class NewSku(msgspec.Struct, frozen=True):
     prices: Mapping[str, int]
     gtin: str | None = None
     attributes: Values = {}
+    state: SkuState = SkuState.ON_SALE
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -139,6 +146,12 @@ class NoSuchSku(Refusal):
     """There is no such SKU."""
 
     kind = Kind.NOT_FOUND
+
+
+class NotOnSale(Refusal):
+    """Not on sale: a SKU was withdrawn, or is a draft, or its product is not published."""
+
+    kind = Kind.CONFLICT
 
 
 class NoSuchProduct(Refusal):

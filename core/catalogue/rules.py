@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from .attributes import misfits, missing
 from .model import Attribute, MalformedGtin, Problem, Product, Sku
+from .states import SkuState
 
 GTIN_DIGITS = frozenset({8, 12, 13, 14})
 # What a product is called in these before anybody may buy it.
@@ -39,9 +40,15 @@ def lacks(product: Product, skus: Sequence[Sku], known: Mapping[str, Attribute])
     found = [f"/title/{language}" for language in LANGUAGES if not product.title.get(language)]
     found += [f"/attributes/{m}" for m in missing(known, product.attributes, level="product")]
     for number, sku in enumerate(skus):
+        if sku.state == SkuState.DRAFT:
+            continue
         lacking = missing(known, sku.attributes, level="sku")
         found += [f"/skus/{number}/attributes/{code}" for code in lacking]
     return found if skus else [*found, "/skus"]
+
+
+def on_sale(skus: Sequence[Sku]) -> list[Sku]:
+    return [sku for sku in skus if sku.state == SkuState.ON_SALE]
 
 
 def unfit(product: Product, skus: Sequence[Sku], known: Mapping[str, Attribute]) -> list[Problem]:

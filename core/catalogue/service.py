@@ -14,6 +14,7 @@ from .model import (
     NoSuchProduct,
     NoSuchSku,
     NotComplete,
+    NotOnSale,
     Product,
     ProductId,
     Sku,
@@ -23,11 +24,12 @@ from .model import (
     Values,
     Wanted,
 )
-from .states import MOVES, State
+from .states import MOVES, SKU_MOVES, SkuState, State
 
 SKUS_MAX = 1_000
 HITS_MAX = 1_000
 WALKED_A_HIT_MAX = 50
+NAMED_MAX = 100
 FIRST = Hit(ProductId(0), 0)
 
 Full = tuple[Product, list[Sku]]
@@ -107,6 +109,24 @@ async def set_attributes(conn: Conn, *, sku_id: SkuId, values: Values) -> Sku:
     return (await skus(conn, sku_ids=[sku_id]))[sku_id]
 
 
+async def move_sku(conn: Conn, *, sku_id: SkuId, target: SkuState) -> None:
+    """Put a SKU on sale, or withdraw it. Where it is there already, nothing happens.
+
+    Raises NoSuchSku, IllegalMove, UnfitAttribute, NotComplete.
+    """
+    product_id = (await skus(conn, sku_ids=[sku_id]))[sku_id].product_id
+    _insist_on_life(await _hold(conn, product_id))
+    source = SkuState((await skus(conn, sku_ids=[sku_id]))[sku_id].state)
+    if source == target:
+        return
+    check_move(SKU_MOVES, source, target)
+    moved = await store.move_sku(conn, sku_id, source, target)
+    assert moved, "we hold its product"
+    if target == SkuState.ON_SALE:
+        await _insist_on_fit(conn, product_id)
+    await relist(conn, [product_id])
+
+
 async def set_prices(conn: Conn, *, sku_id: SkuId, prices: Mapping[str, int]) -> Sku:
     """Set a SKU's prices, those and no others. Raises NoSuchSku, NoOwnPrice, IllegalMove."""
     sku = (await skus(conn, sku_ids=[sku_id]))[sku_id]
@@ -146,8 +166,9 @@ async def find(conn: Conn, *, product_id: ProductId) -> Full:
 
 async def find_published(conn: Conn, *, product_id: ProductId) -> Full:
     """What buyers may see. Raises NoSuchProduct for all the rest, whether it is there or not."""
-    product, its_skus = await find(conn, product_id=product_id)
-    if product.state != State.PUBLISHED:
+    product, every_sku = await find(conn, product_id=product_id)
+    its_skus = rules.on_sale(every_sku)
+    if product.state != State.PUBLISHED or not its_skus:
         raise NoSuchProduct
     return product, its_skus
 
@@ -175,7 +196,7 @@ async def search(
         hits = await _in_order(conn, wanted, after or FIRST, page_max)
     products = {one.id: one for one in await store.listed(conn, [h.product_id for h in hits])}
     by_product = await _skus_by_product(conn, list(products.values()))
-    full = [(products[hit.product_id], by_product[hit.product_id]) for hit in hits]
+    full = [(products[hit.product_id], rules.on_sale(by_product[hit.product_id])) for hit in hits]
     return hits, full
 
 
@@ -215,6 +236,20 @@ async def coded(conn: Conn, *, codes: Iterable[str]) -> dict[str, SkuId]:
         if code not in found:
             raise NoSuchSku(f"No SKU has the code {code}.", code=code)
     return found
+
+
+async def on_sale(conn: Conn, *, sku_ids: Iterable[SkuId]) -> set[SkuId]:
+    """Those that buyers may order now."""
+    return await store.on_sale(conn, list(sku_ids))
+
+
+async def insist_on_sale(conn: Conn, *, sku_ids: Iterable[SkuId]) -> None:
+    """Raises NotOnSale with the first of those that nobody may order now."""
+    wanted = list(sku_ids)
+    found = await store.on_sale(conn, wanted)
+    missing = [str(sku_id) for sku_id in wanted if sku_id not in found]
+    if missing:
+        raise NotOnSale(sku_ids=missing[:NAMED_MAX], how_many=len(missing))
 
 
 async def count(conn: Conn) -> int:

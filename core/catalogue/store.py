@@ -19,7 +19,7 @@ from .model import (
     Values,
     Wanted,
 )
-from .states import State
+from .states import SkuState, State
 
 # What reads the whole catalogue may take longer than a command usually may.
 SCAN_S_MAX = 50.0
@@ -53,12 +53,12 @@ async def describe(conn: Conn, product_id: ProductId, content: Content) -> None:
 # What has a code or a GTIN that another has is left out.
 ADD_SKUS = """
     WITH wanted AS (
-        SELECT code, gtin, currency, prices, attributes
+        SELECT code, gtin, currency, prices, attributes, state
           FROM jsonb_to_recordset($2::jsonb)
-            AS one (code text, gtin text, currency text, prices jsonb, attributes jsonb)
+            AS one (code text, gtin text, currency text, prices jsonb, attributes jsonb, state text)
     ), made AS (
-        INSERT INTO catalogue.skus (product_id, code, gtin, currency, attributes)
-        SELECT $1, code, gtin, currency, attributes FROM wanted
+        INSERT INTO catalogue.skus (product_id, code, gtin, currency, attributes, state)
+        SELECT $1, code, gtin, currency, attributes, state FROM wanted
         ON CONFLICT DO NOTHING
      RETURNING id, code
     ), priced AS (
@@ -277,8 +277,16 @@ async def move(conn: Conn, product_id: ProductId, source: State, target: State) 
     return await conn.fetchval(MOVE, product_id, source, target) or False
 
 
+# Names the state we read, so a racing writer makes this match nothing.
+MOVE_SKU = "UPDATE catalogue.skus SET state = $3 WHERE id = $1 AND state = $2 RETURNING true"
+
+
+async def move_sku(conn: Conn, sku_id: SkuId, source: SkuState, target: SkuState) -> bool:
+    return await conn.fetchval(MOVE_SKU, sku_id, source, target) or False
+
+
 SKUS_OF = """ -- -> Sku
-    SELECT id, product_id, code, gtin, own.price_minor, skus.currency,
+    SELECT id, product_id, code, state, gtin, own.price_minor, skus.currency,
            (SELECT jsonb_object_agg(every.currency, every.price_minor)
               FROM catalogue.prices AS every WHERE every.sku_id = skus.id) AS prices,
            skus.attributes
@@ -293,7 +301,7 @@ async def skus_of(conn: Conn, product_ids: Sequence[ProductId]) -> list[Sku]:
 
 
 FIND_SKUS = """ -- -> Sku
-    SELECT id, product_id, code, gtin, own.price_minor, skus.currency,
+    SELECT id, product_id, code, state, gtin, own.price_minor, skus.currency,
            (SELECT jsonb_object_agg(every.currency, every.price_minor)
               FROM catalogue.prices AS every WHERE every.sku_id = skus.id) AS prices,
            skus.attributes
@@ -319,6 +327,16 @@ CODED = "SELECT code, id FROM catalogue.skus WHERE code = ANY($1::text[])"
 
 async def coded(conn: Conn, codes: Collection[str]) -> dict[str, SkuId]:
     return {row["code"]: row["id"] for row in await conn.fetch(CODED, codes)}
+
+
+ON_SALE = """
+    SELECT skus.id FROM catalogue.skus JOIN catalogue.products ON products.id = product_id
+     WHERE skus.id = ANY($1::bigint[]) AND skus.state = 'on_sale' AND products.state = 'published'
+"""
+
+
+async def on_sale(conn: Conn, sku_ids: Collection[SkuId]) -> set[SkuId]:
+    return {row["id"] for row in await conn.fetch(ON_SALE, sku_ids)}
 
 
 COUNT = "SELECT count(*) FROM catalogue.products"
@@ -577,7 +595,7 @@ NAMED = """
     WITH goods AS (
         SELECT skus.id, title, description, products.attributes, skus.attributes AS its
           FROM catalogue.products JOIN catalogue.skus ON skus.product_id = products.id
-         WHERE state <> 'archived'
+         WHERE products.state <> 'archived'
     )
     SELECT 'title' AS family, jsonb_object_keys(title) AS name FROM goods
      UNION

@@ -33,7 +33,7 @@ from .model import (
     TooManySkus,
     UnfitAttribute,
 )
-from .states import MOVES, State
+from .states import MOVES, SkuState, State
 
 SKUS_MAX = 1_000
 NOBODY = ProductId(0)
@@ -289,10 +289,11 @@ def _as_told(product: Product, names: Mapping[CategoryId, str]) -> Spu:
 def _as_new(sku: Sku | None) -> NewSku | None:
     if sku is None:
         return None
-    return NewSku(sku.code, sku.currency, sku.prices, sku.gtin, sku.attributes)
+    state = SkuState(sku.state)
+    return NewSku(sku.code, sku.currency, sku.prices, sku.gtin, sku.attributes, state)
 
 
 def _as_kept(sku: NewSku) -> Sku:
     """As if it were there already, to be held against what its category asks."""
     prices, values = dict(sku.prices), dict(sku.attributes)
-    return Sku(NEW, NOBODY, sku.code, sku.gtin, 0, sku.currency, prices, values)
+    return Sku(NEW, NOBODY, sku.code, sku.state, sku.gtin, 0, sku.currency, prices, values)

@@ -42,10 +42,12 @@ async def plan_sale(
     bucket_count: int = 1,
     author: staff.Author | None = None,
 ) -> sales.Sale:
-    """Raises ImpossiblePlan and catalogue.NoSuchSku. Draws no stock yet: arming does."""
+    """Raises ImpossiblePlan, catalogue.NoSuchSku and NotOnSale. Draws no stock yet: arming does."""
     check_plan(starts_at, ends_at, items)
     async with db.transaction(pool) as conn:
-        skus = await catalogue.skus(conn, sku_ids=[catalogue.SkuId(i.sku_id) for i in items])
+        sku_ids = [catalogue.SkuId(item.sku_id) for item in items]
+        skus = await catalogue.skus(conn, sku_ids=sku_ids)
+        await catalogue.insist_on_sale(conn, sku_ids=sku_ids)
         sale = await sales.plan(
             conn,
             name=name,

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from core import inventory, staff
+from core import catalogue, inventory, staff
 from core.kit import db
 
 BATCH_MAX = 200
@@ -33,7 +33,7 @@ class Reserver:
     ) -> list[inventory.Kept]:
         """Keep units, once for each purpose: who hears nothing asks again.
 
-        Raises inventory.OutOfStock, ReferenceReused, TooManyReservations.
+        Raises catalogue.NotOnSale, inventory.OutOfStock, ReferenceReused, TooManyReservations.
         """
         if len(self._waiting) >= QUEUE_MAX:
             raise inventory.TooManyReservations
@@ -68,7 +68,7 @@ class Reserver:
     async def _answer(self, batch: list[Asked]) -> None:
         try:
             async with db.transaction(self._pool) as conn:
-                outcomes = await inventory.reserve_many(conn, [asked.wanted for asked in batch])
+                outcomes = await reserve_many(conn, [asked.wanted for asked in batch])
                 await staff.note_all(conn, list(changes(batch, outcomes)))
         except inventory.ReferenceReused as refusal:
             # Another process serves one of these purposes right now; the rest have no part in it.
@@ -81,6 +81,16 @@ class Reserver:
         else:
             for asked, outcome in zip(batch, outcomes, strict=True):
                 tell(asked, outcome)
+
+
+async def reserve_many(
+    conn: db.Conn, wanted: Sequence[inventory.Wanted]
+) -> list[inventory.Outcome]:
+    """What is not on sale any more is kept for nobody anew; what is kept stays."""
+    asked = {catalogue.SkuId(sku_id) for want in wanted for sku_id in want.units}
+    gone = asked - await catalogue.on_sale(conn, sku_ids=asked)
+    refused = {int(one): catalogue.NotOnSale(sku_ids=[str(one)], how_many=1) for one in gone}
+    return await inventory.reserve_many(conn, wanted, refused=refused)
 
 
 def changes(batch: list[Asked], outcomes: Sequence[inventory.Outcome]) -> Iterator[staff.Change]:

@@ -6,7 +6,7 @@ the caller hears that it is not in force yet.
 
 from redis.exceptions import RedisError
 
-from core import inventory, sales, staff
+from core import catalogue, inventory, sales, staff
 from core.flows.load_bucket import load_bucket, redis_state
 from core.kit import db, promises
 from hotpath import loading
@@ -19,14 +19,16 @@ async def arm_sale(
 ) -> sales.Sale:
     """Draw the quota from stock, load Redis, and let the sale open at its time.
 
-    Raises inventory.OutOfStock, IllegalMove, and NotReady where a server breaks a promise.
+    Raises catalogue.NotOnSale, inventory.OutOfStock, IllegalMove, and NotReady where a server
+    breaks a promise.
     """
     async with db.transaction(pool) as conn:
         sale = await sales.find(conn, sale_id=sale_id)
         await sales.move(conn, sale, sales.State.ARMED)
+        quota = {i.sku_id: i.quota for i in await sales.items(conn, sale_id=sale_id)}
+        await catalogue.insist_on_sale(conn, sku_ids=map(catalogue.SkuId, quota))
         await refuse_broken_promises(conn, redis)
         if not sale.shadow:
-            quota = {i.sku_id: i.quota for i in await sales.items(conn, sale_id=sale_id)}
             drawn = inventory.Wanted(purpose(sale_id), quota, by="sales")
             await inventory.reserve(conn, drawn)
         for bucket in await sales.open_buckets(conn, sale):

@@ -23,10 +23,9 @@ async def of_sku(
 ) -> list[inventory.Pickup]:
     """Raises catalogue.NoSuchSku for what is not on sale, whether it is there or not."""
     async with db.snapshot(pool) as conn:
-        sku = (await catalogue.skus(conn, sku_ids=[sku_id]))[sku_id]
         try:
-            await catalogue.find_published(conn, product_id=sku.product_id)
-        except catalogue.NoSuchProduct:
+            await catalogue.insist_on_sale(conn, sku_ids=[sku_id])
+        except catalogue.NotOnSale:
             raise catalogue.NoSuchSku(sku_id=str(sku_id)) from None
         return await inventory.pickups(
             conn, sku_id=sku_id, region=region, after=after, page_max=page_max

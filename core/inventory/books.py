@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from core.kit.db import Conn
+from core.kit.refusal import Refusal
 
 from . import rules, store
 from .model import (
@@ -116,6 +117,13 @@ async def is_done(conn: Conn, kind: Move, reference: str, wanted: Sequence[Kept]
     if done is not None and set(done.kept) != set(wanted):
         raise ReferenceReused(reference=reference)
     return done is not None
+
+
+def insist_on_none(refused: Mapping[int, Refusal], sku_ids: Iterable[int]) -> None:
+    """Raise why the first of these is refused, where one is."""
+    for sku_id in sku_ids:
+        if sku_id in refused:
+            raise refused[sku_id]
 
 
 def insist_on_same(done: Done, kept_for: str, units: Mapping[int, int]) -> None:

@@ -110,11 +110,14 @@ async def reserve(conn: Conn, wanted: Wanted) -> list[Kept]:
     raise outcome
 
 
-async def reserve_many(conn: Conn, wanted: Sequence[Wanted]) -> list[Outcome]:
+async def reserve_many(
+    conn: Conn, wanted: Sequence[Wanted], *, refused: Mapping[int, Refusal] | None = None
+) -> list[Outcome]:
     """Serve many purposes in one go, first come first served. None may stand here twice.
 
-    What is refused to one leaves the others alone. Raises ReferenceReused where another
-    transaction serves one of these purposes with other SKUs at this moment.
+    `refused` are SKUs of which nothing is reserved anew, and why. What is refused to one leaves
+    the others alone. Raises ReferenceReused where another transaction serves one of these purposes
+    with other SKUs at this moment.
     """
     assert len({want.kept_for for want in wanted}) == len(wanted)
     every = await store.places(conn)
@@ -130,6 +133,7 @@ async def reserve_many(conn: Conn, wanted: Sequence[Wanted]) -> list[Outcome]:
                 books.insist_on_same(done, want.kept_for, want.units)
                 outcomes.append(done.kept)
                 continue
+            books.insist_on_none(refused or {}, want.units)
             chosen = rules.choose(want, every, free)
         except Refusal as refusal:
             outcomes.append(refusal)

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 
-from core import inventory
+from core import catalogue, inventory
 from core.flows.reserve_stock import Reserver
 from core.kit import db
 from core.kit.refusal import Refusal
@@ -153,6 +153,10 @@ async def wide(database_url):
     async with db.create_pool(database_url, size_max=HANDS * 2 + 1) as pool:
         async with db.transaction(pool) as conn:
             await places_added(conn)
+            skus = [(f"SKU-{sku}", 100, "CNY") for sku in SKUS]
+            title = {"en": "Kettle", "zh": "水壶"}
+            _, made = await catalogue.add_product(conn, title=title, skus=skus)
+            assert made == list(SKUS)
         yield pool
 
 

@@ -1,5 +1,8 @@
 """Staff keep the goods over HTTP, and buyers see what is on sale, in their language."""
 
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
 import pytest
 
 from tests.api.conftest import problem
@@ -30,6 +33,14 @@ def step(staff):
         return await staff("POST", f"/products/{product['product_id']}/{verb}", **more)
 
     return step
+
+
+@pytest.fixture
+def step_sku(staff):
+    async def step_sku(one, verb, **more):
+        return await staff("POST", f"/skus/{one['sku_id']}/{verb}", **more)
+
+    return step_sku
 
 
 @pytest.fixture
@@ -133,6 +144,7 @@ async def test_prices_stand_per_currency_and_one_is_the_skus_own(staff, drafted,
     path = f"/skus/{product['skus'][0]['sku_id']}/prices"
     shown = await staff("POST", path, prices={"CNY": 19_900, "EUR": 2_500})
     assert (shown["price"], shown["prices"]) == (19_900, {"CNY": 19_900, "EUR": 2_500})
+    assert shown.pop("state") == "on_sale"
     assert (await seen(product))["skus"] == [shown]
     await staff("POST", path, prices={"EUR": 1}, refused=(422, "no-own-price"))
     for prices in ({}, {"CNY": -1}, {"yuan": 1}, {"CNY": 0.5}, {"CNY": 10**13}):
@@ -179,3 +191,104 @@ async def test_what_is_no_product_is_not_found(staff, client):
         await staff(
             "POST", f"/skus/{product_id}/prices", prices=prices, refused=(404, "no-such-sku")
         )
+
+
+async def test_a_sku_is_sold_and_withdrawn_on_its_own(drafted, step, step_sku, seen, client):
+    product = await drafted("SCARF-RED", "SCARF-BLUE")
+    late = sku("SCARF-LATE", state="draft", prices={"CNY": 5})
+    product = await step(product, "skus", skus=[late])
+    red, blue, late = product["skus"]
+    assert [one["state"] for one in product["skus"]] == ["on_sale", "on_sale", "draft"]
+    await step(product, "publish")
+    await step_sku(late, "withdraw", refused=(409, "illegal-move"))
+
+    async def offered():
+        """What the product, the list and a search by price and by code show of it."""
+        shown = await seen(product)
+        (listed,) = (await client.get("/v1/products")).json()["items"]
+        assert shown == listed
+        cheap = await client.get("/v1/products?currency=CNY&price_to=5")
+        late = await client.get("/v1/products?q=SCARF-LATE")
+        is_late = [len(answer.json()["items"]) for answer in (cheap, late)]
+        return [one["code"] for one in shown["skus"]], is_late
+
+    assert await offered() == (["SCARF-RED", "SCARF-BLUE"], [0, 0])
+    for _ in range(2):
+        assert (await step_sku(late, "offer"))["state"] == "on_sale"
+        assert (await step_sku(red, "withdraw"))["state"] == "withdrawn"
+    assert await offered() == (["SCARF-BLUE", "SCARF-LATE"], [1, 1])
+    answer = await client.get(f"/v1/skus/{red['sku_id']}/stores")
+    assert (answer.status_code, problem(answer)) == (404, "no-such-sku")
+
+    await step_sku(late, "withdraw")
+    await step_sku(blue, "withdraw")
+    assert await seen(product) == "no-such-product"
+    assert (await client.get("/v1/products")).json()["items"] == []
+    await step(product, "withdraw")
+    await step(product, "publish")
+    await step_sku(blue, "offer")
+    assert await offered() == (["SCARF-BLUE"], [0, 0])
+    await step(product, "withdraw")
+    await step(product, "archive")
+    await step_sku(blue, "withdraw", refused=(409, "illegal-move"))
+    for verb in ("offer", "withdraw"):
+        await step_sku({"sku_id": "999"}, verb, refused=(404, "no-such-sku"))
+        await step_sku({"sku_id": "x"}, verb, refused=(404, "no-such-sku"))
+
+
+async def test_a_draft_of_a_sku_may_lack_what_it_needs_on_sale(staff, step, step_sku):
+    said = {"code": "scarves", "name": {"en": "Scarves", "zh": "围巾"}}
+    category = (await staff("POST", "/categories", **said))["category_id"]
+    size = {"code": "size", "name": {"en": "Size"}, "kind": "number", "level": "sku"}
+    await staff("POST", f"/categories/{category}/attributes", **size, is_required=True)
+    product = await staff("POST", "/products", title=TITLE, category_id=category)
+    whole, half = sku("WHOLE", attributes={"size": 90}), sku("HALF", state="draft")
+    product = await step(product, "skus", skus=[whole, half])
+    await step(product, "publish")
+    half = product["skus"][1]
+    told = await step_sku(half, "offer", refused=(409, "not-complete"))
+    assert told["missing"] == ["/skus/1/attributes/size"]
+    await staff("POST", f"/skus/{half['sku_id']}/attributes", attributes={"size": 40})
+    assert (await step_sku(half, "offer"))["state"] == "on_sale"
+
+
+@pytest.mark.parametrize("gone", ["the SKU", "the product"])
+async def test_what_is_withdrawn_is_promised_to_nobody_anew(
+    staff, drafted, step, step_sku, redis_url, gone
+):
+    assert redis_url
+    product = await drafted("SCARF-RED", "SCARF-BLUE")
+    await step(product, "publish")
+    red, blue = product["skus"]
+    lines = [{"sku_id": one["sku_id"], "quantity": 10} for one in (red, blue)]
+    came = {"kind": "receive", "reference": "r1", "place_id": "1", "lines": lines}
+    await staff("POST", "/stock/movements", **came)
+    now = datetime.now(UTC)
+    plan = {
+        "name": "Scarves",
+        "starts_at": now.isoformat(),
+        "ends_at": (now + timedelta(hours=1)).isoformat(),
+        "items": [{"sku_id": red["sku_id"], "quota": 2, "price": 1, "limit": 1}],
+    }
+    sale = await staff("POST", "/sales", **plan)
+    one = {"lines": [{"sku_id": red["sku_id"], "quantity": 1}]}
+    await staff("POST", "/reservations", kept_for="order:1", **one)
+
+    back = (
+        partial(step_sku, red, "offer") if gone == "the SKU" else partial(step, product, "publish")
+    )
+    await (step_sku(red, "withdraw") if gone == "the SKU" else step(product, "withdraw"))
+    refused = (409, "not-on-sale")
+    told = await staff("POST", "/sales", **plan, refused=refused)
+    assert told["sku_ids"] == [red["sku_id"]]
+    await staff("POST", f"/sales/{sale['sale_id']}/arm", refused=refused)
+    await staff("POST", "/reservations", kept_for="order:2", **one, refused=refused)
+    kept = await staff("POST", "/reservations", kept_for="order:1", **one)
+    assert [line["reserved"] for line in kept["lines"]] == [1]
+    done = {"kind": "allocate", "reference": "a1", **one}
+    await staff("POST", "/reservations/order:1/steps", **done)
+    assert (await staff("GET", "/stock/audit"))["drifts"] == []
+
+    await back()
+    await staff("POST", "/reservations", kept_for="order:2", **one)
+    assert (await staff("POST", f"/sales/{sale['sale_id']}/arm"))["state"] in ("armed", "open")
