@@ -97,7 +97,7 @@ async def listing(
 async def verify(pool: NamedDependency[db.Pool], sealer: NamedDependency[staff.Sealer]) -> Verdict:
     """Hold the newest notes against their seals."""
     async with db.snapshot(pool) as conn:
-        return shown_finding(await staff.verify(conn, sealer, newest_max=VERIFIED_MAX))
+        return shown_finding(await staff.verify_newest(conn, sealer, notes_max=VERIFIED_MAX))
 
 
 @get("/people", permission="staff:read", responses=refuses(*auth.SIGNED_IN))

@@ -22,6 +22,7 @@ NAMES = (
     "auditor",
     "fence",
     "conductor",
+    "notary",
     "rebalancer",
     "importer",
 )
@@ -36,7 +37,7 @@ NAMES = (
     help="Only this role; may be given several times. Default: all of them.",
 )
 def command(names: tuple[str, ...]) -> None:
-    """Play the background roles: write, expire, relay, audit, fence, conduct, rebalance, import.
+    """Play the background roles, from writing orders to proving the log of staff.
 
     Run it once or many times, on one machine or several: each role has one player at a time, and
     another takes over within seconds when that one is gone.

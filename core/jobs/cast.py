@@ -3,7 +3,7 @@
 import asyncio
 from functools import partial
 
-from core import payments
+from core import payments, staff
 from core.flows import give_back, refund, settle_late
 from core.jobs import (
     auditor,
@@ -11,6 +11,7 @@ from core.jobs import (
     expirer,
     fence,
     importer,
+    notary,
     order_writer,
     outbox_relay,
     rebalancer,
@@ -49,6 +50,7 @@ def roles(
         Role("fence", fence.Fence(pool, redis).step, fence.REST_S),
         Role("conductor", conductor.Conductor(pool, redis).step, conductor.REST_S),
         Role("importer", importer.Importer(pool).step, importer.REST_S),
+        Role("notary", notary.Notary(pool, staff.Sealer(keyring.signers)).step, notary.REST_S),
         Role("rebalancer", rebalancer.Rebalancer(pool, redis).step, rebalancer.REST_S),
     ]
 

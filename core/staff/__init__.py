@@ -6,6 +6,7 @@ Words   an author is somebody of staff in one request; a note is a row about wha
         sealed together with the one before
 """
 
+from .chain import START
 from .model import (
     Author,
     Change,
@@ -36,11 +37,13 @@ from .service import (
     people,
     revoke,
     verify,
+    verify_newest,
 )
 
 __all__ = [
     "EVERYTHING",
     "ROLES",
+    "START",
     "Author",
     "Change",
     "Checkpoint",
@@ -67,4 +70,5 @@ __all__ = [
     "people",
     "revoke",
     "verify",
+    "verify_newest",
 ]

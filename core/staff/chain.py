@@ -10,15 +10,15 @@ START = Checkpoint(0, b"")
 
 
 class Chain:
-    """Add every note from the first on, or from behind `base`, then ask for the end."""
+    """Add every note from behind `start` on, then ask for the end."""
 
     def __init__(
-        self, sealer: Sealer, checkpoints: Sequence[Checkpoint], base: Note | None = None
+        self, sealer: Sealer, checkpoints: Sequence[Checkpoint] = (), *, start: Checkpoint = START
     ) -> None:
-        self.last = Checkpoint(base.id, base.seal) if base else START
+        self.last = start
         self._sealer = sealer
-        self._known = [known for known in checkpoints if known.note_id > self.last.note_id]
-        self._key_id = base.key_id if base else 0
+        self._known = [known for known in checkpoints if known.note_id > start.note_id]
+        self._key_id = 0
         self._checked = 0
 
     def add(self, note: Note) -> Finding | None:

@@ -9,7 +9,7 @@ from core.kit.db import Conn
 from core.kit.ids import ID_MAX
 
 from . import rules, store
-from .chain import Chain
+from .chain import START, Chain
 from .model import (
     Author,
     Change,
@@ -170,19 +170,24 @@ async def verify(
     sealer: Sealer,
     *,
     checkpoints: Sequence[Checkpoint] = (),
-    newest_max: int | None = None,
+    since: Checkpoint = START,
 ) -> Finding:
     """Hold every note against the seal before it, and the log against what was known of it.
 
-    With `newest_max` only so many, the seal before the first of them taken as it is. Wants all of
-    it to be read at one instant.
+    What is up to `since` is taken as it is. Wants all of it to be read at one instant.
     """
-    head = await store.head(conn)
-    skipped = max(0, head.note_id - newest_max) if head and newest_max else 0
-    base = await store.notes(conn, skipped - 1, 1) if skipped else []
-    chain = Chain(sealer, checkpoints, *base)
+    chain = Chain(sealer, checkpoints, start=since)
     while page := await store.notes(conn, chain.last.note_id, VERIFY_PAGE_MAX):
         for found in page:
             if wrong := chain.add(found):
                 return wrong
-    return chain.end(head)
+    return chain.end(await store.head(conn))
+
+
+async def verify_newest(conn: Conn, sealer: Sealer, *, notes_max: int) -> Finding:
+    """The same for so many of the newest, the seal before the first of them taken as it is."""
+    head = await store.head(conn)
+    skipped = head.note_id - notes_max if head else 0
+    base = await store.notes(conn, skipped - 1, 1) if skipped > 0 else []
+    since = Checkpoint(base[0].id, base[0].seal) if base else START
+    return await verify(conn, sealer, since=since)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core import staff
+from core.jobs.notary import Notary
 from core.kit import db
 from core.staff import rules
 from core.staff.chain import Chain
@@ -205,7 +206,7 @@ async def test_who_owns_the_database_can_change_it_and_is_found_out(pool, statem
     async with db.snapshot(pool) as conn:
         found = await staff.verify(conn, SEALER)
         assert found.note_id == (4 if statement.startswith("INSERT") else 2)
-        assert (await staff.verify(conn, SEALER, newest_max=1)).checked <= 1
+        assert (await staff.verify_newest(conn, SEALER, notes_max=1)).checked <= 1
 
 
 async def test_many_hands_leave_one_chain_and_who_rolls_back_leaves_no_gap(pool):
@@ -222,7 +223,7 @@ async def test_many_hands_leave_one_chain_and_who_rolls_back_leaves_no_gap(pool)
     async with db.snapshot(pool) as conn:
         found = await staff.verify(conn, SEALER)
         assert (found.note_id, found.checked) == (None, HANDS * NOTES_EACH * 4 // 5)
-        few = await staff.verify(conn, SEALER, newest_max=7)
+        few = await staff.verify_newest(conn, SEALER, notes_max=7)
         assert (few.note_id, few.checked, few.last) == (None, 7, found.last)
 
 
@@ -279,3 +280,37 @@ def test_an_auditor_reads_all_and_changes_nothing():
     held = staff.ROLES[staff.Role.AUDITOR]
     assert held == {one for one in staff.Permission if one.endswith(":read")}
     assert staff.ROLES.keys() == set(staff.Role)
+
+
+async def test_the_notary_finds_what_happens_behind_its_back(pool, capsys):
+    async def note(name):
+        async with db.transaction(pool) as conn:
+            await staff.note(conn, author(), kind="sku", object_id=name)
+
+    async def tamper(statement):
+        async with db.transaction(pool) as conn:
+            await conn.execute("ALTER TABLE staff.notes DISABLE TRIGGER ALL")
+            await conn.execute(statement)
+
+    async def said():
+        capsys.readouterr()
+        await notary.step()
+        return capsys.readouterr().out
+
+    notary = Notary(pool, SEALER)
+    for name in ("a", "b", "c"):
+        await note(name)
+    assert "3:" in await said()
+    assert await said() == ""
+    await note("d")
+    assert "4:" in await said()
+    await tamper("DELETE FROM staff.notes WHERE id > 2")
+    await tamper("UPDATE staff.head SET note_id = 2, seal = n.seal FROM staff.notes n WHERE id = 2")
+    assert "note 3 is gone" in await said()
+    # Whoever begins anew does not know that there was more; what is changed is found all the same.
+    notary = Notary(pool, SEALER)
+    assert "2:" in await said()
+    await tamper("UPDATE staff.notes SET by_whom = 'nobody' WHERE id = 1")
+    assert await said() == ""
+    notary = Notary(pool, SEALER)
+    assert "note 1 does not bear its seal" in await said()
