@@ -64,7 +64,8 @@ TAKEN = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
            currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
            started_at, captured_at, refunded_at
-      FROM payments.payments WHERE id > $1 AND captured_minor > 0 ORDER BY id LIMIT $2
+      FROM payments.payments WHERE id > $1 AND captured_minor > 0
+     ORDER BY payments.id LIMIT $2
 """
 
 

@@ -10,6 +10,8 @@ from core import ledger
 from core.flows.audit_ledger import FIRST, Mismatch, audit_ledger, audit_page
 from core.jobs.auditor import Auditor
 from core.kit import db
+from core.ledger import rules, service, store
+from core.payments import store as payments_store
 
 A_CAPTURE = {"channel": "sandbox", "amount_minor": 5_000, "currency": "CNY"}
 
@@ -394,3 +396,33 @@ async def test_a_seller_has_the_usual_terms_unless_something_else_is_agreed(conn
     assert (await rate(1), await rate(7)) == (0, 500)
     await ledger.agree(conn, seller_id=ledger.SellerId(7), commission_bps=250)
     assert await rate(7) == 250
+
+
+@pytest.mark.parametrize(
+    ("statement", "facts"),
+    [
+        (store.CARRY_FORWARD, [10, store.MANY]),
+        (store.TRIAL_BALANCE, [store.MANY]),
+        (store.TURNOVERS, [list(ledger.PAYMENT_KINDS), FIRST, "~", 10]),
+        (store.ACCOUNT, ["provider_clearing", "sandbox", "CNY", None, 0, 10]),
+        (payments_store.TAKEN, [FIRST, 10]),
+    ],
+    ids=["carry", "trial balance", "turnovers", "account", "taken"],
+)
+async def test_nobody_reads_the_whole_journal_for_a_page(pool, statement, facts):
+    """Whatever Postgres believes of tables that nobody has analyzed yet."""
+    where = {"debit": rules.provider_clearing("sandbox"), "credit": rules.refunds("sandbox")}
+    about = {**where, "amount_minor": 1, "currency": "CNY"}
+    entries = [rules.transfer(ledger.EntryKind.CAPTURE, str(n), **about) for n in range(3_000)]
+    async with db.transaction(pool) as conn:
+        await service.post(conn, entries)
+        await ledger.carry_forward(conn, batch_max=2_990)
+        await conn.execute(
+            "INSERT INTO payments.payments (id, first_order_id, order_id, member_id, channel,"
+            " amount_minor, currency, state, captured_minor, captured_currency)"
+            " SELECT id, id, id, 7, 'sandbox', 1, 'CNY', 'captured', 1, 'CNY'"
+            "  FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, 3000)) AS made"
+        )
+        plan = await conn.fetch(f"EXPLAIN {statement}", *facts)
+    seen = {line[0].strip() for line in plan if "Seq Scan on" in line[0]}
+    assert not [line for line in seen if "postings" in line or "payments" in line], seen
