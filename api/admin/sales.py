@@ -1,11 +1,13 @@
 """Run sales: plan, arm, pause, resume, close, audit."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
 from litestar import Router, get, post
 from litestar.di import NamedDependency
+from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 
 from api import auth, shapes
@@ -25,6 +27,7 @@ HOLD_MAX_S = 7 * 24 * 60 * 60
 # Postgres and Python agree on every time between these, in every time zone.
 FIRST_YEAR, LAST_YEAR = 2000, 2200
 
+Move = Callable[..., Awaitable[sales.Sale]]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 MOVES = refuses(
     *auth.SIGNED_IN,
@@ -139,55 +142,46 @@ async def find(
     return await _shown(pool, directory, _sale_id(sale_id))
 
 
-@post("/sales/{sale_id:str}/arm", permission="sales:run", status_code=200, responses=MOVES)
-async def arm(
-    sale_id: FromPath[str],
-    changes: NamedDependency[Changes],
-    pool: NamedDependency[db.Pool],
-    redis: NamedDependency[Redis],
-    directory: NamedDependency[Directory],
-) -> RunSale:
-    """Draw the quota from stock and load it; the sale opens at `starts_at`."""
-    await run_sale.arm_sale(pool, redis, sale_id=_sale_id(sale_id), author=changes.author)
-    return await _refreshed(pool, directory, sale_id)
+def mover(verb: str, flow: Move, what: str) -> HTTPRouteHandler:
+    """The route that takes a sale through one flow."""
+
+    @post(
+        f"/sales/{{sale_id:str}}/{verb}",
+        permission="sales:run",
+        status_code=200,
+        responses=MOVES,
+        summary=verb.capitalize(),
+        description=what,
+    )
+    async def move(
+        sale_id: FromPath[str],
+        changes: NamedDependency[Changes],
+        pool: NamedDependency[db.Pool],
+        redis: NamedDependency[Redis],
+        directory: NamedDependency[Directory],
+    ) -> RunSale:
+        wanted = _sale_id(sale_id)
+        await flow(pool, redis, sale_id=wanted, author=changes.author)
+        await directory.refresh()
+        return await _shown(pool, directory, wanted)
+
+    return move
 
 
-@post("/sales/{sale_id:str}/pause", permission="sales:run", status_code=200, responses=MOVES)
-async def pause(
-    sale_id: FromPath[str],
-    changes: NamedDependency[Changes],
-    pool: NamedDependency[db.Pool],
-    redis: NamedDependency[Redis],
-    directory: NamedDependency[Directory],
-) -> RunSale:
-    """Take no claims until it is resumed."""
-    await run_sale.pause_sale(pool, redis, sale_id=_sale_id(sale_id), author=changes.author)
-    return await _refreshed(pool, directory, sale_id)
-
-
-@post("/sales/{sale_id:str}/resume", permission="sales:run", status_code=200, responses=MOVES)
-async def resume(
-    sale_id: FromPath[str],
-    changes: NamedDependency[Changes],
-    pool: NamedDependency[db.Pool],
-    redis: NamedDependency[Redis],
-    directory: NamedDependency[Directory],
-) -> RunSale:
-    await run_sale.resume_sale(pool, redis, sale_id=_sale_id(sale_id), author=changes.author)
-    return await _refreshed(pool, directory, sale_id)
-
-
-@post("/sales/{sale_id:str}/close", permission="sales:run", status_code=200, responses=MOVES)
-async def close(
-    sale_id: FromPath[str],
-    changes: NamedDependency[Changes],
-    pool: NamedDependency[db.Pool],
-    redis: NamedDependency[Redis],
-    directory: NamedDependency[Directory],
-) -> RunSale:
-    """End it for good. What was not sold goes back to stock."""
-    await run_sale.close_sale(pool, redis, sale_id=_sale_id(sale_id), author=changes.author)
-    return await _refreshed(pool, directory, sale_id)
+movers = [
+    mover(
+        "arm",
+        run_sale.arm_sale,
+        "Draw the quota from stock and load it; the sale opens at `starts_at`.",
+    ),
+    mover("pause", run_sale.pause_sale, "Take no claims until it is resumed."),
+    mover("resume", run_sale.resume_sale, "Let a paused sale go on."),
+    mover(
+        "close",
+        run_sale.close_sale,
+        "End it for good. What was not sold goes back to stock.",
+    ),
+]
 
 
 @get(
@@ -222,11 +216,6 @@ def moment(field: str, value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-async def _refreshed(pool: db.Pool, directory: Directory, sale_id: str) -> RunSale:
-    await directory.refresh()
-    return await _shown(pool, directory, _sale_id(sale_id))
-
-
 async def _shown(pool: db.Pool, directory: Directory, sale_id: sales.SaleId) -> RunSale:
     view = directory.sale(sale_id) or await view_from_postgres(pool, sale_id=sale_id)
     sale = shapes.sale(view, now=view.starts_at)
@@ -257,6 +246,6 @@ def _sku_id(text: str) -> int:
 
 routes = Router(
     "/",
-    route_handlers=[plan, find, arm, pause, resume, close, audit],
+    route_handlers=[plan, find, *movers, audit],
     tags=["back office"],
 )
