@@ -6,17 +6,26 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import (
     Components,
     OpenAPIHeader,
+    OpenAPIMediaType,
     OpenAPIResponse,
     Operation,
     Parameter,
+    RequestBody,
     Schema,
     SecurityScheme,
 )
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.routes import HTTPRoute
 
 from api.requests import Body
 
+# What a route reads as it comes, and so declares nowhere else.
+SHEETS = {
+    "/v1/admin/imports": (
+        "text/csv",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    )
+}
 KEYED = ("/v1/sales/{sale_id}/orders",)
 RETRYABLE = ("429", "503")
 
@@ -86,9 +95,16 @@ def _tell_permission(operation: Operation, permission: str | None) -> None:
 def _complete_operation(path: str, operation: Operation) -> None:
     if path in KEYED:
         operation.parameters = [*(operation.parameters or []), IDEMPOTENCY_KEY]
+    if path in SHEETS and operation.request_body is None and operation.parameters:
+        _tell_sheet(path, operation)
     for status, response in (operation.responses or {}).items():
         if status in RETRYABLE and isinstance(response, OpenAPIResponse):
             response.headers = {**(response.headers or {}), "Retry-After": RETRY_AFTER}
+
+
+def _tell_sheet(path: str, operation: Operation) -> None:
+    file = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY))
+    operation.request_body = RequestBody(dict.fromkeys(SHEETS[path], file), required=True)
 
 
 def _bodies() -> list[type[Body]]:

@@ -8,7 +8,7 @@ passes bytes that are not UTF-8.
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any, Never
 
 import msgspec
@@ -20,6 +20,7 @@ from core.kit.refusal import Kind, Refusal
 
 BODY_BYTES_MAX = 512 * 1024
 BODY_DEADLINE_S = 10.0
+PARTS_DEADLINE_S = 900.0
 DIGITS_MAX = 400
 
 PATH = re.compile(r" - at `\$(.*)`$", re.DOTALL)
@@ -58,6 +59,27 @@ class StrictRequest(Request[Any, Any, Any]):
         if not state.body and self.route_handler.parsed_data_field is not None:
             raise MalformedBody("The body is empty.")
         return state.body
+
+    async def parts(self, bytes_max: int) -> AsyncIterator[bytes]:
+        """The body as it comes, bounded in size and in time, and in the time between two parts."""
+        if self._announced() > bytes_max:
+            raise BodyTooLarge(bytes_max=bytes_max)
+        clock = asyncio.get_running_loop().time
+        size, end_at = 0, clock() + PARTS_DEADLINE_S
+        while True:
+            try:
+                async with asyncio.timeout_at(min(clock() + BODY_DEADLINE_S, end_at)):
+                    event = await self.receive()
+            except TimeoutError:
+                raise HTTPException(status_code=408) from None
+            if event["type"] != "http.request":
+                raise MalformedBody("The body ended early.")
+            size += len(event["body"])
+            if size > bytes_max:
+                raise BodyTooLarge(bytes_max=bytes_max)
+            yield event["body"]
+            if not event.get("more_body", False):
+                return
 
     async def _read(self) -> bytes:
         bytes_max = self.route_handler.resolve_request_max_body_size() or BODY_BYTES_MAX

@@ -13,6 +13,7 @@ from api.admin import (
     orders,
     products,
     sales,
+    sheets,
     stock,
     transfers,
 )
@@ -24,6 +25,7 @@ routes = Router(
         products.routes,
         orders.routes,
         sales.routes,
+        sheets.routes,
         stock.routes,
         transfers.routes,
         counts.routes,

@@ -99,9 +99,10 @@ def export(path: Path) -> None:
     said = Saying()
 
     async def work(pool: db.Pool, file: BinaryIO) -> int:
-        return await export_goods(
-            pool, file, form=form, tell=lambda rows: said.now_and_then(f"{rows:,} SKUs")
-        )
+        rows = 0
+        async for rows in export_goods(pool, file, form=form):
+            said.now_and_then(f"{rows:,} SKUs")
+        return rows
 
     rows = written(path, work)
     say(f"{path.name}: {rows:,} SKUs")

@@ -25,6 +25,7 @@ NAMES = (
     "notary",
     "rebalancer",
     "importer",
+    "exporter",
 )
 
 

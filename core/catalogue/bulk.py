@@ -1,5 +1,6 @@
 """The verbs of whole sheets of goods. `service` holds those of one product."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
@@ -22,15 +23,8 @@ async def put_many(
     All rows of an SPU come together, and no SKU or GTIN comes twice.
     """
     shop = await _look(conn, header, lines)
-    by_spu: dict[str, list[Line]] = defaultdict(list)
-    for line in lines:
-        by_spu[line.cells[header.at[SPU]]].append(line)
-    plans, found = [], []
-    for code, its_lines in by_spu.items():
-        plan, its_verdicts = verdicts.judge(shop, header, code, its_lines)
-        found += its_verdicts
-        if plan is not None:
-            plans.append(plan)
+    # It takes a processor for a while: whoever shares our event loop goes on meanwhile.
+    plans, found = await asyncio.to_thread(_judge, shop, header, lines)
     if plans and not is_trial:
         await _write(conn, plans)
     return sorted(found, key=lambda verdict: verdict.line)
@@ -78,6 +72,15 @@ async def rows(
         for sku in by_product[product.id]
     ]
     return found, products[-1].id if len(products) == page_max else None
+
+
+def _judge(shop: Shop, header: Columns, lines: Sequence[Line]) -> tuple[list[Plan], list[Verdict]]:
+    by_spu: dict[str, list[Line]] = defaultdict(list)
+    for line in lines:
+        by_spu[line.cells[header.at[SPU]]].append(line)
+    judged = [verdicts.judge(shop, header, code, its) for code, its in by_spu.items()]
+    plans = [plan for plan, _ in judged if plan is not None]
+    return plans, [verdict for _, its in judged for verdict in its]
 
 
 async def _look(conn: Conn, header: Columns, lines: Sequence[Line]) -> Shop:

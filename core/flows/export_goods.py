@@ -1,8 +1,8 @@
 """The catalogue leaves as a sheet, page by page."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import BinaryIO
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from typing import BinaryIO, Self
 
 from core import catalogue, sheets
 from core.kit import db
@@ -12,9 +12,9 @@ TRIES_MAX = 5
 
 
 async def export_goods(
-    pool: db.Pool, file: BinaryIO, *, form: sheets.Format, tell: Callable[[int], None]
-) -> int:
-    """Write all goods but those that are archived. Return how many SKUs; `tell` hears meanwhile.
+    pool: db.Pool, file: BinaryIO, *, form: sheets.Format
+) -> AsyncGenerator[int, None]:
+    """Write all goods but those that are archived. Yield after each page how many SKUs there are.
 
     Each product is of one instant. Raises sheets.GoodsMoved, CellTooLong, SheetTooLarge.
     """
@@ -22,9 +22,11 @@ async def export_goods(
         file.seek(0)
         file.truncate()
         try:
-            return await _write(pool, file, form, tell)
+            async for written in _write(pool, file, form):
+                yield written
         except _NoColumn:
             continue
+        return
     raise sheets.GoodsMoved
 
 
@@ -32,7 +34,8 @@ async def write_template(pool: db.Pool, file: BinaryIO, *, form: sheets.Format) 
     """Write a header with all that this shop asks of its goods, and no rows."""
     async with db.snapshot(pool) as conn:
         header = await catalogue.header_for_new(conn)
-    _writer(file, form, header.names).close()
+    with _writer(file, form, header.names):
+        pass
 
 
 class _NoColumn(Exception):
@@ -48,7 +51,10 @@ class _CsvWriter:
     def add(self, rows: Iterable[Sequence[str]]) -> None:
         self._file.write(sheets.text.write_rows(rows))
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.flush()
 
 
@@ -58,26 +64,18 @@ def _writer(
     return (_CsvWriter if form == "csv" else sheets.workbook.Writer)(file, header)
 
 
-async def _write(
-    pool: db.Pool, file: BinaryIO, form: sheets.Format, tell: Callable[[int], None]
-) -> int:
+async def _write(pool: db.Pool, file: BinaryIO, form: sheets.Format) -> AsyncIterator[int]:
     async with db.snapshot(pool) as conn:
         header = await catalogue.header_in_use(conn)
-    writer, written = _writer(file, form, header.names), 0
-    async for page in _pages(pool, header):
-        await asyncio.to_thread(writer.add, page)
-        written += len(page)
-        tell(written)
-    await asyncio.to_thread(writer.close)
-    return written
-
-
-async def _pages(pool: db.Pool, header: catalogue.Columns) -> AsyncIterator[list[list[str]]]:
+    written = 0
     after: catalogue.ProductId | None = catalogue.ProductId(0)
-    while after is not None:
-        async with db.snapshot(pool) as conn:
-            try:
-                page, after = await catalogue.rows(conn, header, after=after, page_max=PAGE_MAX)
-            except KeyError:
-                raise _NoColumn from None
-        yield page
+    with _writer(file, form, header.names) as writer:
+        while after is not None:
+            async with db.snapshot(pool) as conn:
+                try:
+                    page, after = await catalogue.rows(conn, header, after=after, page_max=PAGE_MAX)
+                except KeyError:
+                    raise _NoColumn from None
+            await asyncio.to_thread(writer.add, page)
+            written += len(page)
+            yield written

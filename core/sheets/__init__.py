@@ -1,10 +1,21 @@
 """Sheets: files of goods, a row a SKU. An import keeps its file, its rows, and its report.
 
 Owns    schema `sheets`
-States  see `states.MOVES`
+States  see `states.MOVES`, `states.EXPORT_MOVES`
 """
 
 from . import text, workbook
+from .exports import (
+    begin_export,
+    count_export,
+    end_export,
+    export_due,
+    exports,
+    find_export,
+    want_export,
+    write_part,
+    written_part,
+)
 from .model import (
     CODE_CHARS_MAX,
     FILE_BYTES_MAX,
@@ -12,13 +23,18 @@ from .model import (
     Bad,
     Counts,
     EmptySheet,
+    Export,
+    ExportId,
+    ExportNotWritten,
     Format,
     GoodsMoved,
     Import,
     ImportId,
+    NoSuchExport,
     NoSuchImport,
     Row,
     SheetTooLarge,
+    TooManyExports,
     TooManyImports,
     Unread,
     UnreadableRow,
@@ -45,7 +61,7 @@ from .service import (
     take,
     wait,
 )
-from .states import State
+from .states import ExportState, State
 
 __all__ = [
     "CODE_CHARS_MAX",
@@ -54,27 +70,39 @@ __all__ = [
     "Bad",
     "Counts",
     "EmptySheet",
+    "Export",
+    "ExportId",
+    "ExportNotWritten",
+    "ExportState",
     "Format",
     "GoodsMoved",
     "Import",
     "ImportId",
+    "NoSuchExport",
     "NoSuchImport",
     "Row",
     "SheetTooLarge",
     "State",
+    "TooManyExports",
     "TooManyImports",
     "Unread",
     "UnreadableRow",
     "WrongCellCount",
     "bad_row",
     "begin",
+    "begin_export",
     "begin_reading",
     "cancel",
+    "count_export",
     "decide",
     "drop",
     "due",
+    "end_export",
     "every",
+    "export_due",
+    "exports",
     "find",
+    "find_export",
     "finish",
     "hold",
     "keep_part",
@@ -86,5 +114,8 @@ __all__ = [
     "take",
     "text",
     "wait",
+    "want_export",
     "workbook",
+    "write_part",
+    "written_part",
 ]

@@ -6,6 +6,7 @@ import msgspec
 from core.kit.refusal import Kind, Refusal
 
 ImportId = NewType("ImportId", int)
+ExportId = NewType("ExportId", int)
 Format: TypeAlias = Literal["csv", "xlsx"]
 
 FILE_BYTES_MAX = 256 * 1024 * 1024
@@ -35,6 +36,20 @@ class Import(msgspec.Struct, frozen=True):
     changed: int
     same: int
     refused: int
+    problem: Any
+    created_at: datetime
+    ended_at: datetime | None
+
+
+class Export(msgspec.Struct, frozen=True):
+    """`problem` says why it could not be written: {"reason", "detail"}."""
+
+    id: ExportId
+    format: str
+    state: str
+    by_whom: str
+    rows: int
+    bytes: int
     problem: Any
     created_at: datetime
     ended_at: datetime | None
@@ -78,6 +93,24 @@ class NoSuchImport(Refusal):
     """There is no such import."""
 
     kind = Kind.NOT_FOUND
+
+
+class NoSuchExport(Refusal):
+    """There is no such export."""
+
+    kind = Kind.NOT_FOUND
+
+
+class TooManyExports(Refusal):
+    """Too many exports wait to be written. Wait until one is done."""
+
+    kind = Kind.TOO_MANY
+
+
+class ExportNotWritten(Refusal):
+    """The export is not written, or not yet: its state says which."""
+
+    kind = Kind.CONFLICT
 
 
 class TooManyImports(Refusal):

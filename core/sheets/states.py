@@ -10,6 +10,19 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+class ExportState(StrEnum):
+    WRITING = "writing"
+    DONE = "done"
+    FAILED = "failed"
+
+
+EXPORT_MOVES: dict[ExportState, frozenset[ExportState]] = {
+    ExportState.WRITING: frozenset({ExportState.DONE, ExportState.FAILED}),
+    ExportState.DONE: frozenset(),
+    ExportState.FAILED: frozenset(),
+}
+
+
 MOVES: dict[State, frozenset[State]] = {
     State.RECEIVING: frozenset({State.READING, State.REFUSED, State.CANCELLED}),
     State.READING: frozenset({State.APPLYING, State.REFUSED, State.CANCELLED}),

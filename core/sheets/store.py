@@ -5,8 +5,8 @@ import msgspec
 
 from core.kit.db import Conn, many, one
 
-from .model import Bad, Counts, Format, Import, ImportId, Row
-from .states import State
+from .model import Bad, Counts, Export, ExportId, Format, Import, ImportId, Row
+from .states import ExportState, State
 
 BEGIN = """
     INSERT INTO sheets.imports (name, format, is_trial, by_whom) VALUES ($1, $2, $3, $4)
@@ -289,3 +289,105 @@ REPORT = """ -- -> Bad
 
 async def report(conn: Conn, import_id: ImportId, after: int, page_max: int) -> list[Bad]:
     return many(Bad, await conn.fetch(REPORT, import_id, after, page_max))
+
+
+# Only what is over is given up, with its file.
+PRUNE_EXPORTS = """
+    DELETE FROM sheets.exports
+     WHERE id IN (SELECT id FROM sheets.exports WHERE ended_at IS NOT NULL
+                   ORDER BY ended_at DESC OFFSET $1)
+"""
+
+
+async def prune_exports(conn: Conn, kept_max: int) -> None:
+    await conn.execute(PRUNE_EXPORTS, kept_max)
+
+
+COUNT_WRITING = "SELECT count(*) FROM sheets.exports WHERE state = 'writing'"
+
+
+async def count_writing(conn: Conn) -> int:
+    return await conn.fetchval(COUNT_WRITING)
+
+
+WANT_EXPORT = "INSERT INTO sheets.exports (format, by_whom) VALUES ($1, $2) RETURNING id"
+
+
+async def want_export(conn: Conn, form: Format, by: str) -> ExportId:
+    return await conn.fetchval(WANT_EXPORT, form, by)
+
+
+FIND_EXPORT = """ -- -> Export
+    SELECT id, format, state, by_whom, rows, bytes, problem, created_at, ended_at
+      FROM sheets.exports WHERE id = $1
+"""
+
+
+async def find_export(conn: Conn, export_id: ExportId) -> Export | None:
+    return one(Export, await conn.fetchrow(FIND_EXPORT, export_id))
+
+
+EXPORTS = """ -- -> Export
+    SELECT id, format, state, by_whom, rows, bytes, problem, created_at, ended_at
+      FROM sheets.exports WHERE $1::bigint IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
+"""
+
+
+async def exports(conn: Conn, before: ExportId | None, page_max: int) -> list[Export]:
+    return many(Export, await conn.fetch(EXPORTS, before, page_max))
+
+
+EXPORT_DUE = """ -- -> Export
+    SELECT id, format, state, by_whom, rows, bytes, problem, created_at, ended_at
+      FROM sheets.exports WHERE state = 'writing' ORDER BY id LIMIT 1
+"""
+
+
+async def export_due(conn: Conn) -> Export | None:
+    return one(Export, await conn.fetchrow(EXPORT_DUE))
+
+
+COUNT_EXPORT = "UPDATE sheets.exports SET rows = $2 WHERE id = $1"
+
+
+async def count_export(conn: Conn, export_id: ExportId, rows: int) -> None:
+    await conn.execute(COUNT_EXPORT, export_id, rows)
+
+
+DROP_WRITTEN = "DELETE FROM sheets.written WHERE export_id = $1"
+
+
+async def drop_written(conn: Conn, export_id: ExportId) -> None:
+    await conn.execute(DROP_WRITTEN, export_id)
+
+
+WRITE_PART = "INSERT INTO sheets.written (export_id, number, content) VALUES ($1, $2, $3)"
+
+
+async def write_part(conn: Conn, export_id: ExportId, number: int, content: bytes) -> None:
+    await conn.execute(WRITE_PART, export_id, number, content)
+
+
+WRITTEN_PART = "SELECT content FROM sheets.written WHERE export_id = $1 AND number = $2"
+
+
+async def written_part(conn: Conn, export_id: ExportId, number: int) -> bytes | None:
+    return await conn.fetchval(WRITTEN_PART, export_id, number)
+
+
+# Names the state we read, so a racing writer makes this match nothing.
+MOVE_EXPORT = """
+    UPDATE sheets.exports SET state = $3, bytes = $4, problem = $5, ended_at = now()
+     WHERE id = $1 AND state = $2
+"""
+
+
+async def move_export(
+    conn: Conn,
+    export_id: ExportId,
+    source: ExportState,
+    target: ExportState,
+    size_bytes: int,
+    problem: dict[str, Any] | None,
+) -> None:
+    await conn.execute(MOVE_EXPORT, export_id, source, target, size_bytes, problem)

@@ -5,12 +5,13 @@ texts, and each row as a tree; so the sizes of both are bounded here.
 """
 
 import re
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, time
 from decimal import Decimal
 from itertools import pairwise
-from typing import BinaryIO
+from typing import BinaryIO, Self
 from zipfile import ZipFile
 
 import xlsxwriter
@@ -78,10 +79,12 @@ def read_rows(file: BinaryIO) -> Iterator[Row | Unread]:
 
 
 class Writer:
-    """A workbook of one sheet, written row by row into a file. Close it, or nothing is there."""
+    """A workbook of one sheet, written row by row. It is in the file when `with` ends well."""
 
     def __init__(self, file: BinaryIO, header: Sequence[str]) -> None:
-        self._book = xlsxwriter.Workbook(file, {"constant_memory": True})
+        self._folder = tempfile.TemporaryDirectory()
+        options = {"constant_memory": True, "tmpdir": self._folder.name}
+        self._book = xlsxwriter.Workbook(file, options)
         self._sheet = self._book.add_worksheet("goods")
         # All cells are texts, so that nobody's spreadsheet takes the zeros off a GTIN.
         as_text = self._book.add_format({"num_format": "@"})
@@ -102,8 +105,15 @@ class Writer:
                     self._sheet.write_string(self._rows, at, text)
             self._rows += 1
 
-    def close(self) -> None:
-        self._book.close()
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._book.close()
+        else:
+            self._sheet._opt_close()  # noqa: SLF001 - it knows no other way to give up
+        self._folder.cleanup()
 
 
 def _open(file: BinaryIO) -> Iterator[tuple[object, ...]]:

@@ -18,6 +18,8 @@ class Permission(StrEnum):
     CATALOGUE_WRITE = "catalogue:write"
     CATALOGUE_PRICE = "catalogue:price"
     CATALOGUE_PUBLISH = "catalogue:publish"
+    CATALOGUE_IMPORT = "catalogue:import"
+    CATALOGUE_EXPORT = "catalogue:export"
     STOCK_READ = "stock:read"
     STOCK_PLACE = "stock:place"
     STOCK_MOVE = "stock:move"

@@ -42,6 +42,7 @@ class Route(msgspec.Struct, frozen=True):
     parameters: tuple[str, ...]
     questions: tuple[Any, ...]
     body: Any
+    is_sheet: bool
     statuses: frozenset[int]
 
     @property
@@ -131,14 +132,15 @@ def routes(document: Mapping[str, Any]) -> Iterator[Route]:
         for method, told in item.items():
             (needed,) = told.get("security") or [None]
             asked = [one for one in told.get("parameters", ()) if one["required"]]
-            body = told.get("requestBody", {}).get("content", {}).get("application/json", {})
+            content = told.get("requestBody", {}).get("content", {})
             yield Route(
                 method.upper(),
                 path,
                 None if needed is None else "".join(needed["bearer"]),
                 tuple(one["name"] for one in asked if one["in"] == "path"),
                 tuple(one for one in asked if one["in"] == "query"),
-                body.get("schema"),
+                content.get("application/json", {}).get("schema"),
+                "text/csv" in content,
                 frozenset(map(int, told["responses"])),
             )
 
@@ -198,7 +200,11 @@ async def ask(world: World, cell: Cell) -> Answer:
     headers = {"Idempotency-Key": f"m{next(NUMBERS)}", **world.callers[cell.caller]}
     body = None if cell.route.body is None else sample(world, cell.route.body)
     query = {q["name"]: sample(world, q["schema"], q["name"]) for q in cell.route.questions}
-    asked = world.client.stream(cell.route.method, path, params=query, headers=headers, json=body)
+    sent: dict[str, Any] = {"json": body}
+    if cell.route.is_sheet:
+        headers["Content-Type"] = "text/csv"
+        sent = {"content": f"spu_code,sku_code\nM,M{next(NUMBERS)}\n".encode()}
+    asked = world.client.stream(cell.route.method, path, params=query, headers=headers, **sent)
     async with asked as answer:
         if cell.route.path in STREAMS and answer.status_code == 200:
             said = b""

@@ -69,7 +69,7 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
 
     async def make(path, **body):
         answer = await far.post(f"/v1/admin{path}", headers=as_admin(), json=body)
-        assert answer.status_code in (200, 201), answer.text
+        assert answer.status_code in (200, 201, 202), answer.text
         return answer.json()
 
     sku_id = str(sku_ids[0])
@@ -81,6 +81,10 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
     counted = {"lines": [{"sku_id": sku_id, "counted": 1}], "place_id": MAIN, "reference": "c"}
     count = (await make("/counts", **counted))["items"][0]
     await make("/reservations", kept_for="order:1", lines=[line])
+    export = await make("/exports", format="csv")
+    sheet = {"content": b"spu_code,sku_code\nA,A\n", "headers": as_admin()}
+    sheet["headers"]["Content-Type"] = "text/csv"
+    handed_in = (await far.post("/v1/admin/imports?name=a.csv", **sheet)).json()
     category = await make("/categories", code="tea", name=name)
     product = (await far.get("/v1/products")).json()["items"][0]
     order_id = (await buy(far, matrix.OWNER)).json()["order_id"]
@@ -95,6 +99,8 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
         **route,
         "transfer_id": transfer["transfer_id"],
         "count_id": count["count_id"],
+        "import_id": handed_in["import_id"],
+        "export_id": export["export_id"],
         "kept_for": "order:1",
         "category_id": category["category_id"],
         "product_id": product["product_id"],
