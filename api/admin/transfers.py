@@ -53,7 +53,7 @@ class TransferLine(msgspec.Struct, frozen=True):
     in_transit: int
 
 
-class Head(msgspec.Struct, frozen=True):
+class TransferHead(msgspec.Struct, frozen=True):
     transfer_id: str
     source_id: str
     target_id: str
@@ -64,11 +64,11 @@ class Head(msgspec.Struct, frozen=True):
     ended_at: datetime | None
 
 
-class Transfer(Head, frozen=True):
+class Transfer(TransferHead, frozen=True):
     lines: list[TransferLine]
 
 
-class Listed(Head, frozen=True):
+class ListedTransfer(TransferHead, frozen=True):
     """With sums over the transfer's lines, of which there are `skus`."""
 
     skus: int
@@ -81,7 +81,7 @@ class Listed(Head, frozen=True):
 class Transfers(msgspec.Struct, frozen=True):
     """Newest first; `cursor` is null on the last page."""
 
-    items: list[Listed]
+    items: list[ListedTransfer]
     cursor: str | None
 
 
@@ -243,8 +243,8 @@ def shown(
     return Transfer(**head(transfer), lines=told)
 
 
-def listed(transfer: inventory.Transfer, total: inventory.TransferTotal) -> Listed:
-    return Listed(**head(transfer), skus=total.skus, **units(transfer, total))
+def listed(transfer: inventory.Transfer, total: inventory.TransferTotal) -> ListedTransfer:
+    return ListedTransfer(**head(transfer), skus=total.skus, **units(transfer, total))
 
 
 def head(transfer: inventory.Transfer) -> dict[str, Any]:
