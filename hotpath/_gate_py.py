@@ -27,9 +27,12 @@ IN_FLIGHT_MAX = 2
 SWEEPS_PER_DEADLINE = 4
 OUTSIDE_STEP_S = 0.005
 WAITING_MAX = 10_000
+# Looked up once: an enum is slow to find its members.
+ACCEPTED, SOLD_OUT = Kind.ACCEPTED, Kind.SOLD_OUT
 
 Done: TypeAlias = Callable[[Verdict], None]
-Batch: TypeAlias = list[tuple[Claim, Done]]
+Asker: TypeAlias = tuple[Claim, Done, float]
+Batch: TypeAlias = list[Asker]
 Arguments: TypeAlias = tuple[bytes | str | int, ...]
 
 
@@ -62,8 +65,8 @@ class _Bucket:
         self.wire = wire
         self.admission = admission
         self.keys = scripts.BucketKeys(facts.number).for_claim()
-        self.queue: deque[tuple[Claim, Done, float]] = deque()
-        self.outside: deque[tuple[Claim, Done, float]] = deque()
+        self.queue: deque[Asker] = deque()
+        self.outside: deque[Asker] = deque()
         self.in_flight = 0
         self.awake = False
         self.highest = (0, 0)
@@ -337,7 +340,7 @@ class Gate:
             *bucket.keys,
             *pack_batch(
                 facts,
-                [claim for claim, _ in batch],
+                [claim for claim, _, _ in batch],
                 key_id=self._key_id,
                 backlog_max=self._backlog_max,
             ),
@@ -354,12 +357,12 @@ class Gate:
         now = self._loop.time()
         batch: Batch = []
         while bucket.queue and len(batch) < self._batch_max:
-            claim, done, due = bucket.queue.popleft()
+            asker = bucket.queue.popleft()
             self._queued -= 1
-            if due <= now:
-                self._expire(bucket, done)
+            if asker[2] <= now:
+                self._expire(bucket, asker[1])
             else:
-                batch.append((claim, done))
+                batch.append(asker)
         return batch
 
     def _answered(
@@ -384,8 +387,8 @@ class Gate:
         if error.startswith("EPOCH"):
             self._stale(facts.number)
         verdicts = self._read(bucket, facts, batch, reply)
-        for (claim, done), verdict in zip(batch, verdicts, strict=True):
-            if verdict.kind is Kind.SOLD_OUT and self._waits(bucket, claim, done, verdict):
+        for (claim, done, _), verdict in zip(batch, verdicts, strict=True):
+            if verdict.kind is SOLD_OUT and self._waits(bucket, claim, done, verdict):
                 continue
             self._say(done, verdict)
 
@@ -404,7 +407,7 @@ class Gate:
         self, bucket: _Bucket, facts: BucketFacts, batch: Batch, reply: object
     ) -> list[Verdict]:
         if isinstance(reply, bytes):
-            wanted = [claim for claim, _ in batch]
+            wanted = [claim for claim, _, _ in batch]
             found = read_batch(reply, facts, wanted, key_id=self._key_id)
             self._note_holders(bucket.sold_out, batch, found.verdicts)
             if found.fresh < len(batch):
@@ -425,8 +428,8 @@ class Gate:
 
     def _note_holders(self, sold_out: SoldOut, batch: Batch, verdicts: list[Verdict]) -> None:
         if sold_out.limits or sold_out.reading:
-            for (claim, _), verdict in zip(batch, verdicts, strict=True):
-                if verdict.kind is Kind.ACCEPTED:
+            for (claim, _, _), verdict in zip(batch, verdicts, strict=True):
+                if verdict.kind is ACCEPTED:
                     sold_out.accept(claim.member_id)
 
     def _refuse_queue(self, bucket: _Bucket) -> None:
@@ -515,7 +518,7 @@ def _highest(found: Decided, epoch: int) -> tuple[int, int]:
     # Positions ascend, so the last fresh one is above all else that this reply can name.
     if found.last is not None:
         return _order(found.last)
-    repeats = (v.position for v in found.verdicts if v.kind is Kind.ACCEPTED and v.epoch == epoch)
+    repeats = (v.position for v in found.verdicts if v.kind is ACCEPTED and v.epoch == epoch)
     return max(map(_order, repeats), default=(0, 0))
 
 
