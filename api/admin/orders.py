@@ -1,19 +1,22 @@
-"""Look at orders: which there are, what happened to each, and how it stood at a moment."""
+"""Look at orders: which there are, what happened to each, how it stood at a moment; cancel one."""
 
 from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
-from litestar import Router, get
+from litestar import Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
+from uuid_utils import uuid7
 
 from api import auth
+from api.admin.changes import Changes
 from api.problems import InvalidValue, refuses
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, before
-from core import orders
-from core.flows import list_orders
+from core import orders, payments
+from core.flows import cancel_order, list_orders
 from core.kit import db, ids
+from core.kit.states import IllegalMove
 from hotpath.ids import parts
 
 State = Annotated[
@@ -83,6 +86,22 @@ class Past(msgspec.Struct, frozen=True):
     payment: str
     reason: str | None
     follows: str | None
+
+
+class Refund(msgspec.Struct, frozen=True):
+    """`state` is `owed` until the provider has sent the money, then `paid`."""
+
+    refund_id: str
+    amount: int
+    currency: str
+    reason: str
+    state: str
+    asked_at: datetime
+    paid_at: datetime | None
+
+
+class Refunds(msgspec.Struct, frozen=True):
+    items: list[Refund]
 
 
 @get("", permission="orders:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
@@ -161,6 +180,43 @@ async def find_past(
     )
 
 
+@post(
+    "/{order_id:str}/cancel",
+    permission="orders:write",
+    status_code=200,
+    responses=refuses(*auth.SIGNED_IN, orders.NoSuchOrder, IllegalMove),
+)
+async def cancel(
+    order_id: FromPath[str], pool: NamedDependency[db.Pool], changes: NamedDependency[Changes]
+) -> Order:
+    """Cancel an order. What was paid for it goes back by the way it came; its units go back too."""
+    after = await cancel_order.cancel_for_staff(
+        pool,
+        order_id=order_of(order_id),
+        refund_id=payments.RefundId(str(uuid7())),
+        author=changes.author,
+    )
+    return shown(after)
+
+
+@get(
+    "/{order_id:str}/refunds",
+    permission="orders:read",
+    responses=refuses(*auth.SIGNED_IN, orders.NoSuchOrder),
+)
+async def list_refunds(order_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Refunds:
+    """List what went back of what an order kept, oldest first."""
+    async with db.snapshot(pool) as conn:
+        order = await orders.find(conn, order_id=order_of(order_id))
+        found = await payments.refunds(conn, order_id=order.id)
+    return Refunds(
+        [
+            Refund(r.id, r.amount_minor, r.currency, r.reason, r.state, r.asked_at, r.paid_at)
+            for r in found
+        ]
+    )
+
+
 def shown(order: orders.Order) -> Order:
     return Order(
         order_id=order.id,
@@ -196,6 +252,6 @@ def member_of(text: str) -> int:
 
 routes = Router(
     "/orders",
-    route_handlers=[list_all, find, read_log, find_past],
+    route_handlers=[list_all, find, read_log, find_past, list_refunds, cancel],
     tags=["orders"],
 )

@@ -40,7 +40,7 @@ def check(as_json: bool) -> int:
             table.add_row(drift.what, drift.currency, *figures)
         for one in found.mismatches:
             figures = (f"{one.posted_minor:,}", f"{one.wanted_minor:,}")
-            table.add_row(f"{one.kind} of payment {one.payment_id}", one.currency, *figures)
+            table.add_row(f"{one.kind} of {one.reference}", one.currency, *figures)
         Console().print(table)
     return 1 if found.mismatches or found.drifts else 0
 

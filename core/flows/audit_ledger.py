@@ -1,6 +1,10 @@
 """Payments and the ledger tell the same story: each step that moved money has its entry, and each
-entry its step. Page by page in the order of the payments' ids, both sides of a page at one instant.
+entry its step. Page by page in the order of their references (a payment's id, or `order:refund`),
+both sides of a page at one instant.
 """
+
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import msgspec
 
@@ -12,13 +16,16 @@ FIRST = "00000000-0000-0000-0000-000000000000"
 # Above every id.
 LAST = "~"
 
+Entries: TypeAlias = Mapping[tuple[str, str, str], int]
+"Id, kind and currency of entries, with the amount of each."
+
 OWED_BACK = frozenset({payments.State.REFUNDING, payments.State.REFUNDED})
 
 
 class Mismatch(msgspec.Struct, frozen=True):
-    """A kind of entry that a payment should have, or should not, or of another amount."""
+    """A kind of entry that is missing, or should not be there, or is of another amount."""
 
-    payment_id: str
+    reference: str
     kind: str
     currency: str
     wanted_minor: int
@@ -50,17 +57,17 @@ async def audit_ledger(pool: db.Pool) -> LedgerAudit:
 
 
 async def audit_page(pool: db.Pool, *, after: str = FIRST, page_max: int = PAGE_MAX) -> Page:
-    """Compare the payments above an id with their entries, and the other way round."""
+    """Compare payments and refunds above an id with their entries, and the other way round."""
     entries_max = page_max * len(ledger.PAYMENT_KINDS)
     async with db.snapshot(pool) as conn:
-        found = await payments.taken(conn, after=payments.PaymentId(after), page_max=page_max)
-        upto = found[-1].id if len(found) == page_max else LAST
+        due = await _due(conn, after, page_max)
+        upto = max(due) if len(due) == page_max else LAST
         posted = await ledger.turnovers(conn, after=after, upto=upto, page_max=entries_max)
     if len(posted) == entries_max:
         # What was read last may lack entries that were not read: it begins the next page.
         posted = [one for one in posted if one.reference != posted[-1].reference]
         upto = posted[-1].reference
-    wanted = {key: amount for p in found if p.id <= upto for key, amount in entries_of(p).items()}
+    wanted = {key: amount for one in due if one <= upto for key, amount in due[one].items()}
     shown = {(one.reference, one.kind, one.currency): one.amount_minor for one in posted}
     mismatches = [
         Mismatch(*key, wanted.get(key, 0), shown.get(key, 0))
@@ -70,8 +77,26 @@ async def audit_page(pool: db.Pool, *, after: str = FIRST, page_max: int = PAGE_
     return Page(mismatches, None if upto == LAST else upto)
 
 
-def entries_of(payment: payments.Payment) -> dict[tuple[str, str, str], int]:
-    """Payment, kind and currency of the entries that it should have, with the amount of each."""
+async def _due(conn: db.Conn, after: str, page_max: int) -> dict[str, Entries]:
+    """What the next payments and refunds should have, by their references in the ledger."""
+    first, _, second = after.partition(":")
+    taken = await payments.taken(conn, after=payments.PaymentId(first), page_max=page_max)
+    refund_id = payments.RefundId(second or FIRST)
+    owed = await payments.owed(conn, order_id=first, refund_id=refund_id, page_max=page_max)
+    found: dict[str, Entries] = {payment.id: entries_of(payment) for payment in taken}
+    found |= {f"{refund.order_id}:{refund.id}": entries_of_refund(refund) for refund in owed}
+    return {reference: found[reference] for reference in sorted(found)[:page_max]}
+
+
+def entries_of_refund(refund: payments.Refund) -> Entries:
+    kinds = [ledger.EntryKind.REFUND]
+    if refund.state == payments.RefundState.PAID:
+        kinds.append(ledger.EntryKind.REFUND_PAID)
+    reference = f"{refund.order_id}:{refund.id}"
+    return {(reference, kind.value, refund.currency): refund.amount_minor for kind in kinds}
+
+
+def entries_of(payment: payments.Payment) -> Entries:
     assert payment.captured_minor is not None
     assert payment.captured_currency is not None
     kinds = [ledger.EntryKind.CAPTURE]

@@ -4,6 +4,8 @@ Nobody else takes these steps, so no payment is without its entries. The caller'
 both.
 """
 
+from collections.abc import Mapping
+
 from core import ledger, orders, payments
 from core.kit import db
 
@@ -80,6 +82,28 @@ async def refunded(conn: db.Conn, payment: payments.Payment) -> None:
         channel=payment.channel,
         amount_minor=amount_minor,
         currency=currency,
+    )
+
+
+async def owe(
+    conn: db.Conn,
+    payment: payments.Payment,
+    *,
+    refund_id: payments.RefundId,
+    lines: Mapping[int, int],
+    reason: str,
+) -> None:
+    """So much of each line (line number -> amount) of an order that was paid goes back."""
+    amount_minor = sum(lines.values())
+    await payments.owe(conn, payment, refund_id=refund_id, amount_minor=amount_minor, reason=reason)
+    await ledger.refund(conn, reference=refund_id, order_id=payment.order_id, lines=lines)
+
+
+async def refund_paid(conn: db.Conn, payment: payments.Payment, refund: payments.Refund) -> None:
+    """The provider has sent a refund."""
+    await payments.refund_paid(conn, refund)
+    await ledger.refund_paid(
+        conn, reference=refund.id, order_id=payment.order_id, amount_minor=refund.amount_minor
     )
 
 

@@ -1,11 +1,17 @@
-"""A member takes an unpaid order back."""
+"""An order is taken back: by its member while it is unpaid, by staff also when it is paid.
 
-from core import orders
+One transaction: the order ends, its money is owed back, and its units are on their way back.
+"""
+
+from core import orders, payments, staff
+from core.flows import book_payment
 from core.flows.find_order import OrderView, find_order
 from core.flows.give_back import book_release
 from core.kit import db
 from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
+
+LINE_NO = 1
 
 
 async def cancel_order(
@@ -20,6 +26,48 @@ async def cancel_order(
         await orders.cancel(conn, order, reason="member")
         await book_release(conn, [ended(order)])
     return await find_order(pool, redis, keyring, order_id=order_id, member_id=member_id)
+
+
+async def cancel_for_staff(
+    pool: db.Pool,
+    *,
+    order_id: orders.OrderId,
+    refund_id: payments.RefundId,
+    author: staff.Author,
+) -> orders.Order:
+    """Cancel an order, and refund all that is left of its money under `refund_id`.
+
+    Raises NoSuchOrder, and IllegalMove for one that has ended.
+    """
+    async with db.transaction(pool) as conn:
+        order = await orders.find(conn, order_id=order_id)
+        if order.payment == orders.Payment.PAID:
+            await _cancel_paid(conn, order, refund_id)
+        else:
+            await orders.cancel(conn, order, reason="staff")
+        await book_release(conn, [ended(order)])
+        after = await orders.find(conn, order_id=order_id)
+        await staff.note(
+            conn,
+            author,
+            kind="order",
+            object_id=order_id,
+            before=order.standing._asdict(),
+            after=after.standing._asdict(),
+        )
+    return after
+
+
+async def _cancel_paid(conn: db.Conn, order: orders.Order, refund_id: payments.RefundId) -> None:
+    # Who settles a payment holds it first and moves its order then; so do we.
+    payment = await payments.hold_kept(conn, order_id=order.id)
+    assert payment is not None, "what pays an order is kept"
+    assert payment.captured_minor is not None
+    await orders.cancel(conn, order, reason="staff", refund_id=refund_id)
+    left_minor = payment.captured_minor - payment.refunded_minor
+    if left_minor:
+        lines = {LINE_NO: left_minor}
+        await book_payment.owe(conn, payment, refund_id=refund_id, lines=lines, reason="staff")
 
 
 def ended(order: orders.Order) -> orders.Expired:

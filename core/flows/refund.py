@@ -1,6 +1,6 @@
 """Money goes back: ask the provider, then note that it did.
 
-Killed in between, it asks again, and the provider knows the payment by its id.
+Killed in between, it asks again, and the provider knows the refund by its id.
 """
 
 import msgspec
@@ -11,10 +11,11 @@ from core.kit import db
 from core.kit.outbox import TryLater
 
 TOPIC = payments.REFUND_TOPIC
+KEPT_TOPIC = payments.KEPT_REFUND_TOPIC
 
 
 async def refund(pool: db.Pool, provider: payments.Provider, payload: object) -> None:
-    """Handle one message. Raises TryLater while the provider is away.
+    """Send back money that could never be kept. Raises TryLater while the provider is away.
 
     A debt does not end because it is old.
     """
@@ -23,11 +24,46 @@ async def refund(pool: db.Pool, provider: payments.Provider, payload: object) ->
         payment = await payments.find(conn, payment_id=due.payment_id)
     if payment.state != payments.State.REFUNDING:
         return
-    try:
-        await provider.refund(payment)
-    except payments.ChannelUnavailable as error:
-        raise TryLater(str(error)) from error
+    assert payment.captured_minor is not None
+    await _ask(
+        provider,
+        payment,
+        refund_id=payment.id,
+        amount_minor=payment.captured_minor,
+        reason=payment.reason or "",
+    )
     async with db.transaction(pool) as conn:
         payment, _ = await payments.hold_siblings(conn, payment)
         if payment.state == payments.State.REFUNDING:
             await book_payment.refunded(conn, payment)
+
+
+async def refund_kept(pool: db.Pool, provider: payments.Provider, payload: object) -> None:
+    """Send back money that was kept. Raises TryLater while the provider is away."""
+    due = msgspec.convert(payload, payments.RefundDue)
+    async with db.reading(pool) as conn:
+        owed = await payments.find_refund(conn, refund_id=due.refund_id)
+        payment = await payments.find(conn, payment_id=owed.payment_id)
+    if owed.state != payments.RefundState.OWED:
+        return
+    await _ask(
+        provider, payment, refund_id=owed.id, amount_minor=owed.amount_minor, reason=owed.reason
+    )
+    async with db.transaction(pool) as conn:
+        await book_payment.refund_paid(conn, payment, owed)
+
+
+async def _ask(
+    provider: payments.Provider,
+    payment: payments.Payment,
+    *,
+    refund_id: str,
+    amount_minor: int,
+    reason: str,
+) -> None:
+    try:
+        await provider.refund(
+            payment, refund_id=refund_id, amount_minor=amount_minor, reason=reason
+        )
+    except payments.ChannelUnavailable as error:
+        raise TryLater(str(error)) from error

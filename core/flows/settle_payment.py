@@ -62,8 +62,10 @@ async def _pay(conn: db.Conn, payment: payments.Payment, event: payments.Event) 
 async def _came_late(
     conn: db.Conn, payment: payments.Payment, event: payments.Event, order: orders.Order
 ) -> None:
-    """The order does not wait any more, and never will again."""
-    if order.state == orders.State.CANCELLED:
+    """The order does not wait any more, and never will again. What staff cancelled stays so."""
+    if order.state == orders.State.CANCELLED and order.reason == "staff":
+        await book_payment.send_back(conn, payment, event, reason="cancelled")
+    elif order.state == orders.State.CANCELLED:
         await book_payment.capture_late(conn, payment, event)
         await outbox.add(conn, settle_late.TOPIC, [payments.Due(payment.id)])
     else:

@@ -66,7 +66,7 @@ class Auditor:
             carried = await ledger.carry_forward(conn, batch_max=CARRIED_MAX)
         page = await audit_page(self._pool, after=self._reached)
         for one in page.mismatches:
-            log.error("ledger_drift", payment_id=one.payment_id, kind=one.kind)
+            log.error("ledger_drift", reference=one.reference, kind=one.kind)
         self._drift += len(page.mismatches)
         self._reached = page.reached or FIRST
         async with db.transaction(self._pool) as conn:

@@ -37,6 +37,7 @@ def roles(
             settle_late.settle_late, pool, redis, keyring, backlog_max=backlog_max
         ),
         refund.TOPIC: partial(refund.refund, pool, provider),
+        refund.KEPT_TOPIC: partial(refund.refund_kept, pool, provider),
     }
     writer = order_writer.OrderWriter(pool, redis, keyring)
     return [

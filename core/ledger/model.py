@@ -33,8 +33,15 @@ class EntryKind(StrEnum):
     PAYOUT_FAILED = "payout_failed"
 
 
-# What a payment does, in entries that bear its id.
-PAYMENT_KINDS = (EntryKind.CAPTURE, EntryKind.APPLY, EntryKind.SEND_BACK, EntryKind.SENT_BACK)
+# What a payment and its refunds do, in entries that bear their ids.
+PAYMENT_KINDS = (
+    EntryKind.CAPTURE,
+    EntryKind.APPLY,
+    EntryKind.SEND_BACK,
+    EntryKind.SENT_BACK,
+    EntryKind.REFUND,
+    EntryKind.REFUND_PAID,
+)
 
 
 class Holding(NamedTuple):

@@ -72,8 +72,11 @@ class Paid(msgspec.Struct, frozen=True, tag="paid"):
     payment_id: str
 
 
-class Cancelled(msgspec.Struct, frozen=True, tag="cancelled"):
+class Cancelled(msgspec.Struct, frozen=True, tag="cancelled", omit_defaults=True):
+    """A paid order names the refund of all it came to."""
+
     reason: str
+    refund_id: str | None = None
 
 
 class Follows(msgspec.Struct, frozen=True, tag="follows"):

@@ -26,8 +26,11 @@ def after(standing: Standing, event: Event) -> Standing:
         case Paid() if state is State.OPEN:
             check_move(PAYMENT_MOVES, payment, Payment.PAID)
             return Standing(state, Payment.PAID, reason, follows)
-        case Cancelled() if payment is Payment.UNPAID:
+        case Cancelled() if (payment is Payment.PAID) == (event.refund_id is not None):
             check_move(MOVES, state, State.CANCELLED)
+            if payment is Payment.PAID:
+                check_move(PAYMENT_MOVES, payment, Payment.REFUNDED)
+                payment = Payment.REFUNDED
             return Standing(State.CANCELLED, payment, event.reason, follows)
         case Follows() if follows is None:
             return Standing(state, payment, reason, event.order_id)

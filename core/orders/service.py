@@ -79,9 +79,9 @@ async def pay(conn: Conn, order: Order, *, payment_id: str) -> None:
     await append(conn, order, Paid(payment_id))
 
 
-async def cancel(conn: Conn, order: Order, *, reason: str) -> None:
-    """Raises IllegalMove, as `pay` does."""
-    await append(conn, order, Cancelled(reason))
+async def cancel(conn: Conn, order: Order, *, reason: str, refund_id: str | None = None) -> None:
+    """A paid order is cancelled by its refund, and no other way. Raises IllegalMove, as `pay`."""
+    await append(conn, order, Cancelled(reason, refund_id))
 
 
 async def follow(conn: Conn, order: Order, *, follows: OrderId) -> None:

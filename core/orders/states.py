@@ -14,6 +14,7 @@ class Payment(StrEnum):
 
     UNPAID = "unpaid"
     PAID = "paid"
+    REFUNDED = "refunded"
 
 
 class Shown(StrEnum):
@@ -33,7 +34,8 @@ MOVES: dict[State, frozenset[State]] = {
 
 PAYMENT_MOVES: dict[Payment, frozenset[Payment]] = {
     Payment.UNPAID: frozenset({Payment.PAID}),
-    Payment.PAID: frozenset(),
+    Payment.PAID: frozenset({Payment.REFUNDED}),
+    Payment.REFUNDED: frozenset(),
 }
 
 

@@ -1,7 +1,7 @@
 """Payments: what a provider was asked to collect, what it collected, and what went back.
 
 Owns    schema `payments`
-States  see `states.MOVES`
+States  see `states.MOVES`, `states.REFUND_MOVES`
 Words   started: asked for; captured: the money is ours, and exactly what was asked; refunding: it
         came and goes back; a provider is somebody else's service, reached through `Provider`
 """
@@ -13,33 +13,47 @@ from .model import (
     EventKind,
     Forged,
     NoSuchPayment,
+    NoSuchRefund,
     NotPayable,
+    NotRefundable,
     Payment,
     PaymentId,
+    Refund,
+    RefundDue,
+    RefundId,
 )
 from .provider import Checkout, Provider, ProviderRefused
 from .sandbox_client import SandboxClient
 from .service import (
+    KEPT_REFUND_TOPIC,
     REFUND_TOPIC,
     attach,
     capture,
     fail,
     find,
+    find_refund,
+    hold_kept,
     hold_siblings,
     is_kept,
     move_to_order,
+    owe,
+    owed,
     record,
     refund,
+    refund_paid,
     refunded,
+    refunds,
     send_back,
     start,
     taken,
 )
 from .signature import SIGNATURE_HEADER, check_signature, sign
-from .states import MOVES, State
+from .states import MOVES, REFUND_MOVES, RefundState, State
 
 __all__ = [
+    "KEPT_REFUND_TOPIC",
     "MOVES",
+    "REFUND_MOVES",
     "REFUND_TOPIC",
     "SIGNATURE_HEADER",
     "ChannelUnavailable",
@@ -49,11 +63,17 @@ __all__ = [
     "EventKind",
     "Forged",
     "NoSuchPayment",
+    "NoSuchRefund",
     "NotPayable",
+    "NotRefundable",
     "Payment",
     "PaymentId",
     "Provider",
     "ProviderRefused",
+    "Refund",
+    "RefundDue",
+    "RefundId",
+    "RefundState",
     "SandboxClient",
     "State",
     "attach",
@@ -61,12 +81,18 @@ __all__ = [
     "check_signature",
     "fail",
     "find",
+    "find_refund",
+    "hold_kept",
     "hold_siblings",
     "is_kept",
     "move_to_order",
+    "owe",
+    "owed",
     "record",
     "refund",
+    "refund_paid",
     "refunded",
+    "refunds",
     "send_back",
     "sign",
     "start",

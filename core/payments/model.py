@@ -7,6 +7,7 @@ import msgspec
 from core.kit.refusal import Kind, Refusal
 
 PaymentId = NewType("PaymentId", str)
+RefundId = NewType("RefundId", str)
 
 
 class Payment(msgspec.Struct, frozen=True):
@@ -28,6 +29,27 @@ class Payment(msgspec.Struct, frozen=True):
     started_at: datetime
     captured_at: datetime | None
     refunded_at: datetime | None
+    refunded_minor: int
+
+
+class Refund(msgspec.Struct, frozen=True):
+    """Money of a kept payment on its way back. The provider knows it by its id."""
+
+    id: RefundId
+    payment_id: PaymentId
+    order_id: str
+    amount_minor: int
+    currency: str
+    reason: str
+    state: str
+    asked_at: datetime
+    paid_at: datetime | None
+
+
+class RefundDue(msgspec.Struct, frozen=True):
+    """What the outbox says of a refund: the provider has to be asked for it."""
+
+    refund_id: RefundId
 
 
 class Due(msgspec.Struct, frozen=True):
@@ -57,6 +79,18 @@ class NoSuchPayment(Refusal):
     """There is no such payment."""
 
     kind = Kind.NOT_FOUND
+
+
+class NoSuchRefund(Refusal):
+    """There is no such refund."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NotRefundable(Refusal):
+    """There is not so much left to refund."""
+
+    kind = Kind.CONFLICT
 
 
 class NotPayable(Refusal):

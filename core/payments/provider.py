@@ -20,12 +20,14 @@ class ProviderRefused(Exception):
 
 @runtime_checkable
 class Provider(Protocol):
-    """Both verbs may be repeated: the payment's id makes them one effect.
+    """Both verbs may be repeated: the payment's id and the refund's make them one effect.
 
     Each ends by its own deadline, and raises ChannelUnavailable where the outcome is not known.
     """
 
     async def checkout(self, payment: Payment) -> Checkout: ...
 
-    async def refund(self, payment: Payment) -> None:
-        """Send back all that was captured."""
+    async def refund(
+        self, payment: Payment, *, refund_id: str, amount_minor: int, reason: str
+    ) -> None:
+        """Send so much back of what was captured, once for each `refund_id`."""

@@ -59,15 +59,17 @@ class SandboxClient:
             raise _unavailable() from error
         return Checkout(opened.checkout_id, opened.pay_url)
 
-    async def refund(self, payment: Payment) -> None:
+    async def refund(
+        self, payment: Payment, *, refund_id: str, amount_minor: int, reason: str
+    ) -> None:
         await self._post(
             "/v1/refunds",
             {
                 "reference": payment.id,
-                "refund_reference": payment.id,
-                "amount": payment.captured_minor,
+                "refund_reference": refund_id,
+                "amount": amount_minor,
                 "currency": payment.captured_currency,
-                "reason": payment.reason,
+                "reason": reason,
             },
         )
 

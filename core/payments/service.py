@@ -5,11 +5,25 @@ from core.kit.db import Conn
 from core.kit.states import IllegalMove, check_move
 
 from . import store
-from .model import Due, Event, NoSuchPayment, NotPayable, Payment, PaymentId
+from .model import (
+    Due,
+    Event,
+    NoSuchPayment,
+    NoSuchRefund,
+    NotPayable,
+    NotRefundable,
+    Payment,
+    PaymentId,
+    Refund,
+    RefundDue,
+    RefundId,
+)
 from .provider import Checkout
-from .states import MOVES, State
+from .states import MOVES, REFUND_MOVES, RefundState, State
 
 REFUND_TOPIC = "payments.refund"
+KEPT_REFUND_TOPIC = "payments.refund_kept"
+REFUNDS_MAX = 1_000
 START_TRIES_MAX = 3
 
 
@@ -91,6 +105,48 @@ async def refund(conn: Conn, payment: Payment, *, reason: str) -> None:
 
 async def refunded(conn: Conn, payment: Payment) -> None:
     await _move(conn, payment, State.REFUNDED, None)
+
+
+async def hold_kept(conn: Conn, *, order_id: str) -> Payment | None:
+    """Hold the payment that an order keeps until the transaction ends; None where it keeps none."""
+    return await store.hold_kept(conn, order_id)
+
+
+async def owe(
+    conn: Conn, payment: Payment, *, refund_id: RefundId, amount_minor: int, reason: str
+) -> None:
+    """Owe so much of a kept payment back, and ask the provider for it. Raises NotRefundable."""
+    if not await store.owe(conn, refund_id, payment.id, amount_minor, reason):
+        raise NotRefundable(payment_id=payment.id, amount=amount_minor)
+    await outbox.add(conn, KEPT_REFUND_TOPIC, [RefundDue(refund_id)])
+
+
+async def find_refund(conn: Conn, *, refund_id: RefundId) -> Refund:
+    refund = await store.find_refund(conn, refund_id)
+    if refund is None:
+        raise NoSuchRefund(refund_id=refund_id)
+    return refund
+
+
+async def refunds(conn: Conn, *, order_id: str) -> list[Refund]:
+    """What went back of what an order keeps, oldest first."""
+    return await store.refunds(conn, order_id, REFUNDS_MAX)
+
+
+async def owed(conn: Conn, *, order_id: str, refund_id: RefundId, page_max: int) -> list[Refund]:
+    """Refunds of kept money behind this one, by their orders' ids and then by their own."""
+    return await store.owed(conn, order_id, refund_id, page_max)
+
+
+async def refund_paid(conn: Conn, refund: Refund) -> None:
+    """The provider has sent it back. Raises IllegalMove where that was known already."""
+    check_move(REFUND_MOVES, RefundState(refund.state), RefundState.PAID)
+    if not await store.move_refund(conn, refund, RefundState.PAID):
+        raise IllegalMove(
+            "The refund moved while we were looking.",
+            source=refund.state,
+            target=RefundState.PAID.value,
+        )
 
 
 async def fail(conn: Conn, payment: Payment, *, reason: str) -> None:

@@ -9,6 +9,18 @@ class State(StrEnum):
     REFUNDED = "refunded"
 
 
+class RefundState(StrEnum):
+    """Of money that was kept: owed, then sent back by the provider."""
+
+    OWED = "owed"
+    PAID = "paid"
+
+
+REFUND_MOVES: dict[RefundState, frozenset[RefundState]] = {
+    RefundState.OWED: frozenset({RefundState.PAID}),
+    RefundState.PAID: frozenset(),
+}
+
 # A declined payment may still be paid on the provider's page, and its messages may change places:
 # money that came always counts.
 MOVES: dict[State, frozenset[State]] = {

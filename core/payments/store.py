@@ -1,6 +1,6 @@
 from core.kit.db import Conn, many, one
 
-from .model import Event, Payment, PaymentId
+from .model import Event, Payment, PaymentId, Refund, RefundId
 
 START = """
     INSERT INTO payments.payments (id, first_order_id, order_id, member_id, channel, amount_minor,
@@ -26,7 +26,7 @@ async def start(
 OPEN = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
            currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           started_at, captured_at, refunded_at
+           started_at, captured_at, refunded_at, refunded_minor
       FROM payments.payments WHERE order_id = $1 AND state = 'started'
 """
 
@@ -38,7 +38,7 @@ async def open_for(conn: Conn, order_id: str) -> Payment | None:
 FIND = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
            currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           started_at, captured_at, refunded_at
+           started_at, captured_at, refunded_at, refunded_minor
       FROM payments.payments WHERE id = $1
 """
 
@@ -51,7 +51,7 @@ async def find(conn: Conn, payment_id: PaymentId) -> Payment | None:
 HOLD_SIBLINGS = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
            currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           started_at, captured_at, refunded_at
+           started_at, captured_at, refunded_at, refunded_minor
       FROM payments.payments WHERE first_order_id = $1 ORDER BY id FOR UPDATE
 """
 
@@ -60,10 +60,22 @@ async def hold_siblings(conn: Conn, first_order_id: str) -> list[Payment]:
     return many(Payment, await conn.fetch(HOLD_SIBLINGS, first_order_id))
 
 
+HOLD_KEPT = """ -- -> Payment
+    SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
+           currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
+           started_at, captured_at, refunded_at, refunded_minor
+      FROM payments.payments WHERE order_id = $1 AND state = 'captured' FOR UPDATE
+"""
+
+
+async def hold_kept(conn: Conn, order_id: str) -> Payment | None:
+    return one(Payment, await conn.fetchrow(HOLD_KEPT, order_id))
+
+
 TAKEN = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
            currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           started_at, captured_at, refunded_at
+           started_at, captured_at, refunded_at, refunded_minor
       FROM payments.payments WHERE id > $1 AND captured_minor > 0
      ORDER BY payments.id LIMIT $2
 """
@@ -136,3 +148,69 @@ MOVE_TO_ORDER = """
 
 async def move_to_order(conn: Conn, payment_id: PaymentId, order_id: str) -> bool:
     return await conn.fetchval(MOVE_TO_ORDER, payment_id, order_id) or False
+
+
+# Owes no more than there is, whoever else refunds it at the same moment.
+OWE = """
+    WITH taken AS (
+        UPDATE payments.payments SET refunded_minor = refunded_minor + $3
+         WHERE id = $2 AND state = 'captured' AND refunded_minor + $3 <= captured_minor
+     RETURNING id, order_id
+    )
+    INSERT INTO payments.refunds (id, payment_id, order_id, amount_minor, reason, state)
+    SELECT $1, id, order_id, $3, $4, 'owed' FROM taken
+ RETURNING true
+"""
+
+
+async def owe(
+    conn: Conn, refund_id: RefundId, payment_id: PaymentId, amount_minor: int, reason: str
+) -> bool:
+    return await conn.fetchval(OWE, refund_id, payment_id, amount_minor, reason) or False
+
+
+FIND_REFUND = """ -- -> Refund
+    SELECT r.id::text, payment_id::text, r.order_id::text, r.amount_minor, currency, r.reason,
+           r.state, asked_at, paid_at
+      FROM payments.refunds r JOIN payments.payments p ON p.id = payment_id
+     WHERE r.id = $1
+"""
+
+
+async def find_refund(conn: Conn, refund_id: RefundId) -> Refund | None:
+    return one(Refund, await conn.fetchrow(FIND_REFUND, refund_id))
+
+
+REFUNDS = """ -- -> Refund
+    SELECT r.id::text, payment_id::text, r.order_id::text, r.amount_minor, currency, r.reason,
+           r.state, asked_at, paid_at
+      FROM payments.refunds r JOIN payments.payments p ON p.id = payment_id
+     WHERE r.order_id = $1 ORDER BY asked_at, r.id LIMIT $2
+"""
+
+
+async def refunds(conn: Conn, order_id: str, page_max: int) -> list[Refund]:
+    return many(Refund, await conn.fetch(REFUNDS, order_id, page_max))
+
+
+OWED = """ -- -> Refund
+    SELECT r.id::text, payment_id::text, r.order_id::text, r.amount_minor, currency, r.reason,
+           r.state, asked_at, paid_at
+      FROM payments.refunds r JOIN payments.payments p ON p.id = payment_id
+     WHERE (r.order_id, r.id) > ($1::uuid, $2::uuid) ORDER BY r.order_id, r.id LIMIT $3
+"""
+
+
+async def owed(conn: Conn, order_id: str, refund_id: RefundId, page_max: int) -> list[Refund]:
+    return many(Refund, await conn.fetch(OWED, order_id, refund_id, page_max))
+
+
+MOVE_REFUND = """
+    UPDATE payments.refunds
+       SET state = $3, paid_at = CASE WHEN $3 = 'paid' THEN now() END
+     WHERE id = $1 AND state = $2 RETURNING true
+"""
+
+
+async def move_refund(conn: Conn, refund: Refund, target: str) -> bool:
+    return await conn.fetchval(MOVE_REFUND, refund.id, refund.state, target) or False

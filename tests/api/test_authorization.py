@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -48,6 +49,7 @@ NEVER = "999999999"
 CONTRARY = {
     "POST /v1/admin/counts",
     "POST /v1/admin/counts/{count_id}/approve",
+    "POST /v1/admin/orders/{order_id}/cancel",
     "POST /v1/admin/sales/{sale_id}/arm",
     "POST /v1/admin/transfers/{transfer_id}/cancel",
     "POST /v1/admin/transfers/{transfer_id}/write-off",
@@ -162,7 +164,7 @@ async def test_nobody_does_or_learns_what_is_not_theirs(world, pool):
     assert proven.checked > len(changing)
 
 
-async def test_what_the_matrix_cannot_do_is_noted_too(http, pool, plan, sku_ids):
+async def test_what_the_matrix_cannot_do_is_noted_too(http, pool, buy, write_orders, sku_ids):
     done = []
 
     async def do(route, body=None, **ids):
@@ -172,8 +174,19 @@ async def test_what_the_matrix_cannot_do_is_noted_too(http, pool, plan, sku_ids)
         done.append(route)
         return answer.json()
 
-    planned = await plan()
-    await do("POST /v1/admin/sales/{sale_id}/arm", sale_id=planned.id)
+    hour = timedelta(hours=1)
+    item = {"sku_id": str(sku_ids[0]), "quota": 1, "price": 1, "limit": 1}
+    times = {
+        "starts_at": f"{datetime.now(UTC) + hour}",
+        "ends_at": f"{datetime.now(UTC) + 2 * hour}",
+    }
+    planned = await do("POST /v1/admin/sales", {"name": "Tea", **times, "items": [item]})
+    await do("POST /v1/admin/sales/{sale_id}/arm", sale_id=planned["sale_id"])
+    order_id = (await buy(http)).json()["order_id"]
+    await write_orders()
+    await do("POST /v1/admin/orders/{order_id}/cancel", order_id=order_id)
+    for verb in ("withdraw", "offer"):
+        await do(f"POST /v1/admin/skus/{{sku_id}}/{verb}", sku_id=sku_ids[2])
     line = {"sku_id": str(sku_ids[1]), "quantity": 1}
     names = {"en": "Tea", "zh": "茶"}
     place = {"code": "CAN", "kind": "warehouse", "name": names}

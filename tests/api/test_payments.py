@@ -535,6 +535,33 @@ async def test_the_provider_serves_only_who_signs(visit):
         assert (await visit.http.get(visit.town.sandbox_url + path)).status_code == 404
 
 
+async def test_staff_cancel_a_paid_order_and_the_provider_sends_the_money_back(visit):
+    payment = await visit.started(await visit.sale(), 7)
+    order_id = payment["order_id"]
+    await visit.click(payment)
+    await visit.becomes(order_id, 7, "paid")
+    token = auth.issue(TOKEN_SECRET, subject="bea", role="admin", now_s=int(time.time()), ttl_s=600)
+    staff = {"Authorization": f"Bearer {token}"}
+    where = f"/v1/admin/orders/{order_id}"
+    told = await visit.http.post(f"{where}/cancel", headers=staff)
+    assert told.status_code == 200, told.text
+    answers = [told.json()[name] for name in ("state", "reason", "payment")]
+    assert answers == ["cancelled", "staff", "refunded"]
+    assert (await visit.order(order_id, 7))["reason"] == "staff"
+
+    async def refunds():
+        return (await visit.http.get(f"{where}/refunds", headers=staff)).json()["items"]
+
+    (refund,) = await until(refunds, lambda found: found[0]["state"] == "paid")
+    assert (refund["amount"], refund["currency"], refund["reason"]) == (PRICE, "CNY", "staff")
+    mine = [m for m in await visit.statement() if m["reference"] == payment["payment_id"]]
+    assert [(m["kind"], m["amount"]) for m in mine] == [("capture", PRICE), ("refund", PRICE)]
+    assert (await visit.http.post(f"{where}/cancel", headers=staff)).status_code == 409
+    log = (await visit.http.get(f"{where}/log", headers=staff)).json()
+    assert [one["event"]["type"] for one in log["items"]] == ["paid", "cancelled"]
+    assert log["first_broken"] is None
+
+
 async def test_the_provider_refunds_once_and_never_more_than_came(visit):
     payment = await visit.started(await visit.sale(), 7)
     wanted = {

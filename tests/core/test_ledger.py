@@ -6,7 +6,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from core import ledger
+from core import ledger, payments
 from core.flows.audit_ledger import FIRST, Mismatch, audit_ledger, audit_page
 from core.jobs.auditor import Auditor
 from core.kit import db
@@ -242,6 +242,15 @@ async def paid(pool, state="captured") -> str:
     return payment_id
 
 
+async def refunded(pool, payment_id) -> str:
+    """A refund of all of it, which the ledger has not heard of either."""
+    refund_id = payments.RefundId(name())
+    async with db.transaction(pool) as conn:
+        kept = await payments.find(conn, payment_id=payment_id)
+        await payments.owe(conn, kept, refund_id=refund_id, amount_minor=5_000, reason="x")
+    return f"{kept.order_id}:{refund_id}"
+
+
 @pytest.mark.parametrize("page_max", [1, 2, 3, 500])
 async def test_every_missing_and_every_needless_entry_is_found(pool, page_max):
     wanted = set()
@@ -253,6 +262,8 @@ async def test_every_missing_and_every_needless_entry_is_found(pool, page_max):
         owed = await paid(pool, "refunding")
         await captured(pool, owed)
         wanted.add(Mismatch(owed, "send_back", "CNY", 5_000, 0))
+        refund_id = await refunded(pool, await captured(pool, await paid(pool)))
+        wanted.add(Mismatch(refund_id, "refund", "CNY", 5_000, 0))
         short = await captured(pool, await paid(pool), amount_minor=4_999)
         wanted.add(Mismatch(short, "capture", "CNY", 5_000, 4_999))
     found, reached = [], FIRST

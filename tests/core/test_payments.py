@@ -1,6 +1,7 @@
 """Money and orders: whatever comes, in whatever order, whoever dies, it comes out even."""
 
 import asyncio
+import contextlib
 import itertools
 import random
 from collections import Counter
@@ -12,11 +13,11 @@ import pytest
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from core import orders, payments, sales
+from core import orders, payments, sales, staff
 from core.flows import give_back, refund, settle_late
 from core.flows.audit_ledger import LedgerAudit, audit_ledger
 from core.flows.audit_sale import audit_sale
-from core.flows.cancel_order import cancel_order
+from core.flows.cancel_order import cancel_for_staff, cancel_order
 from core.flows.expire_holds import expire_holds
 from core.flows.place_order import place_order
 from core.flows.rebuild_sale import rebuild_sale
@@ -29,9 +30,12 @@ from core.kit.outbox import TryLater
 from core.kit.states import IllegalMove
 from hotpath.claims import Claim
 from hotpath.nodes import Redis
+from hotpath.signing import Signer
 
 PRICE = 5_000
 SECRET = b"s" * 32
+SEALER = staff.Sealer({1: Signer(b"n" * 32)})
+AUTHOR = staff.Author(SEALER, "bea", staff.Permission.ORDERS_WRITE, "test", "r-1")
 
 
 class Till:
@@ -47,11 +51,12 @@ class Till:
             raise payments.ChannelUnavailable(retry_after_s=2)
         return payments.Checkout(f"c-{payment.id}", f"https://till.example/pay/{payment.id}")
 
-    async def refund(self, payment):
+    async def refund(self, payment, *, refund_id, amount_minor, reason):
         if self.away:
             raise payments.ChannelUnavailable(retry_after_s=2)
         assert payment.id in self.came
-        self.went.setdefault(payment.id, payment.captured_minor)
+        assert reason
+        self.went.setdefault(refund_id, amount_minor)
 
 
 class Shop(msgspec.Struct):
@@ -106,6 +111,12 @@ class Shop(msgspec.Struct):
     async def cancel(self, order_id, member) -> None:
         await cancel_order(self.pool, self.redis, self.keyring, order_id=order_id, member_id=member)
 
+    async def cancel_for_staff(self, order_id) -> orders.Order:
+        refund_id = payments.RefundId(str(uuid4()))
+        return await cancel_for_staff(
+            self.pool, order_id=order_id, refund_id=refund_id, author=AUTHOR
+        )
+
     async def cancelled(self, sale, member, **facts) -> tuple[str, payments.Payment]:
         order_id = await self.written(sale, member, **facts)
         payment = await self.start(order_id, member)
@@ -121,6 +132,7 @@ class Shop(msgspec.Struct):
                 pool, redis, self.keyring, payload, backlog_max=1_000
             ),
             refund.TOPIC: lambda payload: refund.refund(pool, self.till, payload),
+            refund.KEPT_TOPIC: lambda payload: refund.refund_kept(pool, self.till, payload),
         }
         later = 0
         for topic, handle in handlers.items():
@@ -161,16 +173,20 @@ class Shop(msgspec.Struct):
         assert (await audit_sale(self.pool, self.redis, sale_id=sale.id)).drift == 0
         assert await audit_ledger(self.pool) == LedgerAudit([], [])
         rows = await self.pool.fetch(
-            "SELECT id::text, order_id::text, state, captured_minor FROM payments.payments"
+            "SELECT id::text, order_id::text, state, captured_minor, refunded_minor"
+            "  FROM payments.payments"
         )
+        owed = await self.pool.fetch("SELECT id::text, amount_minor, state FROM payments.refunds")
+        for refund_id, amount, state in owed:
+            assert (state, self.till.went.get(refund_id)) == ("paid", amount)
         kept = Counter()
-        for payment_id, order_id, state, captured in rows:
+        for payment_id, order_id, state, captured, refunded in rows:
             assert self.till.came.get(payment_id) == captured
             assert (payment_id in self.till.went) == (state == "refunded")
             assert self.till.went.get(payment_id) in (None, captured)
             assert state != "refunding"
             if state == "captured":
-                kept[order_id] += captured
+                kept[order_id] += captured - refunded
         for (order_id,) in await self.pool.fetch("SELECT id::text FROM orders.orders"):
             async with db.snapshot(self.pool) as conn:
                 order = await orders.find(conn, order_id=order_id)
@@ -318,6 +334,78 @@ async def test_of_two_payments_for_one_order_one_goes_back(shop, sale):
         ("refunded", "already-paid"),
     ]
     await shop.check(sale)
+
+
+async def test_staff_cancel_a_paid_order_and_its_money_and_units_go_back(shop, sale):
+    order_id = await shop.written(sale, 7, quantity=2)
+    payment = await shop.start(order_id, 7)
+    await shop.tell(payment)
+    shop.till.away = True
+    order = await shop.cancel_for_staff(order_id)
+    assert (order.shown, order.reason, order.payment) == ("cancelled", "staff", "refunded")
+    assert await shop.deliver() == 1
+    shop.till.away = False
+    await shop.settle_down()
+    assert list(shop.till.went.values()) == [2 * PRICE]
+    assert (await shop.pay(payment.id)).state == "captured"
+    with pytest.raises(IllegalMove):
+        await shop.cancel_for_staff(order_id)
+    notes = await shop.pool.fetch("SELECT kind, object_id FROM staff.notes")
+    assert [tuple(note) for note in notes] == [("order", order_id)]
+    # The member's units are for sale again, also to the same member.
+    await shop.written(sale, 7, quantity=2, key="again")
+    await shop.check(sale)
+
+
+async def test_money_for_an_order_that_staff_cancelled_goes_back(shop, sale):
+    order_id = await shop.written(sale, 7)
+    payment = await shop.start(order_id, 7)
+    order = await shop.cancel_for_staff(order_id)
+    assert (order.shown, order.reason, order.payment) == ("cancelled", "staff", "unpaid")
+    await shop.tell(payment)
+    await shop.settle_down()
+    payment = await shop.pay(payment.id)
+    assert (payment.state, payment.reason) == ("refunded", "cancelled")
+    assert await shop.pool.fetchval("SELECT count(*) FROM orders.orders") == 1
+    await shop.check(sale)
+
+
+async def test_of_all_who_cancel_or_pay_an_order_at_once_one_decides(shop, sale):
+    for member in range(1, 21):
+        order_id = await shop.written(sale, member)
+        payment = await shop.start(order_id, member)
+        if member % 2:
+            await shop.tell(payment)
+
+        async def soon(action):
+            with contextlib.suppress(IllegalMove):
+                await action
+
+        await asyncio.gather(
+            *(soon(shop.cancel_for_staff(order_id)) for _ in range(3)),
+            soon(shop.tell(payment)),
+            soon(shop.cancel(order_id, member)),
+        )
+    await shop.settle_down()
+    assert await shop.pool.fetchval("SELECT count(*) FROM payments.refunds") >= 10
+    await shop.check(sale)
+
+
+async def test_nobody_refunds_more_than_came(shop, sale):
+    payment = await shop.start(await shop.written(sale, 7), 7)
+    await shop.tell(payment)
+    async with db.transaction(shop.pool) as conn:
+        kept = await payments.hold_kept(conn, order_id=payment.order_id)
+        for amount, fits in ((PRICE + 1, False), (PRICE - 1, True), (2, False), (1, True)):
+            refund_id = payments.RefundId(str(uuid4()))
+            facts = {"refund_id": refund_id, "amount_minor": amount, "reason": "test"}
+            if fits:
+                await payments.owe(conn, kept, **facts)
+                continue
+            with pytest.raises(payments.NotRefundable):
+                await payments.owe(conn, kept, **facts)
+        with pytest.raises(payments.NoSuchRefund):
+            await payments.find_refund(conn, refund_id=payments.RefundId(str(uuid4())))
 
 
 async def test_a_refund_waits_until_the_provider_is_back(shop, sale):
@@ -523,6 +611,8 @@ async def test_pay_races_expiry_and_cancel_and_the_money_nets(shop, plan, seed):
             actions.append(soon(shop.tell(payment, "payment.declined")))
         if draw.random() < 0.5:
             actions.append(soon(shop.cancel(ids[member], member)))
+        if draw.random() < 0.2:
+            actions.append(soon(shop.cancel_for_staff(ids[member])))
     draw.shuffle(actions)
     await asyncio.gather(*actions)
     # Others are after the units that come back, so that some late money finds none.
