@@ -22,11 +22,14 @@ import uvloop
 
 from api import auth
 from benchmarks import goods, load, questions, shop
+from core import catalogue
+from core.kit import db, outbox
 
 GOAL_P95_MS = 50.0
 WARM_UP = 5
 PLANS = 3
 SEED = 7
+RELISTS = 20
 DAY_S = 86_400
 AGAIN_S = 0.2
 # What the server's log says of a statement, and how: Postgres brings auto_explain along.
@@ -96,7 +99,8 @@ async def rounds(asked: argparse.Namespace) -> dict[str, object]:
         asker.pids = await restarted(ours, port, api)
         cold = await every(asker, found, asked.requests // 4, title="Postgres restarted", warm_up=0)
         written = [await asker.ask(kind, some) for kind, some in writes.items()]
-        show("what staff write", written)
+        written.append(await relist(ours.url, asker.pids["postgres"]))
+        show("what is written", written)
         slowest = sorted(warm + cold, key=lambda row: -row.p95)
         slow = [row for row in slowest if row.p95 > GOAL_P95_MS] or slowest[:PLANS]
         asker.pids = await restarted(ours, port, api, **EXPLAIN)
@@ -123,6 +127,24 @@ async def every(
         found.append(await asker.ask(kind, asked[warm_up:]))
     show(title, found)
     return found
+
+
+async def relist(url: str, postgres: int) -> Row:
+    """What `sluice work` does after a move, one transaction of it after the other."""
+    ms, meter = [], shop.Meter({"postgres": postgres})
+    async with db.create_pool(url, size_max=1) as pool:
+        async with db.transaction(pool) as conn:
+            (message,) = await outbox.take(conn, catalogue.RELIST, batch_max=1, lease_s=1.0)
+        what = msgspec.convert(message.payload, catalogue.Relist)
+        for _ in range(RELISTS):
+            began = time.perf_counter()
+            async with db.transaction(pool) as conn:
+                what = await catalogue.relist_next(conn, what) or what
+            ms.append(1e3 * (time.perf_counter() - began))
+    ms.sort()
+    p50, p95, p99 = (ms[len(ms) * share // 100] for share in (50, 95, 99))
+    cpu_ms = meter.us_per(len(ms))["postgres"] / 1e3
+    return Row("list 200 products anew", p50, p95, p99, postgres=cpu_ms, api=0.0, slowest="")
 
 
 async def restarted(ours: shop.Shop, port: int, api: int, **settings: str) -> dict[str, int]:

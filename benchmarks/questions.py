@@ -216,7 +216,16 @@ async def writes(conn: asyncpg.Connection, products: int) -> dict[str, list[Ques
     drafts = [row["id"] for row in rows]
     skus = [5 * (products - 10 * n) for n in range(WRITES)]
     dearer = {"prices": {"CNY": 12_345, "USD": 1_999}}
+    rows = await conn.fetch(
+        "SELECT code, id FROM catalogue.categories WHERE code IN ('c1-7', 'c2-28', 'c2-29')"
+    )
+    ids = {row["code"]: row["id"] for row in rows}
+    named = {"name": {"en": "Everything", "zh": "全部"}}
+    # An eighth of all goods, from under the tree to under its neighbour, and back.
+    parents = [{"parent_id": str(ids[code])} for code in ("c2-28", "c1-7")] * (WRITES // 2)
     return {
+        "rename half of all": [step(f"/categories/{ids['c1-7']}", named)] * WRITES,
+        "move an eighth of all": [step(f"/categories/{ids['c2-29']}/move", to) for to in parents],
         "publish a product": [step(f"/products/{one}/publish") for one in drafts],
         "change a price": [step(f"/skus/{sku}/prices", dearer) for sku in skus],
         "withdraw a product": [step(f"/products/{one}/withdraw") for one in drafts],

@@ -43,6 +43,19 @@ class NewCategory(Body, frozen=True):
     rank: Rank = 0
 
 
+class NewName(Body, frozen=True):
+    """A name per language, and where it stands among its neighbours."""
+
+    name: Names
+    rank: Rank = 0
+
+
+class NewParent(Body, frozen=True):
+    """Without a `parent_id` it becomes the root of a tree."""
+
+    parent_id: str | None = None
+
+
 class Choice(Body, frozen=True):
     code: ChoiceCode
     name: Names
@@ -134,6 +147,51 @@ async def find(category_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Ke
     """Look at a category in every language."""
     async with db.snapshot(pool) as conn:
         return await kept(conn, category_of(category_id))
+
+
+@post(
+    "/categories/{category_id:str}",
+    permission="catalogue:write",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN, *READS_BODY, catalogue.NoSuchCategory, plain=READS_BODY_PLAIN
+    ),
+)
+async def rename(
+    category_id: FromPath[str], data: JSONBody[NewName], changes: NamedDependency[Changes]
+) -> KeptCategory:
+    """Call a category something else. Its products are not touched."""
+    wanted = category_of(category_id)
+    async with changes.of("category", wanted, kept) as change:
+        await catalogue.rename(change.conn, category_id=wanted, name=data.name, rank=data.rank)
+    return change.after
+
+
+@post(
+    "/categories/{category_id:str}/move",
+    permission="catalogue:write",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        catalogue.NoSuchCategory,
+        catalogue.CategoryLoop,
+        catalogue.TooManyCategories,
+        catalogue.NotNarrower,
+        catalogue.UnfitProducts,
+        catalogue.TooManyProducts,
+        plain=READS_BODY_PLAIN,
+    ),
+)
+async def move(
+    category_id: FromPath[str], data: JSONBody[NewParent], changes: NamedDependency[Changes]
+) -> KeptCategory:
+    """Let a category stand elsewhere, with all below. Lists of goods follow in the background."""
+    wanted = category_of(category_id)
+    parent_id = None if data.parent_id is None else category_of(data.parent_id)
+    async with changes.of("category", wanted, kept) as change:
+        await catalogue.move_category(change.conn, category_id=wanted, parent_id=parent_id)
+    return change.after
 
 
 @post(
@@ -239,6 +297,6 @@ def shown_attribute(one: catalogue.Attribute) -> KeptAttribute:
 
 routes = Router(
     "/",
-    route_handlers=[add, find, define, present],
+    route_handlers=[add, find, rename, move, define, present],
     tags=["catalogue"],
 )

@@ -12,6 +12,7 @@ from .model import (
     Attribute,
     Category,
     CategoryId,
+    CategoryLoop,
     CodeTaken,
     Content,
     Hit,
@@ -31,11 +32,14 @@ from .model import (
     Sku,
     SkuId,
     TooManyCategories,
+    TooManyProducts,
     TooManySkus,
     UnfitAttribute,
+    UnfitProducts,
     Values,
     Wanted,
 )
+from .moves import RELIST, Relist, move_category, relist_next
 from .rules import gtin_14, is_gtin, text
 from .service import (
     add_product,
@@ -59,16 +63,27 @@ from .service import (
     skus,
 )
 from .states import SkuState, State
-from .tree import add_category, categories, define, find_category, known_in, present, shown_as
+from .tree import (
+    add_category,
+    categories,
+    define,
+    find_category,
+    known_in,
+    present,
+    rename,
+    shown_as,
+)
 from .verdicts import Line, Verdict
 
 __all__ = [
     "PRICE_MAX",
+    "RELIST",
     "SKU",
     "SPU",
     "Attribute",
     "Category",
     "CategoryId",
+    "CategoryLoop",
     "CodeTaken",
     "Columns",
     "Content",
@@ -87,13 +102,16 @@ __all__ = [
     "Product",
     "ProductId",
     "Range",
+    "Relist",
     "Sku",
     "SkuId",
     "SkuState",
     "State",
     "TooManyCategories",
+    "TooManyProducts",
     "TooManySkus",
     "UnfitAttribute",
+    "UnfitProducts",
     "Values",
     "Verdict",
     "Wanted",
@@ -121,11 +139,14 @@ __all__ = [
     "known_in",
     "known_to",
     "move",
+    "move_category",
     "move_sku",
     "on_sale",
     "present",
     "put_many",
     "read_header",
+    "relist_next",
+    "rename",
     "rows",
     "search",
     "set_attributes",

@@ -178,6 +178,24 @@ class TooManyCategories(Refusal):
     kind = Kind.CONFLICT
 
 
+class CategoryLoop(Refusal):
+    """A category cannot stand below itself."""
+
+    kind = Kind.CONFLICT
+
+
+class UnfitProducts(Refusal):
+    """Some products would not fit there: they have or lack what is asked for."""
+
+    kind = Kind.CONFLICT
+
+
+class TooManyProducts(Refusal):
+    """Too many products would have to be looked at: move the branches below one by one."""
+
+    kind = Kind.CONFLICT
+
+
 class UnfitAttribute(Refusal):
     """A value is not what the category asks for."""
 

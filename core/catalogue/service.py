@@ -301,6 +301,8 @@ async def _insist_on_category(conn: Conn, content: Content) -> None:
 async def _insist_on_fit(conn: Conn, product_id: ProductId) -> None:
     """Whatever was just written fits the category, and a published product lacks nothing."""
     product, its_skus = await find(conn, product_id=product_id)
+    if product.category_id is not None:
+        await tree.share_tree(conn, product.category_id)
     known = await known_to(conn, product)
     unfit = rules.unfit(product, its_skus, known)
     if unfit:

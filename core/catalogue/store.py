@@ -388,11 +388,88 @@ async def find_category(conn: Conn, category_id: CategoryId) -> Category | None:
     return one(Category, await conn.fetchrow(FIND_CATEGORY, category_id))
 
 
+HOLD_ROOTS = """
+    SELECT id FROM catalogue.categories WHERE parent_id IS NULL ORDER BY id FOR NO KEY UPDATE
+"""
+
+
+async def hold_roots(conn: Conn) -> None:
+    """Nobody else changes any tree until the transaction ends."""
+    await conn.execute(HOLD_ROOTS)
+
+
+SHARE_ROOT = "SELECT true FROM catalogue.categories WHERE id = $1 FOR SHARE"
+
+
+async def share_root(conn: Conn, category_id: CategoryId) -> None:
+    await conn.execute(SHARE_ROOT, category_id)
+
+
 HOLD_ROOT = "SELECT true FROM catalogue.categories WHERE id = $1 FOR NO KEY UPDATE"
 
 
 async def hold_root(conn: Conn, category_id: CategoryId) -> None:
     await conn.execute(HOLD_ROOT, category_id)
+
+
+BRANCH = """ -- -> Category
+    SELECT id, parent_id, above, code, name, rank FROM catalogue.categories
+     WHERE id = $1 OR $1 = ANY(above) ORDER BY cardinality(above), rank, id
+"""
+
+
+async def branch(conn: Conn, category_id: CategoryId) -> list[Category]:
+    """A category and all below it."""
+    return many(Category, await conn.fetch(BRANCH, category_id))
+
+
+RENAME = "UPDATE catalogue.categories SET name = $2, rank = $3 WHERE id = $1"
+
+
+async def rename(conn: Conn, category_id: CategoryId, name: Mapping[str, str], rank: int) -> None:
+    await conn.execute(RENAME, category_id, name, rank)
+
+
+# Of what stands above each, what stood above the category gives way to what stands there now.
+MOVE_BRANCH = """
+    UPDATE catalogue.categories
+       SET parent_id = CASE WHEN id = $1 THEN $2 ELSE parent_id END,
+           above = $3::bigint[] || above[$4 + 1:]
+     WHERE id = $1 OR $1 = ANY(above)
+"""
+
+
+async def move_branch(
+    conn: Conn, category: Category, parent_id: CategoryId | None, above: Sequence[CategoryId]
+) -> None:
+    await conn.execute(MOVE_BRANCH, category.id, parent_id, above, len(category.above))
+
+
+IN_CATEGORY = """ -- -> Product
+    SELECT id, code, state, title, description, images, category_id, attributes
+      FROM catalogue.products
+     WHERE category_id = $1 AND id > $2 AND state <> 'archived' ORDER BY id LIMIT $3
+"""
+
+
+async def in_category(
+    conn: Conn, category_id: CategoryId, after: ProductId, page_max: int
+) -> list[Product]:
+    return many(Product, await conn.fetch(IN_CATEGORY, category_id, after, page_max))
+
+
+HOLD_IN_CATEGORY = """
+    SELECT id FROM catalogue.products WHERE category_id = $1 AND id > $2 ORDER BY id LIMIT $3
+       FOR NO KEY UPDATE
+"""
+
+
+async def hold_in_category(
+    conn: Conn, category_id: CategoryId, after: ProductId, page_max: int
+) -> list[ProductId]:
+    """Products that nobody else changes until the transaction ends."""
+    rows = await conn.fetch(HOLD_IN_CATEGORY, category_id, after, page_max)
+    return [row["id"] for row in rows]
 
 
 PRESENT = "UPDATE catalogue.categories SET presentation = $2 WHERE id = $1"

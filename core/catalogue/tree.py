@@ -1,6 +1,6 @@
 """The verbs of the category tree. `service` holds those of the goods."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from core.kit.db import Conn
 
@@ -19,7 +19,10 @@ CATEGORIES_MAX = 2_000
 DEPTH_MAX = 8
 ATTRIBUTES_MAX = 50
 
+MOVES_MET_MAX = 10
+
 Known = dict[str, Attribute]
+Hold = Callable[[Conn, CategoryId], Awaitable[None]]
 
 
 async def add_category(conn: Conn, new: NewCategory) -> Category:
@@ -58,6 +61,18 @@ async def define(conn: Conn, attribute: Attribute) -> Known:
     return await known_in(conn, category)
 
 
+async def rename(
+    conn: Conn, *, category_id: CategoryId, name: Mapping[str, str], rank: int
+) -> Category:
+    """Call a category something else, or let it stand elsewhere among its neighbours.
+
+    Raises NoSuchCategory.
+    """
+    await _hold_tree(conn, category_id)
+    await store.rename(conn, category_id, name, rank)
+    return await find_category(conn, category_id=category_id)
+
+
 async def present(
     conn: Conn, *, category_id: CategoryId, presentation: Mapping[str, object] | None
 ) -> Category:
@@ -91,8 +106,23 @@ async def shown_as(conn: Conn, category: Category) -> dict[str, object]:
     return next((told[one] for one in reversed(attributes.path_of(category)) if one in told), {})
 
 
+async def share_tree(conn: Conn, category_id: CategoryId) -> Category:
+    """A category whose tree nobody changes until the transaction ends."""
+    return await _held(conn, category_id, store.share_root)
+
+
 async def _hold_tree(conn: Conn, category_id: CategoryId) -> Category:
-    """A category whose tree nobody else changes until the transaction ends."""
+    """A category whose tree nobody else changes until the transaction ends, nor its products."""
+    return await _held(conn, category_id, store.hold_root)
+
+
+async def _held(conn: Conn, category_id: CategoryId, hold: Hold) -> Category:
+    """Who waited for a root finds the category below another one, where it was moved meanwhile."""
     category = await find_category(conn, category_id=category_id)
-    await store.hold_root(conn, attributes.path_of(category)[0])
-    return category
+    for _ in range(MOVES_MET_MAX):
+        root_id = attributes.path_of(category)[0]
+        await hold(conn, root_id)
+        category = await find_category(conn, category_id=category_id)
+        if attributes.path_of(category)[0] == root_id:
+            return category
+    raise TooManyCategories("The category is being moved again and again.")

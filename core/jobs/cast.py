@@ -4,7 +4,7 @@ import asyncio
 from functools import partial
 
 from core import payments, staff
-from core.flows import give_back, refund, settle_late
+from core.flows import give_back, refund, relist, settle_late
 from core.jobs import (
     auditor,
     conductor,
@@ -38,6 +38,7 @@ def roles(
         ),
         refund.TOPIC: partial(refund.refund, pool, provider),
         refund.KEPT_TOPIC: partial(refund.refund_kept, pool, provider),
+        relist.TOPIC: partial(relist.relist, pool),
     }
     writer = order_writer.OrderWriter(pool, redis, keyring)
     return [
