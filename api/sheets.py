@@ -33,9 +33,13 @@ COLUMNS = {
         "Bar code of 8, 12, 13 or 14 digits with its check digit.",
         "条码：8、12、13 或 14 位数字，含校验位。",
     ),
-    "state": (
-        "draft, published or withdrawn; a new product without one is a draft.",
-        "draft（草稿）、published（上架）或 withdrawn（下架）；新商品留空即为草稿。",
+    "spu_state": (
+        "Of the product: draft, published or withdrawn; a new one without it is a draft.",
+        "商品状态：draft（草稿）、published（上架）或 withdrawn（下架）；新商品留空即为草稿。",
+    ),
+    "sku_state": (
+        "Of the SKU: draft, on_sale or withdrawn; a new one without it is on sale.",
+        "规格状态：draft（草稿）、on_sale（在售）或 withdrawn（停售）；新规格留空即为在售。",
     ),
     "category": ("Code of the category.", "类目编码。"),
     "images": (

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import rich_click as click
-import uvloop
 from rich.console import Console
 from rich.table import Table
 
 from api import logs, texts
 from api import sheets as told
-from api.cli import context
+from api.cli.clients import author, with_pool
 from core import sheets
 from core.flows.export_goods import export_goods, write_template
 from core.flows.import_goods import PART_BYTES, receive_goods
@@ -25,23 +24,12 @@ from core.jobs.importer import REST_S, Importer
 from core.jobs.role import Role, play
 from core.kit import db, leases
 
-POOL_SIZE_MAX = 3
 LOOK_S = 0.1
 SAY_S = 2.0
 SHOWN_MAX = 20
 ROLE = "importer"
 
 Found = TypeVar("Found")
-
-
-def with_pool(work: Callable[[db.Pool], Coroutine[Any, Any, Found]]) -> Found:
-    url = context.settings("database_url").database_url
-
-    async def run() -> Found:
-        async with db.create_pool(url, size_max=POOL_SIZE_MAX) as pool:
-            return await work(pool)
-
-    return uvloop.run(run())
 
 
 def say(what: str) -> None:
@@ -61,20 +49,26 @@ def command() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write every refused row with its line and reason to this CSV file.",
 )
-@click.option("--by", default="sluice", show_default=True, help="Who hands the file in.")
 @click.argument("path", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def import_(path: Path, dry_run: bool, report_path: Path | None, by: str) -> int:
+def import_(path: Path, dry_run: bool, report_path: Path | None) -> int:
     """Make and change goods as the sheet PATH says. Fails unless every row was taken.
 
     Stopped, even by force, it goes on where it was: give the same command again, or let `sluice
     work` do it. A sheet that was taken before changes nothing the second time.
     """
     form = form_of(path)
+    noted_by = author("catalogue:import")
     logs.configure()
 
     async def work(pool: db.Pool) -> sheets.Import:
         found = await receive_goods(
-            pool, parts_of(path), name=path.name, form=form, is_trial=dry_run, by=by
+            pool,
+            parts_of(path),
+            name=path.name,
+            form=form,
+            is_trial=dry_run,
+            by=noted_by.by,
+            author=noted_by,
         )
         found = await work_off(pool, found)
         if report_path is not None:

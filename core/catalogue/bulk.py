@@ -2,17 +2,20 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 from core.kit.db import Conn
 
 from . import attributes, cells, columns, rules, store, verdicts
 from .columns import SKU, SPU, Columns
-from .model import Category, CategoryId, Product, ProductId, Sku
+from .model import Category, CategoryId, Product, ProductId, Sku, SkuId
 from .service import relist
-from .states import State
-from .verdicts import Line, Plan, Shop, Verdict
+from .states import SkuState, State
+from .verdicts import Life, Line, Plan, Shop, Verdict, sku_way
+
+Id = TypeVar("Id", ProductId, SkuId)
 
 
 async def put_many(
@@ -132,12 +135,25 @@ async def _write(conn: Conn, plans: Sequence[Plan]) -> None:
         await store.add_skus_to_many(conn, new)
     changed = [change for plan in plans for change in plan.changed]
     if changed:
-        await store.change_skus(conn, changed)
-    moves: dict[tuple[int, State, State], list[ProductId]] = defaultdict(list)
-    for at, plan in zip(ids, plans, strict=True):
-        start = State(plan.before.state) if plan.before else State.DRAFT
-        for step, (source, target) in enumerate(pairwise((start, *plan.path))):
-            moves[step, source, target].append(at)
-    for (_, source, target), movers in sorted(moves.items()):
+        await store.change_skus(conn, [(old.id, sku) for old, sku in changed])
+    starts = [State(plan.before.state) if plan.before else State.DRAFT for plan in plans]
+    moved = [(at, (start, *plan.path)) for at, start, plan in zip(ids, starts, plans, strict=True)]
+    for source, target, movers in _steps(moved):
         await store.move_many(conn, movers, source, target)
+    lives = [(old.id, SkuState(old.state), sku.state) for old, sku in changed]
+    paths = [(at, (source, *sku_way(source, target))) for at, source, target in lives]
+    for sku_source, sku_target, sku_movers in _steps(paths):
+        await store.move_skus(conn, sku_movers, sku_source, sku_target)
     await relist(conn, ids)
+
+
+def _steps(
+    paths: Iterable[tuple[Id, tuple[Life, ...]]],
+) -> Iterator[tuple[Life, Life, list[Id]]]:
+    """From where to where, and who: the first step of all paths before the second of any."""
+    steps: dict[tuple[int, Life, Life], list[Id]] = defaultdict(list)
+    for at, path in paths:
+        for number, (source, target) in enumerate(pairwise(path)):
+            steps[number, source, target].append(at)
+    for (_, source, target), movers in sorted(steps.items()):
+        yield source, target, movers

@@ -14,7 +14,7 @@ import msgspec
 from . import shapes
 from .columns import SKU, SPU, Columns
 from .model import PRICE_MAX, Attribute, NewSku, Product, Sku, UnfitCell
-from .states import State
+from .states import SkuState, State
 
 Cells = Sequence[str]
 
@@ -88,7 +88,7 @@ def read_spu(
         images=_images(cells, columns, before.images),
         category=read_category(cells, columns, before.category),
         attributes=_attributes(cells, columns, before.attributes, known, level="product"),
-        state=_state(cells, columns, before.state),
+        state=State(_state(cells, columns, "spu_state", before.state, STATES)),
     )
 
 
@@ -108,7 +108,7 @@ def read_sku(
         prices=_prices(cells, columns, before.prices),
         gtin=before.gtin if gtin_at is None else cells[gtin_at] or None,
         attributes=_attributes(cells, columns, before.attributes, known, level="sku"),
-        state=before.state,
+        state=SkuState(_state(cells, columns, "sku_state", before.state, tuple(SkuState))),
     )
 
 
@@ -119,7 +119,8 @@ def write_row(product: Product, sku: Sku, category: str, columns: Columns) -> li
         SPU: product.code,
         SKU: sku.code,
         "gtin": sku.gtin or "",
-        "state": product.state,
+        "spu_state": product.state,
+        "sku_state": sku.state,
         "category": category,
         "images": " ".join(product.images),
         "currency": sku.currency,
@@ -199,13 +200,13 @@ def _images(cells: Cells, columns: Columns, before: list[str]) -> list[str]:
     return found
 
 
-def _state(cells: Cells, columns: Columns, before: State) -> State:
-    at = columns.at.get("state")
+def _state(cells: Cells, columns: Columns, column: str, before: str, known: Sequence[str]) -> str:
+    at = columns.at.get(column)
     if at is None or not cells[at]:
         return before
-    if cells[at] not in STATES:
-        raise UnfitCell(column="state", about=", ".join(STATES))
-    return State(cells[at])
+    if cells[at] not in known:
+        raise UnfitCell(column=column, about=", ".join(known))
+    return cells[at]
 
 
 def _prices(cells: Cells, columns: Columns, before: Mapping[str, int]) -> dict[str, int]:

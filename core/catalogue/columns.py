@@ -11,7 +11,7 @@ from .model import DoubleColumn, MissingColumn, UnknownColumn
 
 SPU, SKU = "spu_code", "sku_code"
 NEEDED = (SPU, SKU)
-FIXED = (SPU, SKU, "gtin", "state", "category", "images", "currency")
+FIXED = (SPU, SKU, "gtin", "spu_state", "sku_state", "category", "images", "currency")
 COLUMNS_MAX = 500
 NAME_CHARS_MAX = 80
 LANGUAGE = shapes.LANGUAGE.pattern.strip("^$")

@@ -622,15 +622,24 @@ async def move_many(
     await conn.execute(MOVE_MANY, product_ids, source, target)
 
 
+MOVE_SKUS = "UPDATE catalogue.skus SET state = $3 WHERE id = ANY($1::bigint[]) AND state = $2"
+
+
+async def move_skus(
+    conn: Conn, sku_ids: Sequence[SkuId], source: SkuState, target: SkuState
+) -> None:
+    await conn.execute(MOVE_SKUS, sku_ids, source, target)
+
+
 ADD_SKUS_TO_MANY = """
     WITH told AS (
-        SELECT product_id, code, gtin, currency, prices, attributes, ordinality
+        SELECT product_id, code, gtin, currency, prices, attributes, state, ordinality
           FROM ROWS FROM (jsonb_to_recordset($1::jsonb)
                AS (product_id bigint, code text, gtin text, currency text, prices jsonb,
-                   attributes jsonb)) WITH ORDINALITY
+                   attributes jsonb, state text)) WITH ORDINALITY
     ), made AS (
-        INSERT INTO catalogue.skus (product_id, code, gtin, currency, attributes)
-        SELECT product_id, code, gtin, currency, attributes FROM told ORDER BY ordinality
+        INSERT INTO catalogue.skus (product_id, code, gtin, currency, attributes, state)
+        SELECT product_id, code, gtin, currency, attributes, state FROM told ORDER BY ordinality
      RETURNING id, code
     )
     INSERT INTO catalogue.prices (sku_id, currency, price_minor)

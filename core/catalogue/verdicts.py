@@ -6,6 +6,7 @@ itself: a bad one takes nothing with it, unless the SPU as a whole no longer fit
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
+from typing import TypeVar
 
 import msgspec
 
@@ -33,9 +34,12 @@ from .model import (
     TooManySkus,
     UnfitAttribute,
 )
-from .states import MOVES, SkuState, State
+from .states import MOVES, SKU_MOVES, SkuState, State
 
 SKUS_MAX = 1_000
+# The archive is for good: no sheet leads there, nor out of it.
+LAWFUL = {source: targets - {State.ARCHIVED} for source, targets in MOVES.items()}
+Life = TypeVar("Life", State, SkuState)
 NOBODY = ProductId(0)
 NEW = SkuId(0)
 
@@ -77,7 +81,7 @@ class Plan(msgspec.Struct, frozen=True):
     after: Product
     path: Sequence[State]
     made: Sequence[NewSku]
-    changed: Sequence[tuple[SkuId, NewSku]]
+    changed: Sequence[tuple[Sku, NewSku]]
 
     @property
     def is_described(self) -> bool:
@@ -150,6 +154,8 @@ def _spu(
 ) -> tuple[Spu, Mapping[str, Attribute]]:
     """What a row says about its SPU, if that can be."""
     cells.read_code(line.cells, columns, SPU)
+    if before is not None and before.state == State.ARCHIVED:
+        raise IllegalMove(column="spu_state", about=State.ARCHIVED.value)
     kept = None if before is None else _as_told(before, shop.names)
     name = cells.read_category(line.cells, columns, kept.category if kept else None)
     if name is not None and name not in shop.categories:
@@ -173,7 +179,10 @@ def _sku(
     name = cells.read_code(line.cells, columns, SKU)
     if shop.owners.get(name, code) != code:
         raise CodeTaken(column=SKU, about=shop.owners[name])
-    sku = cells.read_sku(line.cells, columns, _as_new(skus.get(name)), known)
+    before = skus.get(name)
+    sku = cells.read_sku(line.cells, columns, _as_new(before), known)
+    if before is not None:
+        sku_way(SkuState(before.state), sku.state)
     if sku.gtin is not None:
         if not rules.is_gtin(sku.gtin):
             raise MalformedGtin(column="gtin", about="")
@@ -188,14 +197,26 @@ def _sku(
 
 @cache
 def way(source: State, target: State) -> tuple[State, ...]:
-    """The moves from one state to another, never by the archive. Raises IllegalMove."""
-    paths: list[tuple[State, ...]] = [] if source == State.ARCHIVED else [(source,)]
-    for path in paths:
+    """The moves of a product from one state to another. Raises IllegalMove."""
+    return _way(LAWFUL, source, target, column="spu_state")
+
+
+@cache
+def sku_way(source: SkuState, target: SkuState) -> tuple[SkuState, ...]:
+    """The same of a SKU."""
+    return _way(SKU_MOVES, source, target, column="sku_state")
+
+
+def _way(
+    moves: Mapping[Life, frozenset[Life]], source: Life, target: Life, *, column: str
+) -> tuple[Life, ...]:
+    paths: list[tuple[Life, ...]] = [(source,)]
+    while paths:
+        path: tuple[Life, ...] = paths.pop(0)
         if path[-1] == target:
             return path[1:]
-        following = MOVES[path[-1]] - {State.ARCHIVED, *path}
-        paths += [(*path, state) for state in sorted(following)]
-    raise IllegalMove(column="state", about=f"{source} > {target}")
+        paths += [(*path, state) for state in sorted(moves[path[-1]] - set(path))]
+    raise IllegalMove(column=column, about=f"{source} > {target}")
 
 
 def _plan(
@@ -221,7 +242,7 @@ def _plan(
         path=way(_state(before), spu.state),
         made=[sku for sku in good if sku.code not in skus],
         changed=[
-            (skus[sku.code].id, sku)
+            (skus[sku.code], sku)
             for sku in good
             if sku.code in skus and sku != _as_new(skus[sku.code])
         ],

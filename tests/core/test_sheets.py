@@ -130,6 +130,7 @@ def tricks(name: str, content: bytes) -> bytes:
 
 
 EXAMPLES = int(os.environ.get("TEST_SHEET_EXAMPLES", "20"))
+HEADED = {name: at for at, name in enumerate(goods.HEADER)}
 GOOD = [goods.HEADER, one_row()]
 BOOK = book_of(GOOD)
 CUT_OFF_TEXT = text_of([one_row(**{"description.en": "the end"})]).partition("the end")[0]
@@ -208,8 +209,8 @@ async def test_a_dry_run_judges_every_row_and_changes_nothing(hand_in, take_out)
 
 async def test_a_row_that_cannot_be_read_takes_no_other_with_it(hand_in, take_out):
     first, nul, long, quoted, last = (one_row(sku_code=f"SKU-{n}", gtin="") for n in range(5))
-    nul[7] = "a\0b"
-    long[9] = "x" * 60_000
+    nul[HEADED["title.en"]] = "a\0b"
+    long[HEADED["description.en"]] = "x" * 60_000
     told = text_of([first, nul, long, quoted, last]).splitlines(keepends=True)
     told[4] = '"SPU"-1' + told[4]
     found, refused = await hand_in("".join(told).encode())
@@ -229,27 +230,49 @@ async def test_a_sheet_of_some_columns_leaves_the_others_as_they_are(hand_in, ta
     assert (found.changed, found.made) == (1, 0)
     found, _ = await hand_in(prices)
     assert (found.changed, found.same) == (0, 1)
-    rows[0][11] = "123.45"
+    rows[0][HEADED["price.CNY"]] = "123.45"
     assert await take_out() == goods.as_csv(rows)
     new = b"spu_code,sku_code,price.CNY\nSPU-000009,SKU-000009-0,1.00\n"
     found, (refused,) = await hand_in(new)
     assert (refused.at_column, refused.reason) == ("title", "unfit-cell")
 
 
+async def test_sheets_move_goods_along_their_lives_and_no_other_way(hand_in, take_out):
+    first, second = one_row(), one_row(sku_code="SKU-1", gtin="")
+    await hand_in(goods.as_csv([first, second]))
+    head = "spu_code,sku_code,spu_state,sku_state\n"
+    found, _ = await hand_in(f"{head}SPU-000000,SKU-1,withdrawn,withdrawn\n".encode())
+    assert (found.changed, found.refused) == (1, 0)
+    for spu_state, sku_state, column in [
+        ("draft", "", "spu_state"),
+        ("archived", "", "spu_state"),
+        ("", "draft", "sku_state"),
+        ("", "sold", "sku_state"),
+    ]:
+        row = f"{head}SPU-000000,SKU-1,{spu_state},{sku_state}\n"
+        _, (refused,) = await hand_in(row.encode())
+        assert refused.at_column == column
+    first[HEADED["spu_state"]] = second[HEADED["spu_state"]] = "withdrawn"
+    second[HEADED["sku_state"]] = "withdrawn"
+    header, *rows = csv.reader(io.StringIO((await take_out()).decode("utf-8-sig"), newline=""))
+    shown = [dict(zip(header, row, strict=True)) for row in rows]
+    for told, row in zip(shown, (first, second), strict=True):
+        assert {name: row[HEADED[name]] for name in told} == told
+
+
 async def test_what_spreadsheets_make_of_cells_is_read_as_it_was_meant(hand_in, take_out):
     row = one_row(**{"attribute.since": "2026-11-22"})
     shown = [goods.HEADER, row]
     typed: list[list[object]] = [list(goods.HEADER), list(row)]
-    places = {name: at for at, name in enumerate(goods.HEADER)}
-    typed[1][places["price.CNY"]] = 100
-    typed[1][places["price.USD"]] = 19.9
-    typed[1][places["attribute.length"]] = 90.1
-    typed[1][places["gtin"]] = 6900000000014
-    typed[1][places["attribute.washable"]] = True
-    typed[1][places["attribute.since"]] = date(2026, 11, 22)
-    shown[1][places["price.USD"]] = "19.90"
-    shown[1][places["attribute.length"]] = "90.1"
-    shown[1][places["gtin"]] = "6900000000014"
+    typed[1][HEADED["price.CNY"]] = 100
+    typed[1][HEADED["price.USD"]] = 19.9
+    typed[1][HEADED["attribute.length"]] = 90.1
+    typed[1][HEADED["gtin"]] = 6900000000014
+    typed[1][HEADED["attribute.washable"]] = True
+    typed[1][HEADED["attribute.since"]] = date(2026, 11, 22)
+    shown[1][HEADED["price.USD"]] = "19.90"
+    shown[1][HEADED["attribute.length"]] = "90.1"
+    shown[1][HEADED["gtin"]] = "6900000000014"
     found, refused = await hand_in(book_of(typed), form="xlsx")
     assert (found.state, refused, found.made) == ("done", [], 1)
     assert await take_out() == goods.as_csv(shown[1:])
