@@ -5,6 +5,7 @@ itself: a bad one takes nothing with it, unless the SPU as a whole no longer fit
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from functools import cache
 from typing import TypeVar
 
@@ -39,7 +40,7 @@ from .states import MOVES, SKU_MOVES, SkuState, State
 SKUS_MAX = 1_000
 # The archive is for good: no sheet leads there, nor out of it.
 LAWFUL = {source: targets - {State.ARCHIVED} for source, targets in MOVES.items()}
-Life = TypeVar("Life", State, SkuState)
+Life = TypeVar("Life", bound=StrEnum)
 NOBODY = ProductId(0)
 NEW = SkuId(0)
 
@@ -212,7 +213,7 @@ def _way(
 ) -> tuple[Life, ...]:
     paths: list[tuple[Life, ...]] = [(source,)]
     while paths:
-        path: tuple[Life, ...] = paths.pop(0)
+        path = paths.pop(0)
         if path[-1] == target:
             return path[1:]
         paths += [(*path, state) for state in sorted(moves[path[-1]] - set(path))]
