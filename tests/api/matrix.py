@@ -250,6 +250,7 @@ async def walk(world: World, roles: Mapping[str, list[str]]) -> Matrix:
         if added != (1 if changes and answer.status < 300 else 0):
             found.wrong.append(f"{cell.name}: {answer.status}, and {added} notes")
     compare(found, list(routes(world.document)))
+    overhear(found, cells, {f'"{world.there[name]}"'.encode() for name in OWNED & {*world.there}})
     return found
 
 
@@ -287,3 +288,14 @@ def compare(found: Matrix, every: list[Route]) -> None:
             found.counts["compared"] += hidden
             if hidden and there != absent:
                 found.wrong.append(f"{route.name}: tells {caller} which exist: {there} {absent}")
+
+
+def overhear(found: Matrix, cells: list[Cell], secrets: set[bytes]) -> None:
+    """Only the owner, and staff who may, are ever told the id of what is the owner's."""
+    for cell in cells:
+        if cell.caller == "owner" or cell.route.needs:
+            continue
+        found.counts["overheard"] += 1
+        body = found.answers[cell.route.name, cell.caller, cell.object].body
+        if any(secret in body for secret in secrets):
+            found.wrong.append(f"{cell.name}: tells what is the owner's")

@@ -230,6 +230,11 @@ async def blab(order_id: FromPath[str], request: AnyRequest) -> str:
     return order_id
 
 
+@get("/v1/orders", guards=[auth.needs_member], security=auth.SECURITY)
+async def list_all() -> list[str]:
+    return ["7"]
+
+
 @get("/v1/admin/open", permission="staff:read", responses=problems.refuses(*auth.SIGNED_IN))
 async def let_all_in() -> str:
     return "come in"
@@ -250,9 +255,9 @@ async def shut() -> str:
 
 
 async def test_the_matrix_finds_what_leaks_and_what_is_shut(pool, people):
-    """Four routes, each wrong in its own way."""
+    """Five routes, each wrong in its own way."""
     leaky = Litestar(
-        [blab, let_all_in, note_nothing, shut],
+        [blab, list_all, let_all_in, note_nothing, shut],
         openapi_config=openapi.CONFIG,
         exception_handlers=problems.HANDLERS,
         request_class=StrictRequest,
@@ -274,6 +279,7 @@ async def test_the_matrix_finds_what_leaks_and_what_is_shut(pool, people):
     unknown = [*matrix.UNSIGNED, *matrix.GONE]
     assert wrong == {
         "GET /v1/orders/{order_id}": len(["tells a stranger"]),
+        "GET /v1/orders": len(["tells a stranger"]),
         "GET /v1/admin/open": callers - len(readers),
         "POST /v1/admin/silent": len(["administrator", "admin"]),
         "GET /v1/admin/shut": len(readers) + len(unknown),
