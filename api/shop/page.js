@@ -7,6 +7,7 @@ const CALM_MS = 600;
 const LOOK_AGAIN_MS = 5000;
 const ORDERS_MAX = 20;
 const PRODUCT_PAGES_MAX = 10;
+const CATEGORIES_MAX = 20;
 const FINAL = new Set(["cancelled", "rejected", "completed"]);
 const WAITING = new Set(["planned", "armed", "paused", "fenced"]);
 
@@ -27,6 +28,7 @@ let language = store.get("language", navigator.languages?.find((l) => /^(en|zh)/
 if (!(language in TEXTS)) language = "en";
 let sale = null;
 let products = [];
+let attributes = new Map();
 let clockAhead = 0;
 let events = null;
 let nextLook = null;
@@ -107,12 +109,24 @@ async function loadProducts() {
   products = found;
 }
 
+async function loadAttributes(offered) {
+  // How goods differ is told in words where it can be; by their codes it is told anyway.
+  const asked = new Set(products.filter((p) => p.category_id && p.skus.some((sku) => offered.has(sku.sku_id))).map((p) => p.category_id));
+  const told = await Promise.all([...asked].slice(0, CATEGORIES_MAX).map((id) => ask(`/v1/categories/${id}`).catch(() => null)));
+  attributes = new Map(told.filter(Boolean).map((category) => [category.category_id, category.attributes.filter((a) => a.level === "sku")]));
+}
+
+async function loadGoods(found) {
+  await loadProducts();
+  await loadAttributes(new Set((found?.items ?? []).map((item) => item.sku_id)));
+}
+
 async function load() {
   clearTimeout(nextLook);
   try {
     const found = await findSale();
     if (found) setClock(found.server_time);
-    await loadProducts();
+    await loadGoods(found);
     [sale, missing, isLoaded] = [found, "", true];
     tell("connection", "");
   } catch (error) {
@@ -356,7 +370,7 @@ function drawOffers() {
   $("nothing").hidden = Boolean(sale);
   $("offers-title").hidden = !sale;
   // What is drawn stays, with the focus in it, unless there is something else to draw.
-  const wanted = JSON.stringify([language, products, sale?.items.map(({ sku_id, price, currency }) => [sku_id, price, currency])]);
+  const wanted = JSON.stringify([language, products, [...attributes], sale?.items.map(({ sku_id, price, currency }) => [sku_id, price, currency])]);
   if (wanted === drawn) { updateOffers(); return; }
   drawn = wanted;
   const offered = new Map((sale?.items ?? []).map((item) => [item.sku_id, item]));
@@ -366,18 +380,31 @@ function drawOffers() {
     if (skus.length === 0) continue;
     const card = $("product-template").content.cloneNode(true).firstElementChild;
     card.querySelector("h3").textContent = product.title;
-    card.querySelector("ul").append(...skus.map((sku) => drawOffer(sku, offered.get(sku.sku_id), product.title)));
+    const picture = product.images.find((image) => image.startsWith("/"));
+    if (picture) card.querySelector("img").src = picture;
+    card.querySelector("img").hidden = !picture;
+    card.querySelector("ul").append(...skus.map((sku) => drawOffer(product, sku, offered.get(sku.sku_id))));
     cards.push(card);
   }
   $("offers").replaceChildren(...cards);
   updateOffers();
 }
 
-function drawOffer(sku, item, title) {
+function variantOf(product, sku) {
+  const words = (attributes.get(product.category_id) ?? []).filter(({ code }) => code in sku.attributes).map(({ code, kind, name, unit, choices }) => {
+    const value = sku.attributes[code];
+    if (kind === "choice") return choices.find((choice) => choice.code === value)?.name ?? value;
+    if (kind === "number") return unit ? `${count(value)} ${unit}` : `${name} ${count(value)}`;
+    return kind === "boolean" ? (value ? name : "") : value;
+  });
+  return words.filter(Boolean).join(" · ") || sku.code;
+}
+
+function drawOffer(product, sku, item) {
   const row = $("offer-template").content.cloneNode(true).firstElementChild;
   row.dataset.sku = sku.sku_id;
-  row.dataset.title = `${title}, ${sku.code}`;
-  row.querySelector(".variant").textContent = sku.code;
+  row.dataset.title = `${product.title}, ${variantOf(product, sku)}`;
+  row.querySelector(".variant").textContent = variantOf(product, sku);
   row.querySelector(".price").textContent = money(item.price, item.currency);
   row.querySelector(".limit").textContent = text().limit(count(item.limit));
   const before = row.querySelector(".before");
@@ -436,7 +463,8 @@ function updateOrder(card, kept) {
   card.dataset.state = order.state;
   for (const each of card.querySelectorAll("[data-text]")) write(each, text()[each.dataset.text]);
   write(card.querySelector("h3"), product?.title ?? `${text().order} ${kept.order_id.slice(0, 8)}`);
-  write(card.querySelector(".order-what"), whatOf(order, product?.skus.find((sku) => sku.sku_id === skuId)));
+  const sku = product?.skus.find((one) => one.sku_id === skuId);
+  write(card.querySelector(".order-what"), whatOf(order, sku && variantOf(product, sku)));
   write(card.querySelector(".order-state"), text().order_state[order.state] ?? order.state);
   write(card.querySelector(".order-hint"), hintOf(order));
   const isUnpaid = order.state === "pending_payment";
@@ -445,9 +473,9 @@ function updateOrder(card, kept) {
   if (isUnpaid) write(card.querySelector(".pay"), `${text().pay} ${money(order.amount, order.currency)}`);
 }
 
-function whatOf({ quantity, amount, currency }, sku) {
+function whatOf({ quantity, amount, currency }, variant) {
   const many = quantity > 1 ? `× ${count(quantity)}` : "";
-  return [sku?.code, many, currency && money(amount, currency)].filter(Boolean).join(" · ");
+  return [variant, many, currency && money(amount, currency)].filter(Boolean).join(" · ");
 }
 
 function hintOf(order) {
@@ -471,7 +499,7 @@ for (const button of document.querySelectorAll("[data-language]")) {
     tell("notice", "");
     if ($("connection").textContent) tell("connection", text().offline);
     drawAll();
-    await loadProducts().catch(() => {});
+    await loadGoods(sale).catch(() => {});
     drawAll();
   });
 }

@@ -80,8 +80,7 @@ def test_what_changes_is_told_to_those_who_do_not_see_it(visit, sale_id):
 
 
 def what_is_sold(visitor) -> str:
-    product = visitor.shop.product
-    return f"{product['title']}, {product['skus'][0]['code']}"
+    return f"{visitor.shop.product['title']}, L · Black"
 
 
 def test_a_keyboard_alone_is_enough_to_buy_and_to_pay(visit, sale_id):

@@ -11,11 +11,12 @@ LANGUAGES = {
     "en-US": {
         "lang": "en", "state": "Open now", "left": "100 left", "buy": "Buy", "ends": "Ends in",
         "pay": "Pay ¥99.00", "pay_lang": "en", "paid": "Paid", "limit": "5 per person",
+        "variant": "L · Black",
     },
     "zh-CN": {
         "lang": "zh-CN", "state": "抢购中", "left": "剩余 100 件", "buy": "立即抢购",
         "ends": "距结束", "pay": "去支付 ¥99.00", "pay_lang": "zh-Hans", "paid": "已支付",
-        "limit": "每人限购 5 件",
+        "limit": "每人限购 5 件", "variant": "L · 黑色",
     },
 }  # fmt: skip
 OTHER = {"en-US": "zh-CN", "zh-CN": "en-US"}
@@ -29,6 +30,7 @@ def speaks(visitor, words) -> None:
     expect(visitor.buy_button).to_have_text(words["buy"])
     expect(page.locator(".price").first).to_have_text("¥99.00")
     expect(page.locator(".limit").first).to_have_text(words["limit"])
+    expect(page.locator(".variant").first).to_have_text(words["variant"])
     expect(page.locator("#countdown-label")).to_have_text(words["ends"])
     expect(page.locator("#countdown strong")).to_have_text(
         ["00", "00", re.compile("59|58"), re.compile(r"[0-5]\d")]
@@ -43,6 +45,7 @@ def test_the_front_page_tells_of_the_sale_in_the_language_of_the_browser_or_the_
     visitor = visit(locale=locale).open()
     expect(visitor.page.locator("h1")).to_have_text("An evening for two languages")
     speaks(visitor, LANGUAGES[locale])
+    assert visitor.page.locator(".picture").first.evaluate("image => image.naturalWidth > 0")
     chosen = LANGUAGES[OTHER[locale]]
     visitor.page.locator(f"[data-language={chosen['lang'][:2]}]").click()
     speaks(visitor, chosen)
