@@ -2,7 +2,7 @@
 
 import rich_click as click
 
-from api.cli.clients import sale_id, with_clients
+from api.cli.clients import author, sale_id, with_clients
 from core.flows.rebuild_sale import Rebuilt, rebuild_sale
 from core.kit import db
 from hotpath.nodes import Redis
@@ -16,9 +16,10 @@ def command(sale: str) -> None:
     What the old Redis still holds is written down first, if it is ours. An order that only a lost
     disk knew is answered `rejected`, `epoch-lost` from then on.
     """
+    by = author("sales:run")
 
     async def work(pool: db.Pool, redis: Redis) -> list[Rebuilt]:
-        return await rebuild_sale(pool, redis, sale_id=sale_id(sale))
+        return await rebuild_sale(pool, redis, sale_id=sale_id(sale), author=by)
 
     for bucket in with_clients(work):
         print(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from core import sales
+from core import sales, staff
 from core.flows.load_bucket import load_bucket
 from core.kit import db
 from hotpath import loading
@@ -34,6 +34,7 @@ async def rebuild_sale(
     sale_id: sales.SaleId,
     progress: Callable[[int], None] = lambda _: None,
     drain_s: float = DRAIN_S,
+    author: staff.Author | None = None,
 ) -> list[Rebuilt]:
     """Raises NotReady for a sale that is not armed, is retired, or whose stream will not drain."""
     async with db.reading(pool) as conn:
@@ -44,7 +45,8 @@ async def rebuild_sale(
     # Where some are fenced, the others have lost nothing and go on selling.
     fenced = [bucket for bucket in buckets if bucket.fence_reason]
     return [
-        await rebuild_bucket(pool, redis, bucket, progress, drain_s) for bucket in fenced or buckets
+        await rebuild_bucket(pool, redis, bucket, progress, drain_s, author)
+        for bucket in fenced or buckets
     ]
 
 
@@ -54,10 +56,11 @@ async def rebuild_bucket(
     bucket: sales.Bucket,
     progress: Callable[[int], None],
     drain_s: float,
+    author: staff.Author | None,
 ) -> Rebuilt:
     try:
         await drain_what_is_ours(pool, redis, bucket, drain_s)
-        return await reload_bucket(pool, redis, bucket, progress)
+        return await reload_bucket(pool, redis, bucket, progress, author)
     except loading.Undrained:
         raise sales.NotReady("Claims are still coming in. Try again in a moment.") from None
     except loading.EpochMoved:
@@ -65,14 +68,20 @@ async def rebuild_bucket(
 
 
 async def reload_bucket(
-    pool: db.Pool, redis: Redis, bucket: sales.Bucket, progress: Callable[[int], None]
+    pool: db.Pool,
+    redis: Redis,
+    bucket: sales.Bucket,
+    progress: Callable[[int], None],
+    author: staff.Author | None,
 ) -> Rebuilt:
     # A transaction that loads a million orders holds its bucket for as long as that takes.
     async with asyncio.timeout(LOAD_S), db.transaction(pool) as conn:
         held = await sales.hold_bucket_alone(conn, number=bucket.number)
         cursors = await sales.cursors(conn, bucket=bucket.number)
         loaded = await load_bucket(conn, redis, held, progress=progress)
-    return Rebuilt(bucket.number, held.epoch, cursors[held.epoch].position, loaded.epoch)
+        rebuilt = Rebuilt(bucket.number, held.epoch, cursors[held.epoch].position, loaded.epoch)
+        await staff.note(conn, author, kind="bucket", object_id=str(bucket.number), after=rebuilt)
+    return rebuilt
 
 
 async def drain_what_is_ours(

@@ -173,6 +173,8 @@ async def test_a_rebuild_brings_the_books_back(sluice, sale, accepted, pool, red
     await redis.flushall()
     assert "rebuild" in failed(await sluice("audit", str(sale.id)))
     assert "epoch 2 is loaded" in said(await sluice("rebuild", str(sale.id)))
+    noted = json.loads(said(await sluice("staff", "log", "--json")))
+    assert (noted["action"], noted["change"]["after"]["epoch"]) == ("sluice rebuild", 2)
     (item,) = json.loads(said(await sluice("audit", str(sale.id), "--json")))["items"]
     assert (item["left"], item["sold"], item["drift"]) == (98, 2, 0)
 
