@@ -245,7 +245,7 @@ async def test_the_ledger_is_proven_or_what_is_not_is_named(sluice, pool):
     found = await sluice("ledger", "check", "--json")
     (mismatch,) = json.loads(found.stdout)["mismatches"]
     assert (found.returncode, mismatch["posted_minor"], mismatch["wanted_minor"]) == (1, 5_000, 0)
-    assert "payment p" in (await sluice("ledger", "check")).stdout
+    assert "capture of p" in (await sluice("ledger", "check")).stdout
 
 
 async def test_sellers_are_settled_with_and_paid(sluice, pool, settings, monkeypatch):
