@@ -5,7 +5,7 @@ States  see `states.MOVES`
 """
 
 from .bulk import check_header, header_for_new, header_in_use, put_many, rows
-from .cells import escape
+from .cells import escape, write_row
 from .columns import SKU, SPU, Columns, read_header
 from .model import (
     PRICE_MAX,
@@ -154,4 +154,5 @@ __all__ = [
     "shown_as",
     "skus",
     "text",
+    "write_row",
 ]

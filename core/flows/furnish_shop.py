@@ -91,9 +91,9 @@ async def furnish_shop(pool: db.Pool, shop: Shop, *, say: Say) -> int:
     async with db.transaction(pool) as conn:
         if await catalogue.count(conn):
             return 0
-        category_ids = await _grow(conn, shop.departments)
-        say(f"{len(category_ids)} categories")
-        sku_ids = await _offer(conn, shop.goods, category_ids)
+        await _grow(conn, shop.departments)
+        say(f"{len(shop.departments)} categories")
+        sku_ids = await _offer(conn, shop.goods)
         say(f"{len(shop.goods)} products with {len(sku_ids):,} SKUs")
         place_ids = await _settle_in(conn, shop.sites)
         say(f"{len(place_ids)} warehouses and stores")
@@ -103,35 +103,57 @@ async def furnish_shop(pool: db.Pool, shop: Shop, *, say: Say) -> int:
     return len(sku_ids)
 
 
-async def _grow(
-    conn: db.Conn, departments: Sequence[Department]
-) -> dict[str, catalogue.CategoryId]:
+async def _grow(conn: db.Conn, departments: Sequence[Department]) -> None:
     made: dict[str, catalogue.CategoryId] = {}
     for one in departments:
         parent_id = None if one.below is None else made[one.below]
-        category = await catalogue.add_category(
-            conn, msgspec.structs.replace(one.category, parent_id=parent_id)
-        )
-        made[category.code] = category.id
+        new = msgspec.structs.replace(one.category, parent_id=parent_id)
+        category_id = made[new.code] = (await catalogue.add_category(conn, new)).id
         for attribute in one.attributes:
             await catalogue.define(
-                conn, msgspec.structs.replace(attribute, category_id=category.id)
+                conn, msgspec.structs.replace(attribute, category_id=category_id)
             )
-        await catalogue.present(conn, category_id=category.id, presentation=one.presentation)
-    return made
+        await catalogue.present(conn, category_id=category_id, presentation=one.presentation)
 
 
-async def _offer(
-    conn: db.Conn, goods: Sequence[Goods], category_ids: Mapping[str, catalogue.CategoryId]
-) -> dict[str, catalogue.SkuId]:
-    made: dict[str, catalogue.SkuId] = {}
-    for one in goods:
-        content = msgspec.structs.replace(one.content, category_id=category_ids[one.department])
-        product_id = await catalogue.draft(conn, content, code=one.code)
-        sku_ids = await catalogue.add_skus(conn, one.skus, product_id=product_id)
-        await catalogue.move(conn, product_id=product_id, target=catalogue.State.PUBLISHED)
-        made |= dict(zip((sku.code for sku in one.skus), sku_ids, strict=True))
-    return made
+async def _offer(conn: db.Conn, goods: Sequence[Goods]) -> dict[str, catalogue.SkuId]:
+    """All in one go, as the rows of a sheet."""
+    known = await catalogue.header_for_new(conn)
+    currencies = {currency for one in goods for sku in one.skus for currency in sku.prices}
+    priced = (f"price.{currency}" for currency in sorted(currencies - known.prices.keys()))
+    header = catalogue.read_header([*known.names, *priced])
+    rows = [_row(one, sku, header) for one in goods for sku in one.skus]
+    lines = [catalogue.Line(number, row) for number, row in enumerate(rows, 1)]
+    for verdict in await catalogue.put_many(conn, header, lines, is_trial=False):
+        if verdict.refusal is not None:
+            raise verdict.refusal
+    return await catalogue.coded(conn, codes=[sku.code for one in goods for sku in one.skus])
+
+
+def _row(one: Goods, sku: catalogue.NewSku, header: catalogue.Columns) -> list[str]:
+    """Published at once. A row knows products and SKUs by their codes, and no ids."""
+    product = catalogue.Product(
+        id=catalogue.ProductId(0),
+        code=one.code,
+        state=catalogue.State.PUBLISHED,
+        title=dict(one.content.title),
+        description=dict(one.content.description),
+        images=list(one.content.images),
+        category_id=None,
+        attributes=dict(one.content.attributes),
+    )
+    kept = catalogue.Sku(
+        id=catalogue.SkuId(0),
+        product_id=product.id,
+        code=sku.code,
+        state=catalogue.SkuState.ON_SALE,
+        gtin=sku.gtin,
+        price_minor=sku.prices[sku.currency],
+        currency=sku.currency,
+        prices=dict(sku.prices),
+        attributes=dict(sku.attributes),
+    )
+    return catalogue.write_row(product, kept, one.department, header)
 
 
 async def _settle_in(conn: db.Conn, sites: Sequence[Site]) -> dict[str, inventory.PlaceId]:
