@@ -50,6 +50,13 @@ InState = Annotated[
     catalogue.State | None,
     QueryParameter(name="state", description="List only what is in this state."),
 ]
+OfCode = Annotated[
+    str | None,
+    QueryParameter(
+        pattern=r"^[A-Z0-9][A-Z0-9._-]{0,63}$(?!\n)",
+        description="List only what has this code, or has a SKU with this code or GTIN.",
+    ),
+]
 
 
 class Content(Body, frozen=True):
@@ -158,11 +165,14 @@ async def listing(
     limit: Limit = PAGE_DEFAULT,
     cursor: Cursor = None,
     only: InState = None,
+    code: OfCode = None,
 ) -> KeptProducts:
     """List products in every state."""
     start = catalogue.ProductId(after(cursor) or 0)
     async with db.snapshot(pool) as conn:
-        products, skus = await catalogue.every(conn, after=start, page_max=limit, state=only)
+        products, skus = await catalogue.every(
+            conn, after=start, page_max=limit, state=only, code=code
+        )
     return KeptProducts(
         [shown(product, skus[product.id]) for product in products],
         str(products[-1].id) if len(products) == limit else None,

@@ -201,10 +201,14 @@ async def search(
 
 
 async def every(
-    conn: Conn, *, after: ProductId, page_max: int, state: State | None
+    conn: Conn, *, after: ProductId, page_max: int, state: State | None, code: str | None = None
 ) -> tuple[list[Product], dict[ProductId, list[Sku]]]:
-    """Products in one state, or in all, in the order of their ids, from the first after `after`."""
-    products = await store.every(conn, after, page_max, state)
+    """Products in one state, or in all, in the order of their ids, from the first after `after`.
+
+    With a `code`, those that have it, or have a SKU with this code or GTIN.
+    """
+    await store.plan_anew(conn)
+    products = await store.every(conn, after, page_max, state, code)
     return products, await _skus_by_product(conn, products)
 
 

@@ -193,6 +193,29 @@ async def test_what_is_no_product_is_not_found(staff, client):
         )
 
 
+async def test_staff_find_a_product_by_any_code_of_it(staff, drafted):
+    made = [await drafted("CUP-1", "CUP-2"), await drafted("CUP-3"), await drafted("12345670-X")]
+    gtin = [sku("CUP-4", gtin="012345678905")]
+    made[1] = await staff("POST", f"/products/{made[1]['product_id']}/skus", skus=gtin)
+
+    async def having(code, **more):
+        query = "&".join(f"{name}={value}" for name, value in {"code": code, **more}.items())
+        return (await staff("GET", f"/products?{query}"))["items"]
+
+    for product in made:
+        assert await having(product["code"]) == [product]
+        for one in product["skus"]:
+            assert await having(one["code"]) == [product]
+    for written in ("012345678905", "12345678905", "00012345678905"):
+        assert await having(written) == [made[1]]
+    assert await having("CUP-1", state="published") == []
+    assert await having("CUP-1", cursor=made[0]["product_id"]) == []
+    for absent in ("CUP", "CUP-10", "12345670", "99999999"):
+        assert await having(absent) == []
+    for odd in ("cup-1", "", "CUP%25"):
+        await staff("GET", f"/products?code={odd}", refused=(422, "invalid-value"))
+
+
 async def test_a_sku_is_sold_and_withdrawn_on_its_own(drafted, step, step_sku, seen, client):
     product = await drafted("SCARF-RED", "SCARF-BLUE")
     late = sku("SCARF-LATE", state="draft", prices={"CNY": 5})
