@@ -24,6 +24,7 @@ faults:  ## Power cuts, kills, wrong servers, storms, the model: the full counts
 	TEST_SPLITS=100000 ./sluice test tests/core/test_split.py -s
 	TEST_LEDGER_STEPS=100000 ./sluice test tests/core/test_ledger_walk.py -s
 	TEST_STOCK_STEPS=100000 ./sluice test tests/core/test_stock_walk.py tests/core/test_stock_crowd.py -s
+	TEST_IMPORT_ROWS=100000 ./sluice test tests/api/test_import_many.py -s
 lock: setup   ## Resolve requirements.lock anew, for Python 3.11 to 3.13
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --extra embedded --extra rehearse --extra benchmark --group dev pyproject.toml -o requirements.lock
 clean:   ## Remove what was built; data in .sluice stays

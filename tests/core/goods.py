@@ -93,6 +93,7 @@ def good_row(number: int) -> dict[str, str]:
     }
 
 
+SHORT = ("", "wrong-cell-count")
 # What is wrong with a row, and what is then said of it: the column, and why.
 SPOILED = [
     ({"gtin": "6901234567890"}, "gtin", "malformed-gtin"),
@@ -105,7 +106,7 @@ SPOILED = [
     ({"spu_state": "sold"}, "spu_state", "unfit-cell"),
     ({"title.en": "Another"}, "title", "spu-disagrees"),
     ({"spu_code": "lower case"}, "spu_code", "unfit-cell"),
-    ({}, "", "wrong-cell-count"),
+    ({}, *SHORT),
 ]
 
 
