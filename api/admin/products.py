@@ -18,34 +18,38 @@ from core import catalogue
 from core.kit import db, ids
 from core.kit.states import IllegalMove
 
-TITLE_MAX = 200
-DESCRIPTION_MAX = 10_000
-LANGUAGES_MAX = 20
-IMAGES_MAX = 20
-CURRENCIES_MAX = 20
 SKUS_AT_ONCE_MAX = 100
 PRICE_MAX = 10**12
 NUMBER_MAX = 10**15
 ATTRIBUTES_MAX = 50
 
-Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9][A-Z0-9._-]{0,63}$(?!\n)")]
+# `$` alone lets a line break pass behind it.
+NO_BREAK = r"(?!\n)"
+
+Code = Annotated[str, msgspec.Meta(pattern=catalogue.shapes.CODE.pattern + NO_BREAK)]
 Attribute = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,31}$(?!\n)")]
 Gtin = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{8}|[0-9]{12,14})$(?!\n)")]
-Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$(?!\n)")]
-Language = Annotated[str, msgspec.Meta(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$(?!\n)")]
-Title = Annotated[str, msgspec.Meta(min_length=1, max_length=TITLE_MAX)]
-Description = Annotated[str, msgspec.Meta(max_length=DESCRIPTION_MAX)]
-Image = Annotated[str, msgspec.Meta(pattern=r"^(https://|/)[!-~]{1,2000}$(?!\n)")]
-Images = Annotated[list[Image], msgspec.Meta(max_length=IMAGES_MAX)]
+Currency = Annotated[str, msgspec.Meta(pattern=catalogue.shapes.CURRENCY.pattern + NO_BREAK)]
+Language = Annotated[str, msgspec.Meta(pattern=catalogue.shapes.LANGUAGE.pattern + NO_BREAK)]
+Title = Annotated[str, msgspec.Meta(min_length=1, max_length=catalogue.shapes.TITLE_MAX)]
+Description = Annotated[str, msgspec.Meta(max_length=catalogue.shapes.DESCRIPTION_MAX)]
+Image = Annotated[str, msgspec.Meta(pattern=catalogue.shapes.IMAGE.pattern + NO_BREAK)]
+Images = Annotated[list[Image], msgspec.Meta(max_length=catalogue.shapes.IMAGES_MAX)]
 Price = Annotated[int, msgspec.Meta(ge=0, le=PRICE_MAX)]
-Titles = Annotated[dict[Language, Title], msgspec.Meta(min_length=1, max_length=LANGUAGES_MAX)]
-Descriptions = Annotated[dict[Language, Description], msgspec.Meta(max_length=LANGUAGES_MAX)]
-Word = Annotated[str, msgspec.Meta(min_length=1, max_length=TITLE_MAX)]
+Titles = Annotated[
+    dict[Language, Title], msgspec.Meta(min_length=1, max_length=catalogue.shapes.LANGUAGES_MAX)
+]
+Descriptions = Annotated[
+    dict[Language, Description], msgspec.Meta(max_length=catalogue.shapes.LANGUAGES_MAX)
+]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=catalogue.shapes.TITLE_MAX)]
 Number = Annotated[int, msgspec.Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
 KeptValue: TypeAlias = bool | int | float | str | dict[str, str]
 Value: TypeAlias = bool | Number | float | Word | Titles
 Values = Annotated[dict[Attribute, Value], msgspec.Meta(max_length=ATTRIBUTES_MAX)]
-Prices = Annotated[dict[Currency, Price], msgspec.Meta(min_length=1, max_length=CURRENCIES_MAX)]
+Prices = Annotated[
+    dict[Currency, Price], msgspec.Meta(min_length=1, max_length=catalogue.shapes.CURRENCIES_MAX)
+]
 InState = Annotated[
     catalogue.State | None,
     QueryParameter(name="state", description="List only what is in this state."),

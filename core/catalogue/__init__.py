@@ -4,6 +4,7 @@ Owns    schema `catalogue`
 States  see `states.MOVES`
 """
 
+from . import shapes
 from .bulk import check_header, header_for_new, header_in_use, put_many, rows
 from .cells import escape, write_row
 from .columns import SKU, SPU, Columns, read_header
@@ -151,6 +152,7 @@ __all__ = [
     "search",
     "set_attributes",
     "set_prices",
+    "shapes",
     "shown_as",
     "skus",
     "text",

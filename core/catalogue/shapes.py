@@ -7,11 +7,8 @@ DESCRIPTION_MAX = 10_000
 LANGUAGES_MAX = 20
 IMAGES_MAX = 20
 CURRENCIES_MAX = 20
-ATTRIBUTES_MAX = 50
-NUMBER_MAX = 10**15
 
 CODE = re.compile(r"^[A-Z0-9][A-Z0-9._-]{0,63}$")
-GTIN = re.compile(r"^([0-9]{8}|[0-9]{12,14})$")
 CURRENCY = re.compile(r"^[A-Z]{3}$")
 LANGUAGE = re.compile(r"^[a-z]{2,3}(?:-[A-Za-z0-9]{2,8})*$")
 IMAGE = re.compile(r"^(https://|/)[!-~]{1,2000}$")
