@@ -69,6 +69,8 @@ def complete(app: Litestar) -> None:
         for method, operation in (("GET", item.get), ("POST", item.post)):
             if operation is not None:
                 _complete_operation(path, operation)
+                if method == "POST" and path in SHEETS:
+                    _tell_sheet(path, operation)
                 _tell_permission(operation, needed.get((method, path)))
 
 
@@ -95,8 +97,6 @@ def _tell_permission(operation: Operation, permission: str | None) -> None:
 def _complete_operation(path: str, operation: Operation) -> None:
     if path in KEYED:
         operation.parameters = [*(operation.parameters or []), IDEMPOTENCY_KEY]
-    if path in SHEETS and operation.request_body is None and operation.parameters:
-        _tell_sheet(path, operation)
     for status, response in (operation.responses or {}).items():
         if status in RETRYABLE and isinstance(response, OpenAPIResponse):
             response.headers = {**(response.headers or {}), "Retry-After": RETRY_AFTER}

@@ -2,6 +2,7 @@
 """What sheets of goods say to a person: their columns, and the report of refused rows."""
 
 from collections.abc import AsyncIterator, Iterable
+from functools import cache
 
 from api import problems, texts
 from core import catalogue, sheets
@@ -75,7 +76,6 @@ COLUMNS = {
 
 def report_rows(refused: Iterable[sheets.Bad]) -> list[tuple[str, ...]]:
     """`about` is in no language: what was expected, or the line or code that is in the way."""
-    known = problems.known()
     return [
         (
             str(one.line),
@@ -84,11 +84,17 @@ def report_rows(refused: Iterable[sheets.Bad]) -> list[tuple[str, ...]]:
             catalogue.escape(one.at_column),
             one.reason,
             catalogue.escape(one.about),
-            known[one.reason][1],
-            texts.ZH[one.reason],
+            *titles(one.reason),
         )
         for one in refused
     ]
+
+
+@cache
+def titles(reason: str) -> tuple[str, str]:
+    """What a refusal is called in English and in Chinese; an old one may have no words any more."""
+    _, english = problems.known().get(reason, (0, reason))
+    return english, texts.ZH.get(reason, reason)
 
 
 async def report(pool: db.Pool, import_id: sheets.ImportId) -> AsyncIterator[bytes]:

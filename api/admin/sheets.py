@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
 
-from api import auth, problems, texts
+from api import auth
 from api import sheets as told
 from api.admin.changes import Changes
 from api.openapi import SHEETS
@@ -327,8 +327,7 @@ def reason(problem: dict[str, str] | None) -> Reason | None:
     if problem is None:
         return None
     slug = problem["reason"]
-    english = problems.known()[slug][1]
-    return Reason(f"/problems/{slug}", problem["detail"], english, texts.ZH[slug])
+    return Reason(f"/problems/{slug}", problem["detail"], *told.titles(slug))
 
 
 def import_of(text: str) -> sheets.ImportId:

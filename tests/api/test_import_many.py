@@ -116,7 +116,7 @@ async def test_an_import_that_is_killed_twice_takes_every_good_row_once(pool, ru
     path.write_bytes(sheet_of([cells for cells, _ in wanted], form))
     words = ("import", path, "--report", report)
     runs = []
-    for what in (lambda one: one.read >= ROWS / 5, lambda one: one.made >= ROWS / 5):
+    for what in (lambda one: one.read >= ROWS / 10, lambda one: one.made >= ROWS / 10):
         runs.append(run(*words))
         await reached(pool, what)
         runs[-1].look()

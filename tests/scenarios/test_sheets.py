@@ -163,6 +163,12 @@ async def test_what_is_no_sheet_is_refused_in_words(shop, ask, hand_in, work):
         assert problem(await ask("GET", path)) == "no-such-export"
 
 
+async def test_the_document_says_that_a_sheet_is_handed_in_as_it_is(client):
+    told = (await client.get("/schema/openapi.json")).json()["paths"]["/v1/admin/imports"]
+    assert set(told["post"]["requestBody"]["content"]) == {CSV, XLSX}
+    assert "requestBody" not in told["get"]
+
+
 @pytest.mark.parametrize("client", ["far"], indirect=True)
 async def test_a_file_that_breaks_off_on_its_way_leaves_nothing(shop, ask, hand_in):
     async def broken():
