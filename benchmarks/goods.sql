@@ -39,7 +39,7 @@ SELECT above[cardinality(above)], above, 'c' || level || '-' || n,
   FROM (SELECT level, n, id, ARRAY(
             SELECT up.id FROM made.places AS up
              WHERE up.level < one.level
-               AND up.n = one.n / (ARRAY[144, 36, 9, 3, 1])[up.level] * (ARRAY[144, 36, 9, 3, 1])[one.level]
+               AND up.n = one.n * (ARRAY[144, 36, 9, 3, 1])[one.level] / (ARRAY[144, 36, 9, 3, 1])[up.level]
              ORDER BY up.level) AS above
           FROM made.places AS one) AS every
  ORDER BY id;

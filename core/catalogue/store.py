@@ -157,7 +157,8 @@ async def plan_anew(conn: Conn) -> None:
     await conn.execute(PLAN_ANEW)
 
 
-# Only so many are looked at: those that stand next in the order asked for.
+# Only so many are looked at: those that stand next in the order asked for. Without OFFSET 0,
+# Postgres would gather all that fits first, and then look for the next among it.
 WALK = """ -- -> Hit
     WITH next AS MATERIALIZED (
         SELECT product_id, price_minor FROM catalogue.shelves
@@ -166,7 +167,9 @@ WALK = """ -- -> Hit
          ORDER BY price_minor, product_id LIMIT $6
     )
     SELECT product_id, price_minor::float8 AS key
-      FROM next JOIN catalogue.listings USING (product_id)
+      FROM next, LATERAL (
+           SELECT keys, prices, numbers FROM catalogue.listings
+            WHERE listings.product_id = next.product_id OFFSET 0) AS its
      WHERE ($7::text IS NULL OR (prices ->> $7)::bigint BETWEEN $8 AND $9)
        AND (catalogue.sought($10, $11, $12, $13) IS NULL
             OR keys @@ catalogue.sought($10, $11, $12, $13))
