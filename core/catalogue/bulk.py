@@ -10,9 +10,10 @@ from core.kit.db import Conn
 
 from . import attributes, cells, columns, rules, store, verdicts
 from .columns import SKU, SPU, Columns
-from .model import Category, CategoryId, Product, ProductId, Sku, SkuId
+from .model import Category, CategoryId, Product, ProductId, Sku, SkuId, TooManyCategories
 from .service import relist
 from .states import SkuState, State
+from .tree import MOVES_MET_MAX
 from .verdicts import Life, Line, Plan, Shop, Verdict, sku_way
 
 Id = TypeVar("Id", ProductId, SkuId)
@@ -97,8 +98,7 @@ async def _look(conn: Conn, header: Columns, lines: Sequence[Line]) -> Shop:
     gtins = []
     if (at := header.at.get("gtin")) is not None:
         gtins = [rules.gtin_14(line.cells[at]) for line in lines if rules.is_gtin(line.cells[at])]
-    tree = await store.categories(conn)
-    wanted = _wanted(header, lines, tree, products)
+    tree, wanted = await _share_trees(conn, header, lines, products)
     defined = await store.attributes_of(
         conn, list({at for category in wanted for at in attributes.path_of(category)})
     )
@@ -111,6 +111,23 @@ async def _look(conn: Conn, header: Columns, lines: Sequence[Line]) -> Shop:
         owners=await store.owners(conn, [line.cells[header.at[SKU]] for line in lines]),
         gtins=await store.gtins(conn, gtins),
     )
+
+
+async def _share_trees(
+    conn: Conn, header: Columns, lines: Sequence[Line], products: Sequence[Product]
+) -> tuple[list[Category], list[Category]]:
+    """All categories, and those that count here: nobody changes their trees meanwhile."""
+    shared: set[CategoryId] = set()
+    for _ in range(MOVES_MET_MAX):
+        tree = await store.categories(conn)
+        wanted = _wanted(header, lines, tree, products)
+        roots = {attributes.path_of(category)[0] for category in wanted} - shared
+        if not roots:
+            return tree, wanted
+        for root_id in sorted(roots):
+            await store.share_root(conn, root_id)
+        shared |= roots
+    raise TooManyCategories("Categories are being moved again and again.")
 
 
 def _wanted(

@@ -1,11 +1,13 @@
 """Goods go in and out as sheets: every good row, no bad one, and each of those with its reason."""
 
+import asyncio
 import csv
 import io
 import os
 import zipfile
 from datetime import date
 
+import msgspec
 import pytest
 import xlsxwriter
 from hypothesis import HealthCheck, given, settings
@@ -130,6 +132,11 @@ def tricks(name: str, content: bytes) -> bytes:
 
 
 EXAMPLES = int(os.environ.get("TEST_SHEET_EXAMPLES", "20"))
+LOOKS_MAX = 500
+WAITS = """
+    SELECT EXISTS (SELECT FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event_type = 'Lock')
+"""
 HEADED = {name: at for at, name in enumerate(goods.HEADER)}
 GOOD = [goods.HEADER, one_row()]
 BOOK = book_of(GOOD)
@@ -258,6 +265,23 @@ async def test_sheets_move_goods_along_their_lives_and_no_other_way(hand_in, tak
     shown = [dict(zip(header, row, strict=True)) for row in rows]
     for told, row in zip(shown, (first, second), strict=True):
         assert {name: row[HEADED[name]] for name in told} == told
+
+
+async def test_rows_wait_for_a_category_that_is_being_changed(shop, hand_in):
+    async with db.transaction(shop) as conn:
+        (dresses,) = [one for one in await catalogue.categories(conn) if one.code == "dresses"]
+        length = (await catalogue.known_in(conn, dresses))["length"]
+        await catalogue.define(conn, msgspec.structs.replace(length, highest=50.0))
+        rows = asyncio.create_task(hand_in(goods.as_csv([one_row()])))
+        for _ in range(LOOKS_MAX):
+            async with db.reading(shop) as watcher:
+                if await watcher.fetchval(WAITS) or rows.done():
+                    break
+            # Whoever holds a transaction open and does nothing loses it.
+            await conn.execute("SELECT 1")
+            await asyncio.sleep(0.01)
+    _, (refused,) = await rows
+    assert (refused.at_column, refused.about) == ("attribute.length", "1..50 cm")
 
 
 async def test_what_spreadsheets_make_of_cells_is_read_as_it_was_meant(hand_in, take_out):
