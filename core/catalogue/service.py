@@ -208,7 +208,10 @@ async def every(
     With a `code`, those that have it, or have a SKU with this code or GTIN.
     """
     await store.plan_anew(conn)
-    products = await store.every(conn, after, page_max, state, code)
+    if code is None:
+        products = await store.every(conn, after, page_max, state)
+    else:
+        products = await store.of_code(conn, after, page_max, state, code)
     return products, await _skus_by_product(conn, products)
 
 

@@ -244,21 +244,33 @@ EVERY = """ -- -> Product
     SELECT id, code, state, title, description, images, category_id, attributes
       FROM catalogue.products
      WHERE id > $1 AND ($3::text IS NULL OR state = $3)
-       AND ($4::text IS NULL OR id IN (
+     ORDER BY id LIMIT $2
+"""
+
+
+async def every(conn: Conn, after: ProductId, page_max: int, state: State | None) -> list[Product]:
+    return many(Product, await conn.fetch(EVERY, after, page_max, state))
+
+
+OF_CODE = """ -- -> Product
+    SELECT id, code, state, title, description, images, category_id, attributes
+      FROM catalogue.products
+     WHERE id > $1 AND ($3::text IS NULL OR state = $3)
+       AND id IN (
            SELECT named.id FROM catalogue.products AS named WHERE named.code = $4
             UNION
            SELECT product_id FROM catalogue.skus WHERE skus.code = $4
             UNION
            SELECT product_id FROM catalogue.skus
-            WHERE $4 ~ '^[0-9]{8,14}$' AND lpad(gtin, 14, '0') = lpad($4, 14, '0')))
+            WHERE $4 ~ '^[0-9]{8,14}$' AND lpad(gtin, 14, '0') = lpad($4, 14, '0'))
      ORDER BY id LIMIT $2
 """
 
 
-async def every(
-    conn: Conn, after: ProductId, page_max: int, state: State | None, code: str | None = None
+async def of_code(
+    conn: Conn, after: ProductId, page_max: int, state: State | None, code: str
 ) -> list[Product]:
-    return many(Product, await conn.fetch(EVERY, after, page_max, state, code))
+    return many(Product, await conn.fetch(OF_CODE, after, page_max, state, code))
 
 
 FIND = """ -- -> Product
