@@ -101,11 +101,16 @@ async def drop_prices(conn: Conn, sku_id: SkuId, currencies: Collection[str]) ->
     await conn.execute(DROP_PRICES, sku_id, list(currencies))
 
 
+# Each place is looked up by its whole key. As a join, Postgres would look through whole categories.
 UNSHELVE = """
-    DELETE FROM catalogue.shelves USING catalogue.standing AS old
-     WHERE old.product_id = ANY($1::bigint[]) AND shelves.category_id = old.category_id
-       AND shelves.currency = old.currency AND shelves.price_minor = old.price_minor
-       AND shelves.product_id = old.product_id
+    DELETE FROM catalogue.shelves WHERE ctid = ANY(ARRAY(
+        SELECT place.ctid
+          FROM catalogue.standing AS old, LATERAL (
+               SELECT shelves.ctid FROM catalogue.shelves
+                WHERE shelves.category_id = old.category_id AND shelves.currency = old.currency
+                  AND shelves.price_minor = old.price_minor AND shelves.product_id = old.product_id
+               OFFSET 0) AS place
+         WHERE old.product_id = ANY($1::bigint[])))
 """
 
 
