@@ -41,9 +41,11 @@ def open_till(
             return None
         return encode(place_order.refusal(directory, claim, verdict), language)
 
-    def block(sale_id: int, told: int, language: texts.Language) -> Answer | None:
+    def block(
+        sale_id: int, member_id: int, key_hash: int, told: int, language: texts.Language
+    ) -> Answer | None:
         # Where the table may have forgotten a repeat, somebody has to ask Redis first.
-        if not directory.is_remembered(table, sale_id):
+        if not directory.is_remembered(table, sale_id, member_id, key_hash):
             return None
         if (told, language) not in blocks:
             if len(blocks) >= BLOCKS_MAX:

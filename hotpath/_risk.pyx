@@ -64,7 +64,6 @@ cdef enum:
     # Where things are, in words. The first eight entries of all subjects stand close together: most
     # subjects never need more.
     HEADER = 512
-    FORGOT = 16
     HEARD = 17
     BUCKET = 32
     TAGS = 8
@@ -89,6 +88,7 @@ cdef uint64_t SEQUENCE = <uint64_t> 0xFFFFF << 40
 cdef uint64_t MARKED = <uint64_t> 1 << 63
 cdef uint64_t PRINT = (<uint64_t> 1 << 34) - 1
 cdef uint64_t TICK = (<uint64_t> 1 << 26) - 1
+cdef uint64_t SEEN_TICK = 0xFFFFFF
 cdef double NOW_S_MAX = <double> (<uint64_t> 1 << 40)
 
 
@@ -599,16 +599,29 @@ cdef class Table:
                 if word == 0:
                     oldest, place = 0, way
                     break
-                if way == 0 or word & 0xFFFFFF < oldest & 0xFFFFFF:
+                if way == 0 or word & SEEN_TICK < oldest & SEEN_TICK:
                     oldest, place = word, way
-            if swap(bucket + place, oldest, tag_of(claim) << 24 | now & 0xFFFFFF):
-                if oldest:
-                    swap(self._header + FORGOT, 0, 1)
+            # Never before what it displaces, so that nothing forgotten is younger than what stays.
+            now = max(now & SEEN_TICK, oldest & SEEN_TICK)
+            if swap(bucket + place, oldest, tag_of(claim) << 24 | now):
                 return
 
-    def remembers_all(self) -> bool:
-        """Whether nothing that was ever let through, here or on another host, can be missing."""
-        return not (load(self._header + FORGOT) or load(self._header + HEARD))
+    def knows(self, uint64_t member, uint64_t key_hash, double since_s) -> bool:
+        """Whether this claim would be known as a repeat, had it been let through since then."""
+        cdef uint64_t claim = mix(key_hash ^ mix(member + self._seed0))
+        cdef uint64_t *bucket = self._seen + (claim & self._seen_mask) * SEEN_WAYS
+        cdef uint64_t word, oldest = SEEN_TICK
+        cdef int way
+        if not 0 <= since_s < NOW_S_MAX:
+            raise ValueError
+        if load(self._header + HEARD):
+            return False
+        for way in range(SEEN_WAYS):
+            word = load(bucket + way)
+            if word == 0:
+                return True
+            oldest = min(oldest, word & SEEN_TICK)
+        return oldest < (<uint64_t> since_s // SEEN_TICKS_PER_S & SEEN_TICK)
 
     cdef void _tell(self, uint64_t subject, uint64_t claim, uint64_t tick) noexcept:
         """Keep for the other hosts what was let through; beyond the bound they never hear of it."""

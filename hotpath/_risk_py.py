@@ -101,7 +101,7 @@ class Table:
         self._seed = seed
         self._subjects: dict[int, list[Subject]] = {}
         self._seen: dict[int, list[Entry]] = {}
-        self._forgot = self._heard = False
+        self._heard = False
         self._outbox: list[bytes] = []
         self.obey(0, [], deny=([], [], []), allow=([], [], []))
 
@@ -135,7 +135,7 @@ class Table:
     ) -> int:
         """Judge a claim, and count it where it goes on. `device` 0 is none."""
         tick, now = self._ticks(now_s)
-        claim = mix(key_hash ^ mix((member + self._seed[0]) & U64))
+        claim = self._claim(member, key_hash)
         if self._was_seen(claim):
             return self._answer(ALLOW, repeat=True)
         if denied := _is_listed(self._deny, ip_hi, ip_lo, member, device):
@@ -148,6 +148,9 @@ class Table:
         if verdict <= REVIEW:
             self._remember(claim, now)
         return self._answer(verdict, rule=rule, hits=hits)
+
+    def _claim(self, member: int, key_hash: int) -> int:
+        return mix(key_hash ^ mix((member + self._seed[0]) & U64))
 
     def _count(
         self, tick: int, claim: int, ip_hi: int, ip_lo: int, member: int, device: int
@@ -243,12 +246,18 @@ class Table:
         if len(bucket) < SEEN_WAYS:
             bucket.append(fresh)
         else:
-            bucket[min(range(SEEN_WAYS), key=lambda way: bucket[way][0])] = fresh
-            self._forgot = True
+            oldest = min(range(SEEN_WAYS), key=lambda way: bucket[way][0])
+            # Never before what it displaces, so that nothing forgotten is younger than what stays.
+            bucket[oldest] = (max(now, bucket[oldest][0]), fresh[1])
 
-    def remembers_all(self) -> bool:
-        """Whether nothing that was ever let through, here or on another host, can be missing."""
-        return not (self._forgot or self._heard)
+    def knows(self, member: int, key_hash: int, since_s: float) -> bool:
+        """Whether this claim would be known as a repeat, had it been let through since then."""
+        claim = self._claim(member, key_hash)
+        bucket = self._seen.get(claim % self._seen_buckets, [])
+        _, since = self._ticks(since_s)
+        if self._heard:
+            return False
+        return len(bucket) < SEEN_WAYS or min(at for at, _ in bucket) < since
 
     def drain(self) -> bytes:
         """What this process has let through since the last time: (subject, claim, tick) each."""

@@ -136,8 +136,9 @@ cdef class Till:
     cdef object sold_out(self, bytes accepted):
         return self._sold_out[self.choose(accepted)]
 
-    cdef object block(self, uint64_t sale_id, uint64_t told, bytes accepted):
-        return self._block(sale_id, told, self.choose(accepted))
+    cdef object block(self, Wanted *wanted, int64_t member_id, uint64_t told, bytes accepted):
+        key = self._risk.hash_of(<const uint8_t *> wanted.key.start, wanted.key.size)
+        return self._block(wanted.sale_id, member_id, key, told, self.choose(accepted))
 
     cdef bytes default_headers(self, headers):
         """Encode the server's own headers, which it replaces with each second's date."""
@@ -272,7 +273,7 @@ cdef class Line:
             return
         told = till.judge(now_s, member_id, self._peer, wanted)
         if told & 7 > REVIEW:
-            answer = till.block(wanted.sale_id, told, self._accepted)
+            answer = till.block(wanted, member_id, told, self._accepted)
             self._answer_or_hand_over(till, answer, data)
             return
         if told & REPEAT == 0 and till.gate.refuses_here(

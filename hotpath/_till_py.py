@@ -29,7 +29,7 @@ Language: TypeAlias = Literal["en", "zh"]
 Refuse: TypeAlias = Callable[[Claim, Verdict, Language], Answer | None]
 
 # The same for what the risk table answered to a claim on a sale.
-Block: TypeAlias = Callable[[int, int, Language], Answer | None]
+Block: TypeAlias = Callable[[int, int, int, int, Language], Answer | None]
 
 LANGUAGES_MAX = 1_000
 DEVICE_MAX = 64
@@ -116,9 +116,12 @@ class Till:
         key_hash = risk.hash_key(key.encode("ascii"))
         return risk.decide(self._now(), address_hi, address_lo, member_id, key_hash, device)
 
-    def block(self, sale_id: int, told: int, accepted: bytes) -> Answer | None:
+    def block(
+        self, sale_id: int, member_id: int, key: str, told: int, accepted: bytes
+    ) -> Answer | None:
         """Put the risk table's answer into words."""
-        return self._block(sale_id, told, self._choose(accepted))
+        key_hash = self._risk.hash_key(key.encode("ascii"))
+        return self._block(sale_id, member_id, key_hash, told, self._choose(accepted))
 
     def answer(self, claim: Claim, verdict: Verdict, accepted: bytes) -> Answer | None:
         """Put a verdict into words; None where only the whole application can.
@@ -296,7 +299,8 @@ class Line:
         else:
             told = till.judge(member_id, key, self._peer, forwarded, device)
             if verdict_of(told) > REVIEW:
-                self._answer_or_hand_over(till, till.block(sale_id, told, self._accepted), data)
+                answer = till.block(sale_id, member_id, key, told, self._accepted)
+                self._answer_or_hand_over(till, answer, data)
                 return
             wish = sale_id, member_id, sku_id, quantity
             if not is_repeat(told) and till.gate.refuses_here(*wish):

@@ -9,7 +9,7 @@ IPv4 as ::ffff:a.b.c.d; `hotpath.address` reads it. `device` is `hash_key` of wh
 itself, or 0.
 
 A repeat of what was let through is always let through again. A table forgets the oldest of them
-when it is full, and is made anew after a reboot, so a refusal is final only with `remembers`;
+where it is full, and is made anew after a reboot, so a refusal is final only with `remembers`;
 otherwise Redis has to be asked for the key's answer first (`core.flows.pass_risk`).
 """
 
@@ -139,9 +139,9 @@ class Risk(Table):
     born_s: float = math.inf
     host: bytes = b""
 
-    def remembers(self, since_s: float) -> bool:
-        """Whether every claim that was let through since then must be known here."""
-        return self.born_s <= since_s and self.remembers_all()
+    def remembers(self, member: int, key_hash: int, *, since_s: float) -> bool:
+        """Whether this claim must be known here, had it been let through since then."""
+        return self.born_s <= since_s and self.knows(member, key_hash, since_s)
 
 
 def open_table(path: Path, sizes: Sizes, *, key: bytes, program: Program, now_s: float) -> Risk:

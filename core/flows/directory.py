@@ -169,10 +169,10 @@ class Directory:
         buckets = self._buckets.get(sale_id)
         return buckets[bucket_of(member_id, len(buckets))] if buckets else None
 
-    def is_remembered(self, table: Risk, sale_id: int) -> bool:
-        """Whether the table knows each claim of a sale with buckets that was ever let through."""
+    def is_remembered(self, table: Risk, sale_id: int, member_id: int, key_hash: int) -> bool:
+        """Whether the table knows this claim of a sale with buckets, if it was ever let through."""
         since_s = self._since_s.get(sale_id)
-        return since_s is not None and table.remembers(since_s)
+        return since_s is not None and table.remembers(member_id, key_hash, since_s=since_s)
 
     def limit(self, sale_id: int, sku_id: int) -> int | None:
         item = self._items.get(sale_id, {}).get(sku_id)

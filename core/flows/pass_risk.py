@@ -39,7 +39,8 @@ async def may_be_repeat(
     if bucket is None:
         # Redis knows nothing of this sale: Postgres repeats its answers, and nothing is sold.
         return True
-    if directory.is_remembered(table, claim.sale_id):
+    key_hash = table.hash_key(claim.key.encode())
+    if directory.is_remembered(table, claim.sale_id, claim.member_id, key_hash):
         return False
     if bucket.fence_reason is not None:
         raise sales.SaleFenced(retry_after_s=5)

@@ -69,8 +69,8 @@ async def test_who_has_heard_of_another_host_takes_its_memory_for_no_more_than_i
     here, there = (Exchange(redis, table, clock=lambda: NOW_S) for table in tables)
     async with running(here, there):
         await listening(redis, 2)
-        await eventually(lambda: not here.table.remembers_all(), within_s=HEARD_WITHIN_S)
-        await eventually(lambda: not there.table.remembers_all(), within_s=HEARD_WITHIN_S)
+        for table in tables:
+            await eventually(lambda table=table: not table.knows(7, 7, 0), within_s=HEARD_WITHIN_S)
 
 
 async def test_workers_of_one_host_do_not_count_each_other_twice(redis, tables, tmp_path):
@@ -85,7 +85,7 @@ async def test_workers_of_one_host_do_not_count_each_other_twice(redis, tables, 
         sent = one.sent
         await eventually(lambda: one.sent > sent + 1)
         assert (one.entered, other.entered) == (0, 0)
-        assert one.table.remembers(NOW_S + 1)
+        assert one.table.remembers(7, 7, since_s=NOW_S + 1)
         assert sum(passes(ask(same, number)) for number in range(60, 200)) == 40
 
 

@@ -69,7 +69,7 @@ async def lane_to(redis_url, sale, *, left=1_000_000, queue_max=20_000, **limits
             now=time.time,
             language=lambda _: "en",
             refuse=refuse,
-            block=lambda _sale_id, told, _language: block(told),
+            block=lambda _sale_id, _member_id, _key_hash, told, _language: block(told),
             unauthenticated={"en": refusal(401, "unauthenticated")},
             sold_out={"en": refusal(409, "sold-out")},
         )

@@ -166,13 +166,21 @@ def test_a_table_says_since_when_it_forgets_nothing(tmp_path):
     program = Program(1, [])
     sizes = Sizes(subjects=1024, ring=128, seen=8)
     table = open_table(tmp_path / "risk", sizes, key=KEY, program=program, now_s=NOW_S)
-    assert not table.remembers(NOW_S - 1)
-    assert table.remembers(NOW_S + 1)
+    assert not table.remembers(7, 7, since_s=NOW_S - 1)
+    assert table.remembers(7, 7, since_s=NOW_S + 1)
     for number in range(8):
+        assert table.remembers(7, 7, since_s=NOW_S + 1)
         ask(table, number)
-    assert table.remembers(NOW_S + 1)
-    ask(table, 8)
-    assert not table.remembers(NOW_S + 1)
+    # From here on the oldest have to go: what came after all that went is still sure.
+    assert not table.remembers(7, 7, since_s=NOW_S + 1)
+    assert table.remembers(7, 7, since_s=NOW_S + 64)
+    for number in range(8, 16):
+        ask(table, number, now_s=NOW_S + 64)
+        assert table.remembers(7, 7, since_s=NOW_S + 64) == (number < 15)
+    assert table.remembers(7, 7, since_s=NOW_S + 128)
+    # A clock that goes back makes nobody surer.
+    ask(table, 16, now_s=NOW_S - 1_000)
+    assert not table.remembers(7, 7, since_s=NOW_S + 64)
 
 
 def test_a_program_that_no_table_can_count_is_refused():
@@ -306,7 +314,7 @@ def test_what_another_host_let_through_counts_here_once(hosts):
     for table in hosts:
         assert not passes(ask(table, 100))
         assert all(passes(ask(table, number)) for number in range(100))
-        assert not table.remembers(NOW_S + 1)
+        assert not table.remembers(7, 7, since_s=NOW_S + 1)
         assert passes(ask(table, 100, now_s=NOW_S + 600))
 
 
