@@ -206,7 +206,7 @@ async def test_a_page_has_bounds(http):
 
 async def test_what_is_not_there_is_a_problem_too(http):
     assert problem(await http.get("/nowhere")) == "no-such-page"
-    assert problem(await http.get("/v1/orders")) == "no-such-page"
+    assert problem(await http.get("/v1/nowhere")) == "no-such-page"
     answer = await http.delete("/v1/sales")
     assert (answer.status_code, problem(answer)) == (405, "method-not-allowed")
     assert "GET" in answer.headers["allow"]

@@ -57,6 +57,8 @@ class Visitor:
 
     def is_back(self) -> None:
         self.page.wait_for_url(f"{self.shop.url}/**")
+        # An order is known before the sale is.
+        expect(self.page.locator("#countdown-label")).not_to_be_empty()
 
     @property
     def buy_button(self) -> Locator:
