@@ -274,16 +274,14 @@ class Gate:
             sku_id, quantity = waiter.claim.sku_id, waiter.claim.quantity
             here = not waiter.verdict.left
             is_gone = self.elsewhere.is_gone(number, sku_id, now, here=here)
-            if stock.get(sku_id, 0) >= quantity or (is_gone and not here):
-                # What was too few here may be enough by now: its bucket has the last word.
+            if stock.get(sku_id, 0) >= quantity or is_gone:
+                # Its bucket has the last word: what was too few may be enough by now, and the same
+                # key, clicked twice, may have been accepted while both waited.
                 stock[sku_id] = stock.get(sku_id, 0) - quantity
                 self._waiting -= 1
                 self._queued += 1
                 bucket.admission.enter(now)
                 bucket.queue.append((waiter.claim, waiter, waiter.due))
-            elif is_gone:
-                self._waiting -= 1
-                self._say(waiter, waiter.verdict)
             else:
                 bucket.waiting.append(waiter)
         if bucket.queue:
