@@ -53,7 +53,7 @@ PROVIDED = (
     "directory",
     "keyring",
     "sealer",
-    "provider",
+    "channels",
     "watch",
     "till",
     "table",
@@ -121,7 +121,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
         )
         redis = await stack.enter_async_context(wiring.redis_client(settings))
         wires = _open_wires(settings, stack)
-        provider = await stack.enter_async_context(wiring.payment_provider(settings))
+        channels = await stack.enter_async_context(wiring.payment_channels(settings))
         keyring = wiring.keyring(settings)
         gate = _open_gate(settings, wires, keyring)
         lookout = Lookout(gate)
@@ -140,7 +140,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
                 "directory": directory,
                 "keyring": keyring,
                 "sealer": staff.Sealer(keyring.signers),
-                "provider": provider,
+                "channels": channels,
                 "watch": watch,
                 "till": till,
                 "table": exchange.table,

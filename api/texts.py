@@ -18,6 +18,7 @@ ZH = {
     "busy": "抢购人数过多，暂时无法处理。尚未扣购，请稍后重试。",
     "cannot-audit": "暂时无法核对账目，原因与处理办法详见说明。",
     "cell-too-long": "单元格内容超过长度上限。",
+    "channel-not-offered": "本店不支持该支付方式。",
     "channel-unavailable": "该支付渠道暂不可用。",
     "category-loop": "类目不能移到它自己或其下级类目之下。",
     "code-taken": "该编码或 GTIN 已被其他商品或类目使用。",

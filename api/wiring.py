@@ -29,16 +29,19 @@ def redis_client(settings: Settings) -> Redis:
 
 
 @asynccontextmanager
-async def payment_provider(settings: Settings) -> AsyncIterator[payments.Provider]:
-    """The way to the sandbox provider. Proxies of the environment are none of its business."""
+async def payment_channels(settings: Settings) -> AsyncIterator[payments.Channels]:
+    """Each way to pay that has its settings. Proxies of the environment are not asked."""
     async with httpx.AsyncClient(trust_env=False) as http:
-        yield payments.SandboxClient(
-            http,
-            url=settings.sandbox_url,
-            secret=settings.sandbox_secret.encode(),
-            shop_url=settings.shop_url,
-            clock=time.time,
-        )
+        found: dict[str, payments.Provider] = {}
+        if settings.sandbox_url:
+            found["sandbox"] = payments.SandboxClient(
+                http,
+                url=settings.sandbox_url,
+                secret=settings.sandbox_secret.encode(),
+                shop_url=settings.shop_url,
+                clock=time.time,
+            )
+        yield payments.Channels(found)
 
 
 def bank(settings: Settings) -> ledger.Bank:

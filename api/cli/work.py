@@ -57,13 +57,13 @@ async def work(settings: Settings, names: tuple[str, ...]) -> None:
         async with (
             db.create_pool(settings.database_url, size_max=settings.pool_size_max) as pool,
             wiring.redis_client(settings) as redis,
-            wiring.payment_provider(settings) as provider,
+            wiring.payment_channels(settings) as channels,
         ):
             everyone = cast.roles(
                 pool,
                 redis,
                 wiring.keyring(settings),
-                provider,
+                channels,
                 backlog_max=settings.claim_backlog_max,
             )
             holder = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"

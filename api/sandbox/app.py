@@ -21,7 +21,7 @@ from core.settings import Settings, UnreadableSettings
 
 from . import page, signature, store
 from .delivery import Courier, announce, now_text
-from .model import Behaviour, Checkout, Movement, OpenCheckout, WantRefund
+from .model import Behaviour, Checkout, Movement, Named, OpenCheckout, WantRefund
 
 BODY_BYTES_MAX = 65_536
 PAGE_MAX = 500
@@ -36,6 +36,22 @@ class Opened(msgspec.Struct, frozen=True):
     reference: str
     state: str
     pay_url: str
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How a checkout stands; `amount` is what was captured, else what was asked."""
+
+    checkout_id: str
+    reference: str
+    state: str
+    amount: int
+    currency: str
+
+
+class Refunds(msgspec.Struct, frozen=True):
+    """How many refunds there are by one reference: none or one."""
+
+    count: int
 
 
 class Refunded(msgspec.Struct, frozen=True):
@@ -61,6 +77,32 @@ async def open_checkout(request: AnyRequest, state: State) -> Opened:
     if (checkout.amount, checkout.currency) != (wanted.amount, wanted.currency):
         raise refused(409, "this reference was used for another amount")
     return Opened(checkout.id, checkout.reference, checkout.state, f"{state.url}/pay/{checkout.id}")
+
+
+@post("/v1/checkouts/look", status_code=200)
+async def look(request: AnyRequest, state: State) -> Standing:
+    wanted = await read(request, Named)
+    with books(state) as conn:
+        return standing(conn, named(conn, wanted.reference))
+
+
+@post("/v1/checkouts/close", status_code=200)
+async def close(request: AnyRequest, state: State) -> Standing:
+    """Nobody pays it any more. What is paid stays so."""
+    wanted = await read(request, Named)
+    with books(state) as conn:
+        checkout = named(conn, wanted.reference)
+        if checkout.state != "paid":
+            store.move(conn, checkout, "closed")
+        return standing(conn, named(conn, wanted.reference))
+
+
+def standing(conn: sqlite3.Connection, checkout: Checkout) -> Standing:
+    moved = [m for m in store.movements_of(conn, checkout.reference) if m.kind == "capture"]
+    amount, currency = checkout.amount, checkout.currency
+    if moved:
+        amount, currency = moved[0].amount, moved[0].currency
+    return Standing(checkout.id, checkout.reference, checkout.state, amount, currency)
 
 
 @get("/pay/{checkout_id:str}")
@@ -96,7 +138,7 @@ async def choose(request: AnyRequest, state: State, checkout_id: FromPath[str]) 
 
 
 def pay(conn: sqlite3.Connection, checkout: Checkout) -> None:
-    if checkout.state == "paid" or not store.move(conn, checkout, "paid"):
+    if checkout.state in {"paid", "closed"} or not store.move(conn, checkout, "paid"):
         return
     behaviour = store.behaviour(conn)
     amount = max(0, checkout.amount + behaviour.amount_off)
@@ -126,6 +168,15 @@ async def refund(request: AnyRequest, state: State) -> Refunded:
         elif (before[0].amount, before[0].currency) != (wanted.amount, wanted.currency):
             raise refused(409, "this refund reference was used for another amount")
     return Refunded(wanted.reference, wanted.refund_reference, wanted.amount, wanted.currency)
+
+
+@post("/v1/refunds/look", status_code=200)
+async def look_at_refund(request: AnyRequest, state: State) -> Refunds:
+    wanted = await read(request, Named)
+    with books(state) as conn:
+        movements = store.movements_of(conn, wanted.reference)
+    references = [m.refund_reference for m in movements if m.kind == "refund"]
+    return Refunds(references.count(wanted.refund_reference))
 
 
 def refuse_overdraft(movements: list[Movement], wanted: WantRefund) -> None:
@@ -226,7 +277,18 @@ def create_sandbox(settings: Settings) -> Litestar:
                 conn.close()
 
     return Litestar(
-        [open_checkout, show, choose, refund, statement, behave, live],
+        [
+            open_checkout,
+            look,
+            close,
+            show,
+            choose,
+            refund,
+            look_at_refund,
+            statement,
+            behave,
+            live,
+        ],
         state=State({"secret": secret, "url": settings.sandbox_url.rstrip("/")}),
         lifespan=[lifespan],
         openapi_config=None,

@@ -32,6 +32,13 @@ class Checkout(msgspec.Struct, frozen=True):
     state: str
 
 
+class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A checkout by the merchant's own reference, or a refund of it."""
+
+    reference: Reference
+    refund_reference: Reference | None = None
+
+
 class WantRefund(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`reference` names the checkout, `refund_reference` makes the refund happen once."""
 

@@ -27,6 +27,7 @@ TEXTS: dict[Language, dict[str, str]] = {
         "provider": "Sandbox payments",
         "open": "This is a trial provider. No real money moves.",
         "declined": "This was declined before. You may try again.",
+        "closed": "This payment was closed. Nobody can pay it any more.",
         "paid": "✓ Paid. The shop hears of it by itself.",
         "pay": "Pay",
         "decline": "Decline",
@@ -42,6 +43,7 @@ TEXTS: dict[Language, dict[str, str]] = {
         "provider": "沙箱支付",
         "open": "这是测试支付渠道，不会产生真实扣款。",
         "declined": "此前已拒绝支付，您可以再试一次。",
+        "closed": "该笔支付已关闭，无法继续付款。",
         "paid": "✓ 已支付，商家会自动收到通知。",
         "pay": "支付",
         "decline": "拒绝支付",
@@ -74,7 +76,7 @@ def render(checkout: Checkout, language: Language) -> str:
         symbol=SYMBOLS.get(checkout.currency, ""),
         description=escape(checkout.description),
         said=texts[checkout.state],
-        choices="" if checkout.state == "paid" else CHOICES.substitute(texts),
+        choices="" if checkout.state in {"paid", "closed"} else CHOICES.substitute(texts),
         return_url=escape(checkout.return_url),
     )
 

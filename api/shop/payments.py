@@ -2,7 +2,7 @@
 
 import re
 import time
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from litestar import Router, post
@@ -27,12 +27,13 @@ SECRET_BYTES_MIN = 16
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,128}\Z")]
+Channel = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]{1,32}\Z")]
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Currency = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")]
 
 
 class StartPayment(Body, frozen=True):
-    channel: Literal["sandbox"]
+    channel: Channel
 
 
 class Payment(msgspec.Struct, frozen=True):
@@ -71,6 +72,7 @@ class Heard(msgspec.Struct, frozen=True):
         orders.NoSuchOrder,
         orders.NotYetWritten,
         payments.NotPayable,
+        payments.ChannelNotOffered,
         payments.ChannelUnavailable,
         sales.SaleFenced,
         plain=READS_BODY_PLAIN,
@@ -83,13 +85,13 @@ async def start(
     pool: NamedDependency[db.Pool],
     redis: NamedDependency[Redis],
     keyring: NamedDependency[Keyring],
-    provider: NamedDependency[payments.Provider],
+    channels: NamedDependency[payments.Channels],
 ) -> Payment:
     """Start to pay an order. While a payment is open, starting again answers with that one."""
     payment = await start_payment(
         pool,
         redis,
-        provider,
+        channels,
         keyring,
         payment_id=payments.PaymentId(str(uuid7())),
         order_id=order_id,
@@ -132,6 +134,7 @@ async def hear_sandbox(
         provider_ref=told.checkout_id,
         amount_minor=told.amount,
         currency=told.currency,
+        capture_ref=told.checkout_id,
     )
     await settle_payment(pool, event)
     return Heard(told.event_id)

@@ -14,7 +14,7 @@ TOPIC = payments.REFUND_TOPIC
 KEPT_TOPIC = payments.KEPT_REFUND_TOPIC
 
 
-async def refund(pool: db.Pool, provider: payments.Provider, payload: object) -> None:
+async def refund(pool: db.Pool, channels: payments.Channels, payload: object) -> None:
     """Send back money that could never be kept. Raises TryLater while the provider is away.
 
     A debt does not end because it is old.
@@ -26,7 +26,7 @@ async def refund(pool: db.Pool, provider: payments.Provider, payload: object) ->
         return
     assert payment.captured_minor is not None
     await _ask(
-        provider,
+        channels,
         payment,
         refund_id=payment.id,
         amount_minor=payment.captured_minor,
@@ -38,7 +38,7 @@ async def refund(pool: db.Pool, provider: payments.Provider, payload: object) ->
             await book_payment.refunded(conn, payment)
 
 
-async def refund_kept(pool: db.Pool, provider: payments.Provider, payload: object) -> None:
+async def refund_kept(pool: db.Pool, channels: payments.Channels, payload: object) -> None:
     """Send back money that was kept. Raises TryLater while the provider is away."""
     due = msgspec.convert(payload, payments.RefundDue)
     async with db.reading(pool) as conn:
@@ -47,23 +47,27 @@ async def refund_kept(pool: db.Pool, provider: payments.Provider, payload: objec
     if owed.state != payments.RefundState.OWED:
         return
     await _ask(
-        provider, payment, refund_id=owed.id, amount_minor=owed.amount_minor, reason=owed.reason
+        channels, payment, refund_id=owed.id, amount_minor=owed.amount_minor, reason=owed.reason
     )
     async with db.transaction(pool) as conn:
         await book_payment.refund_paid(conn, payment, owed)
 
 
 async def _ask(
-    provider: payments.Provider,
+    channels: payments.Channels,
     payment: payments.Payment,
     *,
     refund_id: str,
     amount_minor: int,
     reason: str,
 ) -> None:
+    """By the way the money came, and no other. What has gone already is not asked for again."""
     try:
-        await provider.refund(
+        provider = channels.of(payment.channel)
+        gone = await provider.is_refunded(payment, refund_id=refund_id) or await provider.refund(
             payment, refund_id=refund_id, amount_minor=amount_minor, reason=reason
         )
-    except payments.ChannelUnavailable as error:
+    except (payments.ChannelNotOffered, payments.ChannelUnavailable) as error:
         raise TryLater(str(error)) from error
+    if not gone:
+        raise TryLater("the refund is under way at the provider")

@@ -9,6 +9,12 @@ from core import orders, payments
 from core.flows import book_payment, settle_late
 from core.kit import db, outbox
 
+# What a payment fails for. Money that comes all the same counts.
+FAILED: dict[str, str] = {
+    payments.EventKind.DECLINED: "declined",
+    payments.EventKind.CLOSED: "closed",
+}
+
 
 async def settle_payment(pool: db.Pool, event: payments.Event) -> None:
     """Raises payments.NoSuchPayment: money for nothing we know must not be swallowed."""
@@ -21,8 +27,8 @@ async def settle_payment(pool: db.Pool, event: payments.Event) -> None:
             return
         if event.kind == payments.EventKind.CAPTURED:
             await _captured(conn, payment, others, event)
-        if event.kind == payments.EventKind.DECLINED and payment.state == payments.State.STARTED:
-            await payments.fail(conn, payment, reason="declined")
+        if event.kind in FAILED and payment.state == payments.State.STARTED:
+            await payments.fail(conn, payment, reason=FAILED[event.kind])
 
 
 async def _captured(

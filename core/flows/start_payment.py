@@ -1,16 +1,27 @@
-"""A member wants to pay an order: write the payment down, then ask the provider for its page."""
+"""A member wants to pay an order: write the payment down, then ask the provider for its page.
+
+An order has one open payment. Who chooses another way to pay gives that one up first, and is told
+so where its money was there already.
+"""
+
+import structlog
 
 from core import orders, payments
-from core.flows.find_order import find_order
+from core.flows.find_order import OrderView, find_order
+from core.flows.settle_payment import settle_payment
 from core.kit import db
 from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
+
+RETRY_AFTER_S = 2
+
+log = structlog.get_logger()
 
 
 async def start_payment(
     pool: db.Pool,
     redis: Redis,
-    provider: payments.Provider,
+    channels: payments.Channels,
     keyring: Keyring,
     *,
     payment_id: payments.PaymentId,
@@ -20,15 +31,41 @@ async def start_payment(
 ) -> payments.Payment:
     """Return the order's open payment: the one it has, else a new one under `payment_id`.
 
-    Raises NoSuchOrder, NotYetWritten, NotPayable and, with the payment written down,
-    ChannelUnavailable: asking again goes on with it.
+    Raises ChannelNotOffered, NoSuchOrder, NotYetWritten, NotPayable and, with the payment written
+    down, ChannelUnavailable: asking again goes on with it.
     """
+    provider = channels.of(channel)
     seen = await find_order(pool, redis, keyring, order_id=order_id, member_id=member_id)
     if seen.state == "accepted":
         raise orders.NotYetWritten(retry_after_s=1)
+    payment = await _start(pool, seen, payment_id, member_id=member_id, channel=channel)
+    if payment.channel != channel:
+        await _give_up(pool, channels, payment)
+        payment = await _start(pool, seen, payment_id, member_id=member_id, channel=channel)
+    if payment.channel != channel:
+        raise payments.NotPayable("Another payment for this order was started just now.")
+    if payment.pay_url is not None:
+        return payment
+    try:
+        checkout = await provider.checkout(payment)
+    except payments.ProviderRefused as refused:
+        log.exception("checkout_refused", payment_id=payment.id, channel=channel)
+        raise payments.ChannelUnavailable(retry_after_s=RETRY_AFTER_S) from refused
+    async with db.transaction(pool) as conn:
+        return await payments.attach(conn, payment, checkout)
+
+
+async def _start(
+    pool: db.Pool,
+    seen: OrderView,
+    payment_id: payments.PaymentId,
+    *,
+    member_id: int,
+    channel: str,
+) -> payments.Payment:
     async with db.transaction(pool) as conn:
         order = await _payable(conn, seen.order_id, seen.state)
-        payment = await payments.start(
+        return await payments.start(
             conn,
             payment_id=payment_id,
             order_id=order.id,
@@ -36,12 +73,8 @@ async def start_payment(
             channel=channel,
             amount_minor=order.amount_minor,
             currency=order.currency,
+            expires_at=order.expires_at,
         )
-    if payment.pay_url is not None:
-        return payment
-    checkout = await provider.checkout(payment)
-    async with db.transaction(pool) as conn:
-        return await payments.attach(conn, payment, checkout)
 
 
 async def _payable(conn: db.Conn, order_id: orders.OrderId, seen: str) -> orders.Order:
@@ -52,3 +85,28 @@ async def _payable(conn: db.Conn, order_id: orders.OrderId, seen: str) -> orders
     if order.shown != orders.Shown.PENDING_PAYMENT:
         raise payments.NotPayable(state=order.shown)
     return order
+
+
+async def _give_up(pool: db.Pool, channels: payments.Channels, payment: payments.Payment) -> None:
+    """Close it where it was started. A provider that is away keeps nobody from paying elsewhere.
+
+    Money that comes by both ways is sent back once.
+    """
+    try:
+        event = await channels.of(payment.channel).close(payment)
+    except (
+        payments.ChannelNotOffered,
+        payments.ChannelUnavailable,
+        payments.ProviderRefused,
+    ) as away:
+        log.warning("payment_not_closed", payment_id=payment.id, error=str(away))
+        await _fail(pool, payment)
+    else:
+        await settle_payment(pool, event)
+
+
+async def _fail(pool: db.Pool, payment: payments.Payment) -> None:
+    async with db.transaction(pool) as conn:
+        payment, _ = await payments.hold_siblings(conn, payment)
+        if payment.state == payments.State.STARTED:
+            await payments.fail(conn, payment, reason="replaced")

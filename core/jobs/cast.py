@@ -27,7 +27,7 @@ def roles(
     pool: db.Pool,
     redis: Redis,
     keyring: Keyring,
-    provider: payments.Provider,
+    channels: payments.Channels,
     *,
     backlog_max: int,
 ) -> list[Role]:
@@ -36,8 +36,8 @@ def roles(
         settle_late.TOPIC: partial(
             settle_late.settle_late, pool, redis, keyring, backlog_max=backlog_max
         ),
-        refund.TOPIC: partial(refund.refund, pool, provider),
-        refund.KEPT_TOPIC: partial(refund.refund_kept, pool, provider),
+        refund.TOPIC: partial(refund.refund, pool, channels),
+        refund.KEPT_TOPIC: partial(refund.refund_kept, pool, channels),
         relist.TOPIC: partial(relist.relist, pool),
     }
     writer = order_writer.OrderWriter(pool, redis, keyring)

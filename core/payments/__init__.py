@@ -3,10 +3,12 @@
 Owns    schema `payments`
 States  see `states.MOVES`, `states.REFUND_MOVES`
 Words   started: asked for; captured: the money is ours, and exactly what was asked; refunding: it
-        came and goes back; a provider is somebody else's service, reached through `Provider`
+        came and goes back; a provider is somebody else's service, reached through `Provider`,
+        and `Channels` has those that are connected
 """
 
 from .model import (
+    ChannelNotOffered,
     ChannelUnavailable,
     Due,
     Event,
@@ -22,7 +24,7 @@ from .model import (
     RefundDue,
     RefundId,
 )
-from .provider import Checkout, Provider, ProviderRefused
+from .provider import Channels, Checkout, Provider, ProviderRefused
 from .sandbox_client import SandboxClient
 from .service import (
     KEPT_REFUND_TOPIC,
@@ -56,7 +58,9 @@ __all__ = [
     "REFUND_MOVES",
     "REFUND_TOPIC",
     "SIGNATURE_HEADER",
+    "ChannelNotOffered",
     "ChannelUnavailable",
+    "Channels",
     "Checkout",
     "Due",
     "Event",

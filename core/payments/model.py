@@ -11,7 +11,10 @@ RefundId = NewType("RefundId", str)
 
 
 class Payment(msgspec.Struct, frozen=True):
-    """`first_order_id` is what it was started for, `order_id` what its money counts for."""
+    """`first_order_id` is what it was started for, `order_id` what its money counts for.
+
+    `provider_ref` is the provider's name for the checkout, `capture_ref` for the money that came.
+    """
 
     id: PaymentId
     first_order_id: str
@@ -26,7 +29,9 @@ class Payment(msgspec.Struct, frozen=True):
     captured_currency: str | None
     provider_ref: str | None
     pay_url: str | None
+    capture_ref: str | None
     started_at: datetime
+    expires_at: datetime
     captured_at: datetime | None
     refunded_at: datetime | None
     refunded_minor: int
@@ -61,10 +66,14 @@ class Due(msgspec.Struct, frozen=True):
 class EventKind(StrEnum):
     CAPTURED = "payment.captured"
     DECLINED = "payment.declined"
+    CLOSED = "payment.closed"
 
 
 class Event(msgspec.Struct, frozen=True):
-    """What a provider says has happened. `kind` may be one that we do not know yet."""
+    """What a provider says has happened. `kind` may be one that we do not know yet.
+
+    Who declined may still pay; what is closed, nobody pays any more.
+    """
 
     channel: str
     id: str
@@ -73,6 +82,7 @@ class Event(msgspec.Struct, frozen=True):
     provider_ref: str
     amount_minor: int
     currency: str
+    capture_ref: str | None = None
 
 
 class NoSuchPayment(Refusal):
@@ -97,6 +107,12 @@ class NotPayable(Refusal):
     """The order does not wait for a payment."""
 
     kind = Kind.CONFLICT
+
+
+class ChannelNotOffered(Refusal):
+    """The shop does not offer this way to pay."""
+
+    kind = Kind.INVALID
 
 
 class ChannelUnavailable(Refusal):

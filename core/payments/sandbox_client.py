@@ -1,15 +1,15 @@
-"""The sandbox provider, over HTTP. Nothing here asks twice: both verbs bear being repeated, and
-the buyer or the outbox repeats them.
+"""The sandbox provider, over HTTP. Nothing here asks twice: each verb bears being repeated, and
+the buyer or a role repeats it.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Literal, TypeVar
 
 import httpx
 import msgspec
 
-from .model import ChannelUnavailable, Payment
+from .model import ChannelUnavailable, Event, EventKind, Payment
 from .provider import Checkout, ProviderRefused
 from .signature import SIGNATURE_HEADER, sign
 
@@ -21,6 +21,30 @@ RETRY_AFTER_S = 2
 class _Opened(msgspec.Struct, frozen=True):
     checkout_id: Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,128}\Z")]
     pay_url: Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[\x21-\x7e]{1,1000}\Z")]
+
+
+class _Standing(msgspec.Struct, frozen=True):
+    checkout_id: Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,128}\Z")]
+    state: Literal["open", "declined", "closed", "paid"]
+    amount: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    currency: Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")]
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    refund_reference: str
+
+
+class _Refunds(msgspec.Struct, frozen=True):
+    count: int
+
+
+_Answer = TypeVar("_Answer")
+
+KINDS = {
+    "declined": EventKind.DECLINED,
+    "closed": EventKind.CLOSED,
+    "paid": EventKind.CAPTURED,
+}
 
 
 class SandboxClient:
@@ -42,7 +66,7 @@ class SandboxClient:
         self._clock = clock
 
     async def checkout(self, payment: Payment) -> Checkout:
-        answer = await self._post(
+        opened = await self._post(
             "/v1/checkouts",
             {
                 "reference": payment.id,
@@ -52,16 +76,29 @@ class SandboxClient:
                 "return_url": f"{self._shop_url}/?order={payment.order_id}",
                 "notify_url": f"{self._shop_url}/v1/webhooks/sandbox",
             },
+            _Opened,
         )
-        try:
-            opened = msgspec.json.decode(answer, type=_Opened)
-        except msgspec.MsgspecError as error:
-            raise _unavailable() from error
         return Checkout(opened.checkout_id, opened.pay_url)
+
+    async def look(self, payment: Payment) -> Event | None:
+        if payment.pay_url is None:
+            return None  # The page was never asked for, or its answer never came.
+        standing = await self._post("/v1/checkouts/look", {"reference": payment.id}, _Standing)
+        return None if standing.state == "open" else _told(payment, standing)
+
+    async def close(self, payment: Payment) -> Event:
+        # Opened first: a page whose answer never came is closed as well.
+        await self.checkout(payment)
+        standing = await self._post("/v1/checkouts/close", {"reference": payment.id}, _Standing)
+        return _told(payment, standing)
+
+    async def is_refunded(self, payment: Payment, *, refund_id: str) -> bool:
+        message = {"reference": payment.id, "refund_reference": refund_id}
+        return bool((await self._post("/v1/refunds/look", message, _Refunds)).count)
 
     async def refund(
         self, payment: Payment, *, refund_id: str, amount_minor: int, reason: str
-    ) -> None:
+    ) -> bool:
         await self._post(
             "/v1/refunds",
             {
@@ -71,11 +108,17 @@ class SandboxClient:
                 "currency": payment.captured_currency,
                 "reason": reason,
             },
+            _Sent,
         )
+        return True
 
-    async def _post(self, path: str, message: object) -> bytes:
-        if not self._url:
-            raise _unavailable()
+    async def _post(self, path: str, message: object, shape: type[_Answer]) -> _Answer:
+        try:
+            return msgspec.json.decode(await self._ask(path, message), type=shape)
+        except msgspec.MsgspecError as error:
+            raise _unavailable() from error
+
+    async def _ask(self, path: str, message: object) -> bytes:
         body = msgspec.json.encode(message)
         headers = {
             "Content-Type": "application/json",
@@ -96,6 +139,19 @@ class SandboxClient:
         if not answer.is_success:
             raise _unavailable()
         return said
+
+
+def _told(payment: Payment, standing: _Standing) -> Event:
+    return Event(
+        channel=payment.channel,
+        id=f"look:{standing.state}:{payment.id}",
+        kind=KINDS[standing.state],
+        payment_id=payment.id,
+        provider_ref=standing.checkout_id,
+        amount_minor=standing.amount,
+        currency=standing.currency,
+        capture_ref=standing.checkout_id,
+    )
 
 
 async def _read(answer: httpx.Response) -> bytes:

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from datetime import datetime
 
 from core.kit import outbox
 from core.kit.db import Conn
@@ -36,11 +37,14 @@ async def start(
     channel: str,
     amount_minor: int,
     currency: str,
+    expires_at: datetime,
 ) -> Payment:
     """Start a payment, or return the one that is open for this order already."""
     # Between the two statements the open one may end; then there is room for ours.
     for _ in range(START_TRIES_MAX):
-        await store.start(conn, payment_id, order_id, member_id, channel, amount_minor, currency)
+        await store.start(
+            conn, payment_id, order_id, member_id, channel, amount_minor, currency, expires_at
+        )
         payment = await store.open_for(conn, order_id)
         if payment is not None:
             return payment

@@ -1,11 +1,13 @@
+from datetime import datetime
+
 from core.kit.db import Conn, many, one
 
 from .model import Event, Payment, PaymentId, Refund, RefundId
 
 START = """
     INSERT INTO payments.payments (id, first_order_id, order_id, member_id, channel, amount_minor,
-                                   currency, state)
-    VALUES ($1, $2, $2, $3, $4, $5, $6, 'started')
+                                   currency, state, expires_at)
+    VALUES ($1, $2, $2, $3, $4, $5, $6, 'started', $7)
     ON CONFLICT (order_id) WHERE state = 'started' DO NOTHING
 """
 
@@ -18,15 +20,18 @@ async def start(
     channel: str,
     amount_minor: int,
     currency: str,
+    expires_at: datetime,
 ) -> None:
     """Does nothing where the order has an open payment."""
-    await conn.execute(START, payment_id, order_id, member_id, channel, amount_minor, currency)
+    await conn.execute(
+        START, payment_id, order_id, member_id, channel, amount_minor, currency, expires_at
+    )
 
 
 OPEN = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
            currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           started_at, captured_at, refunded_at, refunded_minor
+           capture_ref, started_at, expires_at, captured_at, refunded_at, refunded_minor
       FROM payments.payments WHERE order_id = $1 AND state = 'started'
 """
 
@@ -38,7 +43,7 @@ async def open_for(conn: Conn, order_id: str) -> Payment | None:
 FIND = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
            currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           started_at, captured_at, refunded_at, refunded_minor
+           capture_ref, started_at, expires_at, captured_at, refunded_at, refunded_minor
       FROM payments.payments WHERE id = $1
 """
 
@@ -51,7 +56,7 @@ async def find(conn: Conn, payment_id: PaymentId) -> Payment | None:
 HOLD_SIBLINGS = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
            currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           started_at, captured_at, refunded_at, refunded_minor
+           capture_ref, started_at, expires_at, captured_at, refunded_at, refunded_minor
       FROM payments.payments WHERE first_order_id = $1 ORDER BY id FOR UPDATE
 """
 
@@ -63,7 +68,7 @@ async def hold_siblings(conn: Conn, first_order_id: str) -> list[Payment]:
 HOLD_KEPT = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
            currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           started_at, captured_at, refunded_at, refunded_minor
+           capture_ref, started_at, expires_at, captured_at, refunded_at, refunded_minor
       FROM payments.payments WHERE order_id = $1 AND state = 'captured' FOR UPDATE
 """
 
@@ -75,7 +80,7 @@ async def hold_kept(conn: Conn, order_id: str) -> Payment | None:
 TAKEN = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
            currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           started_at, captured_at, refunded_at, refunded_minor
+           capture_ref, started_at, expires_at, captured_at, refunded_at, refunded_minor
       FROM payments.payments WHERE id > $1 AND captured_minor > 0
      ORDER BY payments.id LIMIT $2
 """
@@ -109,7 +114,7 @@ async def record(conn: Conn, event: Event) -> bool:
 TAKE = """
     UPDATE payments.payments
        SET state = $3, reason = $4, captured_minor = $5, captured_currency = $6,
-           provider_ref = coalesce(provider_ref, $7), captured_at = now()
+           provider_ref = coalesce(provider_ref, $7), capture_ref = $8, captured_at = now()
      WHERE id = $1 AND state = $2 RETURNING true
 """
 
@@ -124,6 +129,7 @@ async def take(conn: Conn, payment: Payment, target: str, reason: str | None, ev
         event.amount_minor,
         event.currency,
         event.provider_ref,
+        event.capture_ref,
     )
     return found or False
 

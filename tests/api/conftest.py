@@ -43,6 +43,7 @@ def settings(database_url, redis_url, tmp_path) -> Settings:
         redis_url=redis_url,
         token_secret=SECRET,
         receipt_keys=f"1:{base64.b64encode(RECEIPT_KEY).decode()}",
+        sandbox_url=f"http://127.0.0.1:{embedded.free_port()}",  # offered, and away
         port=embedded.free_port(),
         pool_size_max=4,
         trusted_proxies="127.0.0.0/8",

@@ -112,6 +112,7 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
         "statement_id": statement["statement_id"],
         "name": "sold-out",
         "account": "escrow",
+        "channel": "sandbox",
         "currency": "CNY",
     }
 

@@ -514,6 +514,9 @@ async def test_bad_starts_get_their_problem(visit):
         ([], 422),
     ):
         assert (await visit.start(order_id, 7, body)).status_code == status, body
+    answer = await visit.start(order_id, 7, {"channel": "gold"})
+    assert answer.json()["type"].endswith("/channel-not-offered")
+    assert answer.json()["offered"] == ["sandbox"]
     for foreign_id, member in ((order_id, 8), (str(uuid4()), 7), ("17", 7)):
         answer = await visit.start(foreign_id, member)
         assert answer.status_code == 404
@@ -525,7 +528,10 @@ async def test_bad_starts_get_their_problem(visit):
 async def test_the_provider_serves_only_who_signs(visit):
     for method, path in (
         ("POST", "/v1/checkouts"),
+        ("POST", "/v1/checkouts/look"),
+        ("POST", "/v1/checkouts/close"),
         ("POST", "/v1/refunds"),
+        ("POST", "/v1/refunds/look"),
         ("PUT", "/v1/behaviour"),
         ("GET", "/v1/statement"),
     ):
@@ -560,6 +566,37 @@ async def test_staff_cancel_a_paid_order_and_the_provider_sends_the_money_back(v
     log = (await visit.http.get(f"{where}/log", headers=staff)).json()
     assert [one["event"]["type"] for one in log["items"]] == ["paid", "cancelled"]
     assert log["first_broken"] is None
+
+
+async def test_the_provider_is_asked_what_became_of_a_payment(visit):
+    async with httpx.AsyncClient() as http:
+        client = payments.SandboxClient(
+            http,
+            url=visit.town.sandbox_url,
+            secret=SANDBOX_SECRET.encode(),
+            shop_url=visit.town.shop_url,
+            clock=time.time,
+        )
+        assert isinstance(client, payments.Provider)
+        sale = await visit.sale()
+        paid, left = [await visit.started(sale, member) for member in (7, 8)]
+        payment = await visit.payment(paid["payment_id"])
+        assert await client.look(payment) is None
+        await visit.behave(amount_off=1, drop_first=24)
+        await visit.click(paid)
+        for event in (await client.look(payment), await client.close(payment)):
+            told = (event.kind, event.payment_id, event.amount_minor, event.currency)
+            assert told == ("payment.captured", payment.id, PRICE + 1, "CNY")
+        facts = {"refund_id": str(uuid4())}
+        assert not await client.is_refunded(payment, **facts)
+        payment = msgspec.structs.replace(payment, captured_currency="CNY")
+        assert await client.refund(payment, **facts, amount_minor=7, reason="test")
+        assert await client.is_refunded(payment, **facts)
+        other = await visit.payment(left["payment_id"])
+        assert (await client.close(other)).kind == "payment.closed"
+        assert (await client.look(other)).kind == "payment.closed"
+        await visit.click(left)
+        assert (await client.look(other)).kind == "payment.closed"
 
 
 async def test_the_provider_refunds_once_and_never_more_than_came(visit):

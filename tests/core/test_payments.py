@@ -45,18 +45,42 @@ class Till:
         self.away = False
         self.came: dict[str, int] = {}
         self.went: dict[str, int] = {}
+        self.under_way: set[str] = set()
+        self.closed: set[str] = set()
+
+    def answer(self):
+        if self.away:
+            raise payments.ChannelUnavailable(retry_after_s=2)
 
     async def checkout(self, payment):
-        if self.away:
-            raise payments.ChannelUnavailable(retry_after_s=2)
+        self.answer()
         return payments.Checkout(f"c-{payment.id}", f"https://till.example/pay/{payment.id}")
 
+    async def look(self, payment):
+        self.answer()
+        if payment.id in self.came:
+            return event_of(payment, amount_minor=self.came[payment.id])
+        return event_of(payment, "payment.closed") if payment.id in self.closed else None
+
+    async def close(self, payment):
+        self.answer()
+        self.closed.add(payment.id)
+        return await self.look(payment)
+
     async def refund(self, payment, *, refund_id, amount_minor, reason):
-        if self.away:
-            raise payments.ChannelUnavailable(retry_after_s=2)
+        self.answer()
         assert payment.id in self.came
         assert reason
-        self.went.setdefault(refund_id, amount_minor)
+        assert refund_id not in self.went, "what has gone is not asked for again"
+        if refund_id in self.under_way:
+            self.under_way.remove(refund_id)
+            return False
+        self.went[refund_id] = amount_minor
+        return True
+
+    async def is_refunded(self, payment, *, refund_id):
+        self.answer()
+        return refund_id in self.went
 
 
 class Shop(msgspec.Struct):
@@ -70,6 +94,11 @@ class Shop(msgspec.Struct):
     writer: object
     sku_id: int
     till: Till
+    other: Till
+
+    @property
+    def channels(self) -> payments.Channels:
+        return payments.Channels({"sandbox": self.till, "other": self.other})
 
     async def order(self, sale, member, *, quantity=1, key="k") -> str:
         await self.directory.refresh()
@@ -89,23 +118,24 @@ class Shop(msgspec.Struct):
         while await self.writer.step():
             pass
 
-    async def start(self, order_id, member) -> payments.Payment:
+    async def start(self, order_id, member, channel="sandbox") -> payments.Payment:
         return await start_payment(
             self.pool,
             self.redis,
-            self.till,
+            self.channels,
             self.keyring,
             payment_id=payments.PaymentId(str(uuid4())),
             order_id=order_id,
             member_id=member,
-            channel="sandbox",
+            channel=channel,
         )
 
     async def tell(self, payment, kind="payment.captured", **facts) -> None:
         """The provider says so; money that it says has come is in the till."""
         event = msgspec.structs.replace(event_of(payment, kind), **facts)
         if kind == "payment.captured":
-            self.till.came[payment.id] = event.amount_minor
+            till = self.channels.of(payment.channel)
+            till.came[payment.id] = event.amount_minor
         await settle_payment(self.pool, event)
 
     async def cancel(self, order_id, member) -> None:
@@ -131,8 +161,8 @@ class Shop(msgspec.Struct):
             settle_late.TOPIC: lambda payload: settle_late.settle_late(
                 pool, redis, self.keyring, payload, backlog_max=1_000
             ),
-            refund.TOPIC: lambda payload: refund.refund(pool, self.till, payload),
-            refund.KEPT_TOPIC: lambda payload: refund.refund_kept(pool, self.till, payload),
+            refund.TOPIC: lambda payload: refund.refund(pool, self.channels, payload),
+            refund.KEPT_TOPIC: lambda payload: refund.refund_kept(pool, self.channels, payload),
         }
         later = 0
         for topic, handle in handlers.items():
@@ -176,14 +206,15 @@ class Shop(msgspec.Struct):
             "SELECT id::text, order_id::text, state, captured_minor, refunded_minor"
             "  FROM payments.payments"
         )
+        came, went = self.till.came | self.other.came, self.till.went | self.other.went
         owed = await self.pool.fetch("SELECT id::text, amount_minor, state FROM payments.refunds")
         for refund_id, amount, state in owed:
-            assert (state, self.till.went.get(refund_id)) == ("paid", amount)
+            assert (state, went.get(refund_id)) == ("paid", amount)
         kept = Counter()
         for payment_id, order_id, state, captured, refunded in rows:
-            assert self.till.came.get(payment_id) == captured
-            assert (payment_id in self.till.went) == (state == "refunded")
-            assert self.till.went.get(payment_id) in (None, captured)
+            assert came.get(payment_id) == captured
+            assert (payment_id in went) == (state == "refunded")
+            assert went.get(payment_id) in (None, captured)
             assert state != "refunding"
             if state == "captured":
                 kept[order_id] += captured - refunded
@@ -195,21 +226,22 @@ class Shop(msgspec.Struct):
             assert kept[order_id] == (order.amount_minor if order.payment == "paid" else 0), order
 
 
-def event_of(payment, kind="payment.captured") -> payments.Event:
+def event_of(payment, kind="payment.captured", *, amount_minor=None) -> payments.Event:
     return payments.Event(
-        channel="sandbox",
+        channel=payment.channel,
         id=f"evt-{uuid4()}",
         kind=kind,
         payment_id=payment.id,
         provider_ref=f"c-{payment.id}",
-        amount_minor=payment.amount_minor,
+        amount_minor=payment.amount_minor if amount_minor is None else amount_minor,
         currency=payment.currency,
+        capture_ref=f"m-{payment.id}",
     )
 
 
 @pytest.fixture
 async def shop(pool, redis, gate, directory, keyring, writer, sku_ids) -> Shop:
-    return Shop(pool, redis, gate, directory, keyring, writer, sku_ids[0], Till())
+    return Shop(pool, redis, gate, directory, keyring, writer, sku_ids[0], Till(), Till())
 
 
 async def test_a_member_pays_and_the_order_is_paid(shop, sale):
@@ -257,6 +289,68 @@ async def test_a_provider_that_is_away_costs_nothing_but_another_try(shop, sale)
     (payment_id,) = await shop.pool.fetchrow("SELECT id::text FROM payments.payments")
     shop.till.away = False
     assert (await shop.start(order_id, 7)).id == payment_id
+
+
+async def test_who_chooses_another_way_to_pay_gives_the_first_one_up(shop, sale):
+    order_id = await shop.written(sale, 7)
+    first = await shop.start(order_id, 7)
+    second = await shop.start(order_id, 7, "other")
+    assert (second.channel, second.state) == ("other", "started")
+    assert second.id != first.id
+    given_up = await shop.pay(first.id)
+    assert (given_up.state, given_up.reason) == ("failed", "closed")
+    assert first.id in shop.till.closed
+    await shop.tell(second)
+    kept = await shop.pay(second.id)
+    assert (kept.state, kept.capture_ref) == ("captured", f"m-{second.id}")
+    await shop.check(sale)
+
+
+async def test_who_paid_already_is_told_so_before_paying_by_another_way(shop, sale):
+    order_id = await shop.written(sale, 7)
+    first = await shop.start(order_id, 7)
+    shop.till.came[first.id] = first.amount_minor  # its message is still under way
+    with pytest.raises(payments.NotPayable) as refusal:
+        await shop.start(order_id, 7, "other")
+    assert refusal.value.facts == {"state": "paid"}
+    assert (await shop.look(order_id)).shown == "paid"
+    assert not shop.other.came
+    await shop.check(sale)
+
+
+async def test_a_provider_that_is_away_keeps_nobody_from_paying_another_way(shop, sale):
+    order_id = await shop.written(sale, 7)
+    first = await shop.start(order_id, 7)
+    shop.till.away = True
+    second = await shop.start(order_id, 7, "other")
+    assert (await shop.pay(first.id)).reason == "replaced"
+    await shop.tell(second)
+    await shop.tell(first)  # and goes back the way it came
+    assert await shop.deliver() == 1
+    shop.till.away = False
+    assert await shop.deliver() == 0
+    assert shop.till.went == {first.id: first.amount_minor}
+    assert not shop.other.went
+    await shop.check(sale)
+
+
+async def test_a_channel_that_is_not_offered_is_refused_and_starts_nothing(shop, sale):
+    order_id = await shop.written(sale, 7)
+    with pytest.raises(payments.ChannelNotOffered) as refusal:
+        await shop.start(order_id, 7, "gold")
+    assert refusal.value.facts == {"channel": "gold", "offered": ["other", "sandbox"]}
+    assert await shop.pool.fetchval("SELECT count(*) FROM payments.payments") == 0
+
+
+async def test_a_refund_that_is_under_way_is_asked_for_until_it_has_gone(shop, sale):
+    _, payment = await shop.cancelled(sale, 7)
+    await shop.tell(payment, amount_minor=1)
+    shop.till.under_way = {payment.id}
+    assert await shop.deliver() == 1
+    assert (await shop.pay(payment.id)).state == "refunding"
+    assert await shop.deliver() == 0
+    assert (await shop.pay(payment.id)).state == "refunded"
+    await shop.check(sale)
 
 
 async def test_one_message_counts_once_however_often_it_comes(shop, sale):
