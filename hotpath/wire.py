@@ -324,6 +324,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self._went(self)
+        self._unwritten.clear()
         while self._waiting:
             self._waiting.popleft()[0](LOST)
         self._changed()

@@ -142,6 +142,17 @@ async def test_a_killed_process_is_noticed_at_once_and_its_successor_found(morta
         assert line.run_id not in {None, before}
 
 
+async def test_what_is_sent_in_the_turn_in_which_the_connection_breaks_is_lost_and_no_error(
+    redis_server,
+):
+    async with connected(redis_server.url) as line:
+        got = []
+        line._connection._transport.abort()
+        line.send(("PING",), got.append)
+        await eventually(lambda: got, within_s=5)
+        assert got == [LOST]
+
+
 async def test_a_server_that_still_loads_is_asked_again():
     loading = b"+OK\r\n-LOADING Redis is loading the dataset in memory\r\n-LOADING so\r\n"
     ready = greeted("new") + b"+sha\r\n"
