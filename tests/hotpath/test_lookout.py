@@ -12,6 +12,7 @@ from hotpath import lookout, scripts, soldout
 from hotpath.claims import BucketFacts, Kind, SaleFacts
 from hotpath.lookout import Lookout
 from hotpath.routing import bucket_of
+from tests.hotpath.eventually import eventually
 from tests.hotpath.test_gate import claim_of, gate_to
 
 
@@ -176,13 +177,8 @@ async def test_a_key_that_was_used_before_is_always_asked(redis_url, sale):
 
 async def test_a_sale_of_two_buckets_has_to_agree(redis_url, sale):
     async with shop_at(redis_url, sale) as shop:
-        run_id = sale.open(redis_url, left=0)[1].buckets[0].run_id
-        for name in ("sale", "left", "limits"):
-            shop.client.copy(getattr(sale.keys, name), getattr(scripts.BucketKeys(18), name))
+        open_in_two_buckets(shop, redis_url, sale)
         shop.client.hset(scripts.BucketKeys(18).left, "7", 1)
-        facts = [BucketFacts(number, 3, sale.stamp, run_id) for number in (17, 18)]
-        shop.gate.know({1: SaleFacts(facts)})
-        shop.lookout.watch([17, 18])
         here = next(m for m in range(1, 100) if bucket_of(m, 2) == 0)
         there = next(m for m in range(1, 100) if bucket_of(m, 2) == 1)
         await shop.look()
@@ -193,6 +189,37 @@ async def test_a_sale_of_two_buckets_has_to_agree(redis_url, sale):
         await shop.look()
         await nothing_is_on_its_way(shop)
         assert await shop.costs(here) == FREE
+
+
+async def test_two_clicks_of_one_key_that_wait_for_one_unit_are_both_told_that_it_is_theirs(
+    redis_url, sale
+):
+    async with shop_at(redis_url, sale) as shop:
+        open_in_two_buckets(shop, redis_url, sale)
+        member = next(m for m in range(1, 100) if bucket_of(m, 2) == 0)
+        clicks = [asyncio.create_task(shop.gate.ask(claim_of(member))) for _ in range(2)]
+        await eventually(lambda: shop.gate.wanted() == {(17, 7): 2}, within_s=5)
+        shop.client.hset(sale.keys.left, "7", 1)
+        shop.gate.review(17, {7: 1})
+        await asyncio.wait(clicks, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        assert shop.gate.wanted() == {(17, 7): 1}
+        # By now nothing is left anywhere, and the other click still waits.
+        await shop.look()
+        await nothing_is_on_its_way(shop)
+        async with asyncio.timeout(5):
+            first, second = await asyncio.gather(*clicks)
+        assert first.kind is Kind.ACCEPTED
+        assert second == first
+
+
+def open_in_two_buckets(shop, redis_url, sale):
+    """With not one unit in either."""
+    run_id = sale.open(redis_url, left=0)[1].buckets[0].run_id
+    for name in ("sale", "left", "limits"):
+        shop.client.copy(getattr(sale.keys, name), getattr(scripts.BucketKeys(18), name))
+    facts = [BucketFacts(number, 3, sale.stamp, run_id) for number in (17, 18)]
+    shop.gate.know({1: SaleFacts(facts)})
+    shop.lookout.watch([17, 18])
 
 
 async def nothing_is_on_its_way(shop):
