@@ -24,6 +24,7 @@ NAMES = (
     "conductor",
     "notary",
     "rebalancer",
+    "reconciler",
     "importer",
     "exporter",
 )

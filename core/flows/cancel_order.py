@@ -23,6 +23,8 @@ async def cancel_order(
         raise orders.NotYetWritten(retry_after_s=1)
     async with db.transaction(pool) as conn:
         order = await orders.find(conn, order_id=seen.order_id)
+        # Who settles a payment holds it first and moves its order then; so does who cancels.
+        await payments.call_off(conn, order_id=order.id)
         await orders.cancel(conn, order, reason="member")
         await book_release(conn, [ended(order)])
     return await find_order(pool, redis, keyring, order_id=order_id, member_id=member_id)
@@ -44,6 +46,7 @@ async def cancel_for_staff(
         if order.payment == orders.Payment.PAID:
             await _cancel_paid(conn, order, refund_id)
         else:
+            await payments.call_off(conn, order_id=order.id)
             await orders.cancel(conn, order, reason="staff")
         await book_release(conn, [ended(order)])
         after = await orders.find(conn, order_id=order_id)
@@ -59,7 +62,6 @@ async def cancel_for_staff(
 
 
 async def _cancel_paid(conn: db.Conn, order: orders.Order, refund_id: payments.RefundId) -> None:
-    # Who settles a payment holds it first and moves its order then; so do we.
     payment = await payments.hold_kept(conn, order_id=order.id)
     assert payment is not None, "what pays an order is kept"
     assert payment.captured_minor is not None

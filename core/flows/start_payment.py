@@ -110,3 +110,4 @@ async def _fail(pool: db.Pool, payment: payments.Payment) -> None:
         payment, _ = await payments.hold_siblings(conn, payment)
         if payment.state == payments.State.STARTED:
             await payments.fail(conn, payment, reason="replaced")
+            await payments.call_off(conn, order_id=payment.first_order_id)

@@ -16,6 +16,7 @@ from core.jobs import (
     order_writer,
     outbox_relay,
     rebalancer,
+    reconciler,
 )
 from core.jobs.role import Role, play
 from core.kit import db
@@ -55,6 +56,7 @@ def roles(
         Role("exporter", exporter.Exporter(pool).step, exporter.REST_S),
         Role("importer", importer.Importer(pool).step, importer.REST_S),
         Role("notary", notary.Notary(pool, staff.Sealer(keyring.signers)).step, notary.REST_S),
+        Role("reconciler", reconciler.Reconciler(pool, channels).step, reconciler.REST_S),
         Role("rebalancer", rebalancer.Rebalancer(pool, redis).step, rebalancer.REST_S),
     ]
 

@@ -57,6 +57,17 @@ class RefundDue(msgspec.Struct, frozen=True):
     refund_id: RefundId
 
 
+class Look(msgspec.Struct, frozen=True):
+    """It is time to ask what became of a payment.
+
+    Unwanted: nobody is to pay it any more. Over: after this there is nothing to ask for.
+    """
+
+    payment_id: PaymentId
+    is_unwanted: bool
+    is_over: bool
+
+
 class Due(msgspec.Struct, frozen=True):
     """What the outbox says of a payment: something has to follow."""
 

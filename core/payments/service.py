@@ -9,6 +9,7 @@ from . import store
 from .model import (
     Due,
     Event,
+    Look,
     NoSuchPayment,
     NoSuchRefund,
     NotPayable,
@@ -26,6 +27,12 @@ REFUND_TOPIC = "payments.refund"
 KEPT_REFUND_TOPIC = "payments.refund_kept"
 REFUNDS_MAX = 1_000
 START_TRIES_MAX = 3
+# The provider is asked after this, then at pauses of a quarter of the payment's age, and for the
+# last time while its order still waits.
+FIRST_LOOK_S = 10.0
+PAUSE_S = 5.0
+PAUSE_MAX_S = 600.0
+LAST_LOOK_S = 10.0
 
 
 async def start(
@@ -43,7 +50,15 @@ async def start(
     # Between the two statements the open one may end; then there is room for ours.
     for _ in range(START_TRIES_MAX):
         await store.start(
-            conn, payment_id, order_id, member_id, channel, amount_minor, currency, expires_at
+            conn,
+            payment_id,
+            order_id,
+            member_id,
+            channel,
+            amount_minor,
+            currency,
+            expires_at,
+            FIRST_LOOK_S,
         )
         payment = await store.open_for(conn, order_id)
         if payment is not None:
@@ -62,6 +77,21 @@ async def find(conn: Conn, *, payment_id: PaymentId) -> Payment:
     if payment is None:
         raise NoSuchPayment(payment_id=payment_id)
     return payment
+
+
+async def take_looks(conn: Conn, *, batch_max: int) -> list[Look]:
+    """Payments whose provider is to be asked now. Whoever takes one and dies delays it, no more."""
+    return await store.take_looks(conn, batch_max, PAUSE_S, PAUSE_MAX_S, LAST_LOOK_S)
+
+
+async def look_no_more(conn: Conn, payment: Payment) -> None:
+    """Nothing more can come."""
+    await store.look_no_more(conn, payment.id)
+
+
+async def call_off(conn: Conn, *, order_id: str) -> None:
+    """Nobody waits for what was started for this order: have it closed at its provider, soon."""
+    await store.call_off(conn, order_id)
 
 
 async def hold_siblings(conn: Conn, payment: Payment) -> tuple[Payment, list[Payment]]:

@@ -2,12 +2,12 @@ from datetime import datetime
 
 from core.kit.db import Conn, many, one
 
-from .model import Event, Payment, PaymentId, Refund, RefundId
+from .model import Event, Look, Payment, PaymentId, Refund, RefundId
 
 START = """
     INSERT INTO payments.payments (id, first_order_id, order_id, member_id, channel, amount_minor,
-                                   currency, state, expires_at)
-    VALUES ($1, $2, $2, $3, $4, $5, $6, 'started', $7)
+                                   currency, state, expires_at, look_at)
+    VALUES ($1, $2, $2, $3, $4, $5, $6, 'started', $7, now() + make_interval(secs => $8))
     ON CONFLICT (order_id) WHERE state = 'started' DO NOTHING
 """
 
@@ -21,11 +21,11 @@ async def start(
     amount_minor: int,
     currency: str,
     expires_at: datetime,
+    first_look_s: float,
 ) -> None:
     """Does nothing where the order has an open payment."""
-    await conn.execute(
-        START, payment_id, order_id, member_id, channel, amount_minor, currency, expires_at
-    )
+    who = (payment_id, order_id, member_id)
+    await conn.execute(START, *who, channel, amount_minor, currency, expires_at, first_look_s)
 
 
 OPEN = """ -- -> Payment
@@ -90,6 +90,48 @@ async def taken(conn: Conn, after: PaymentId, page_max: int) -> list[Payment]:
     return many(Payment, await conn.fetch(TAKEN, after, page_max))
 
 
+# Taking a look pushes the next one ahead, but never past the last moment before the order's hold
+# ends, nor past that end.
+TAKE_LOOKS = """ -- -> Look
+    UPDATE payments.payments
+       SET look_at = least(
+               now() + make_interval(secs => least($3::float8, greatest(
+                   $2::float8, extract(epoch FROM now() - started_at)::float8 / 4))),
+               CASE WHEN now() < expires_at - make_interval(secs => $4)
+                    THEN expires_at - make_interval(secs => $4)
+                    WHEN now() < expires_at THEN expires_at ELSE 'infinity' END)
+     WHERE id IN (SELECT id FROM payments.payments WHERE look_at <= now()
+                   ORDER BY look_at LIMIT $1 FOR UPDATE SKIP LOCKED)
+ RETURNING id::text AS payment_id, called_off_at IS NOT NULL OR expires_at <= now() AS is_unwanted,
+           expires_at <= now() AS is_over
+"""
+
+
+async def take_looks(
+    conn: Conn, batch_max: int, pause_s: float, pause_max_s: float, last_look_s: float
+) -> list[Look]:
+    return many(Look, await conn.fetch(TAKE_LOOKS, batch_max, pause_s, pause_max_s, last_look_s))
+
+
+LOOK_NO_MORE = "UPDATE payments.payments SET look_at = NULL WHERE id = $1"
+
+
+async def look_no_more(conn: Conn, payment_id: PaymentId) -> None:
+    await conn.execute(LOOK_NO_MORE, payment_id)
+
+
+# In the order of their ids, as in HOLD_SIBLINGS.
+CALL_OFF = """
+    UPDATE payments.payments SET look_at = now(), called_off_at = now()
+     WHERE id IN (SELECT id FROM payments.payments
+                   WHERE first_order_id = $1 AND look_at IS NOT NULL ORDER BY id FOR UPDATE)
+"""
+
+
+async def call_off(conn: Conn, order_id: str) -> None:
+    await conn.execute(CALL_OFF, order_id)
+
+
 ATTACH = """
     UPDATE payments.payments SET provider_ref = $2, pay_url = $3 WHERE id = $1 AND pay_url IS NULL
 """
@@ -114,7 +156,8 @@ async def record(conn: Conn, event: Event) -> bool:
 TAKE = """
     UPDATE payments.payments
        SET state = $3, reason = $4, captured_minor = $5, captured_currency = $6,
-           provider_ref = coalesce(provider_ref, $7), capture_ref = $8, captured_at = now()
+           provider_ref = coalesce(provider_ref, $7), capture_ref = $8, captured_at = now(),
+           look_at = NULL
      WHERE id = $1 AND state = $2 RETURNING true
 """
 

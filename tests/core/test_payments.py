@@ -21,6 +21,7 @@ from core.flows.cancel_order import cancel_for_staff, cancel_order
 from core.flows.expire_holds import expire_holds
 from core.flows.place_order import place_order
 from core.flows.rebuild_sale import rebuild_sale
+from core.flows.reconcile_payments import reconcile_payments
 from core.flows.run_sale import arm_sale, close_sale
 from core.flows.settle_payment import settle_payment
 from core.flows.settle_sale import settle_sale
@@ -137,6 +138,14 @@ class Shop(msgspec.Struct):
             till = self.channels.of(payment.channel)
             till.came[payment.id] = event.amount_minor
         await settle_payment(self.pool, event)
+
+    async def reconcile(self, *, again=True) -> int:
+        """Ask providers about every payment that may still come, as if it were time to."""
+        if again:
+            await self.pool.execute(
+                "UPDATE payments.payments SET look_at = now() WHERE look_at > now()"
+            )
+        return await reconcile_payments(self.pool, self.channels, batch_max=1_000)
 
     async def cancel(self, order_id, member) -> None:
         await cancel_order(self.pool, self.redis, self.keyring, order_id=order_id, member_id=member)
@@ -351,6 +360,94 @@ async def test_a_refund_that_is_under_way_is_asked_for_until_it_has_gone(shop, s
     assert await shop.deliver() == 0
     assert (await shop.pay(payment.id)).state == "refunded"
     await shop.check(sale)
+
+
+async def test_money_that_no_message_told_about_is_found_and_settled(shop, sale):
+    order_id = await shop.written(sale, 7)
+    payment = await shop.start(order_id, 7)
+    shop.till.came[payment.id] = payment.amount_minor
+    assert await shop.reconcile(again=False) == 0, "its message may still come"
+    shop.till.away = True
+    assert await shop.reconcile() == 1
+    assert (await shop.pay(payment.id)).state == "started"
+    shop.till.away = False
+    assert await shop.reconcile() == 1
+    assert (await shop.look(order_id)).shown == "paid"
+    assert await shop.reconcile() == 0
+    await shop.tell(payment)  # the message comes after all
+    await shop.check(sale)
+
+
+async def test_one_provider_that_is_away_hides_nothing_of_another(shop, sale):
+    held = [await shop.written(sale, member) for member in (7, 8)]
+    first = await shop.start(held[0], 7)
+    second = await shop.start(held[1], 8, "other")
+    shop.till.away = True
+    shop.till.came[first.id] = first.amount_minor
+    shop.other.came[second.id] = second.amount_minor
+    assert await shop.reconcile() == 2
+    assert [(await shop.look(one)).shown for one in held] == ["pending_payment", "paid"]
+    shop.till.away = False
+    await shop.reconcile()
+    await shop.check(sale)
+
+
+async def test_what_nobody_is_to_pay_any_more_is_closed_and_then_left_alone(shop, sale):
+    ended, cancelled, open_ = [await shop.written(sale, member) for member in (7, 8, 9)]
+    started = [await shop.start(o, m) for o, m in ((ended, 7), (cancelled, 8), (open_, 9))]
+    await shop.cancel(cancelled, 8)
+    await shop.pool.execute(
+        "UPDATE payments.payments SET expires_at = now() WHERE id = $1", started[0].id
+    )
+    assert await shop.reconcile() == 3
+    assert shop.till.closed == {payment.id for payment in started[:2]}
+    told = [(await shop.pay(payment.id)) for payment in started]
+    assert [(p.state, p.reason) for p in told] == [
+        ("failed", "closed"),
+        ("failed", "closed"),
+        ("started", None),
+    ]
+    # What was called off before its time may be opened anew somewhere until its time is over.
+    assert await shop.reconcile() == 2
+
+
+async def test_money_that_was_there_when_its_order_was_cancelled_is_not_lost(shop, sale):
+    order_id, payment = await shop.cancelled(sale, 7)
+    shop.till.came[payment.id] = payment.amount_minor
+    assert await shop.reconcile(again=False) == 1
+    await shop.settle_down()
+    kept = await shop.pay(payment.id)
+    assert (kept.state, kept.order_id != order_id) == ("captured", True)
+    await shop.check(sale)
+
+
+async def test_a_payment_is_asked_about_less_and_less_but_at_the_end_of_its_hold(shop, sale):
+    order_id = await shop.written(sale, 7)
+    payment = await shop.start(order_id, 7)
+    ages_s = []
+    for _ in range(40):
+        age_s, held_s = await shop.pool.fetchrow(
+            "SELECT extract(epoch FROM look_at - started_at)::float8,"
+            "       extract(epoch FROM expires_at - started_at)::float8"
+            "  FROM payments.payments WHERE id = $1",
+            payment.id,
+        )
+        ages_s.append(round(age_s))
+        if age_s >= held_s:
+            break
+        # As much time passes as it is to wait.
+        await shop.pool.execute(
+            "UPDATE payments.payments SET look_at = look_at - wait, expires_at = expires_at - wait,"
+            " started_at = started_at - wait FROM (SELECT look_at - now() AS wait"
+            "  FROM payments.payments WHERE id = $1) AS due WHERE id = $1",
+            payment.id,
+        )
+        assert await shop.reconcile(again=False) == 1
+    assert ages_s[:3] == [10, 15, 20]
+    assert ages_s[-2:] == [round(held_s - 10), round(held_s)]
+    assert len(ages_s) < 25
+    pauses_s = [late - soon for soon, late in itertools.pairwise(ages_s[:-2])]
+    assert pauses_s == sorted(pauses_s)
 
 
 async def test_one_message_counts_once_however_often_it_comes(shop, sale):
