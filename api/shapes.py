@@ -1,5 +1,6 @@
 """What several routes read or write the same way: sales, lists, times."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,7 +11,7 @@ from api.problems import InvalidValue
 from core import orders
 from core.flows.directory import SaleView
 from core.kit import ids
-from hotpath.ids import parts
+from hotpath.ids import is_id
 
 PAGE_DEFAULT = 20
 PAGE_MAX = 100
@@ -31,6 +32,39 @@ class SaleItem(msgspec.Struct, frozen=True):
     quota: int
     left: int
     limit: int
+
+
+class OrderLine(msgspec.Struct, frozen=True):
+    """`price` is of one unit, the other amounts of all of them, in minor units.
+
+    `tax` is added to the price, `included_tax` stands in it already: `amount` is what the units
+    come to, less `discount`, plus `tax`.
+    """
+
+    line_no: int
+    sku_id: str
+    quantity: int
+    price: int
+    discount: int
+    tax: int
+    included_tax: int
+    amount: int
+
+
+def order_lines(lines: Iterable[orders.Line]) -> list[OrderLine]:
+    return [
+        OrderLine(
+            line_no=line.line_no,
+            sku_id=str(line.sku_id),
+            quantity=line.quantity,
+            price=line.price_minor,
+            discount=line.discount_minor,
+            tax=line.tax_minor,
+            included_tax=line.included_tax_minor,
+            amount=line.amount_minor,
+        )
+        for line in lines
+    ]
 
 
 class Sale(msgspec.Struct, frozen=True):
@@ -64,7 +98,7 @@ def server_time() -> datetime:
 
 def before(cursor: str | None) -> orders.OrderId | None:
     """The order that the last page ended with."""
-    if cursor is not None and parts(cursor) is None:
+    if cursor is not None and not is_id(cursor):
         raise InvalidValue(errors=[{"parameter": "cursor", "detail": "This is no cursor of ours."}])
     return None if cursor is None else orders.OrderId(cursor)
 

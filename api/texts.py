@@ -39,6 +39,7 @@ ZH = {
     "impossible-transfer": "无法这样调拨。",
     "internal-error": "服务器内部出错，我们已记录此问题。",
     "invalid-value": "请求中有不符合要求的值。",
+    "key-taken": "另一个请求正在使用该幂等键，请稍后重试。",
     "key-reused": "该幂等键已用于另一份内容不同的请求。",
     "malformed-body": "请求内容不是合法的 JSON。",
     "malformed-gtin": "GTIN 应为 8、12、13 或 14 位数字，且末位校验码正确。",

@@ -35,6 +35,13 @@ class OrderIds:
         tag = self._tag(bucket, epoch, position, member)
         return _text(ms << 80 | seq << 50 | bucket << 28 | epoch << 20 | tag)
 
+    def of_key(self, ms: int, member: int, key: str) -> str:
+        """Return the id of an ordinary order: epoch 0, so it names no claim, and sorts by time."""
+        assert ms < 1 << 42
+        said = f"ordinary,{ms},{member},{key}".encode()
+        noise = int.from_bytes(self.signer.sign(said)[:9], "big")
+        return _text(ms << 80 | noise >> 20 << 28 | noise & 0xFFFFF)
+
     def owned_by(self, order_id: str, member: int) -> bool:
         """Tell whether this id was made for this member. A guess is right once in a million."""
         free = _free_bits(order_id)
@@ -49,8 +56,13 @@ class OrderIds:
         return int.from_bytes(self.signer.sign(message)[:3], "big") >> 4
 
 
+def is_id(text: str) -> bool:
+    """Tell whether this can be the id of an order, of whichever kind."""
+    return _CANONICAL.fullmatch(text) is not None
+
+
 def parts(order_id: str) -> OrderParts | None:
-    """Read what an id names, or None where it is not one of ours. Says nothing of its owner."""
+    """Read which claim an id names, or None where it names none. Says nothing of its owner."""
     free = _free_bits(order_id)
     return None if free is None else _parts(free)
 

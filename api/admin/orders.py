@@ -12,12 +12,12 @@ from uuid_utils import uuid7
 from api import auth
 from api.admin.changes import Changes
 from api.problems import InvalidValue, refuses
-from api.shapes import PAGE_DEFAULT, Cursor, Limit, before
+from api.shapes import PAGE_DEFAULT, Cursor, Limit, OrderLine, before, order_lines
 from core import orders, payments
 from core.flows import cancel_order, list_orders
 from core.kit import db, ids
 from core.kit.states import IllegalMove
-from hotpath.ids import parts
+from hotpath.ids import is_id
 
 State = Annotated[
     orders.Shown | None, QueryParameter(name="state", description="What the order shows.")
@@ -31,18 +31,21 @@ Moment = Annotated[datetime, QueryParameter(description="RFC 3339, with its offs
 class Order(msgspec.Struct, frozen=True):
     """`state` is what the buyer is told, of `standing` and `payment` together.
 
-    `amount` is in minor units. `version` counts what happened since it was placed.
+    Amounts are in minor units, of shipping as of a line. `version` counts what happened since it
+    was placed. An ordinary order has no sale.
     """
 
     order_id: str
-    sale_id: str
+    sale_id: str | None
     member_id: str
     state: str
     standing: str
     payment: str
     reason: str | None
-    sku_id: str
-    quantity: int
+    lines: list[OrderLine]
+    shipping: int
+    shipping_tax: int
+    shipping_included_tax: int
     amount: int
     currency: str
     placed_at: datetime
@@ -220,14 +223,16 @@ async def list_refunds(order_id: FromPath[str], pool: NamedDependency[db.Pool]) 
 def shown(order: orders.Order) -> Order:
     return Order(
         order_id=order.id,
-        sale_id=str(order.sale_id),
+        sale_id=None if order.sale_id is None else str(order.sale_id),
         member_id=str(order.member_id),
         state=order.shown,
         standing=order.state,
         payment=order.payment,
         reason=order.reason,
-        sku_id=str(order.sku_id),
-        quantity=order.quantity,
+        lines=order_lines(order.lines),
+        shipping=order.shipping_minor,
+        shipping_tax=order.shipping_tax_minor,
+        shipping_included_tax=order.shipping_included_tax_minor,
         amount=order.amount_minor,
         currency=order.currency,
         placed_at=order.placed_at,
@@ -238,7 +243,7 @@ def shown(order: orders.Order) -> Order:
 
 
 def order_of(text: str) -> orders.OrderId:
-    if parts(text) is None:
+    if not is_id(text):
         raise orders.NoSuchOrder(order_id=text)
     return orders.OrderId(text)
 

@@ -13,7 +13,7 @@ from litestar.params import FromPath, JSONBody
 from api import auth, metrics
 from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
-from api.shapes import PAGE_DEFAULT, Cursor, Limit, before
+from api.shapes import PAGE_DEFAULT, Cursor, Limit, OrderLine, before, order_lines
 from core import orders, risk, sales
 from core.flows import cancel_order, find_order, list_orders, pass_risk, place_order
 from core.flows.directory import Directory
@@ -57,11 +57,15 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
-    """While it is `accepted` it has neither amount nor times yet. `amount` is in minor units."""
+    """While it is `accepted` it has neither amount nor times yet. Amounts are in minor units.
+
+    A sale's order has a sale, a SKU and a quantity; an ordinary one has shipping instead, with the
+    tax that is added to it and the tax that it includes. Both have lines.
+    """
 
     order_id: str
-    sale_id: str
     state: str
+    sale_id: str | msgspec.UnsetType = msgspec.UNSET
     sku_id: str | msgspec.UnsetType = msgspec.UNSET
     quantity: int | msgspec.UnsetType = msgspec.UNSET
     reason: str | msgspec.UnsetType = msgspec.UNSET
@@ -70,6 +74,10 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     placed_at: datetime | msgspec.UnsetType = msgspec.UNSET
     expires_at: datetime | msgspec.UnsetType = msgspec.UNSET
     follows: str | msgspec.UnsetType = msgspec.UNSET
+    lines: list[OrderLine] | msgspec.UnsetType = msgspec.UNSET
+    shipping: int | msgspec.UnsetType = msgspec.UNSET
+    shipping_tax: int | msgspec.UnsetType = msgspec.UNSET
+    shipping_included_tax: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -202,17 +210,29 @@ def _shown(order: find_order.OrderView) -> Order:
     unset = msgspec.UNSET
     return Order(
         order_id=order.order_id,
-        sale_id=str(order.sale_id),
         state=order.state,
-        sku_id=unset if order.sku_id is None else str(order.sku_id),
-        quantity=unset if order.quantity is None else order.quantity,
+        sale_id=_text_or_unset(order.sale_id),
+        sku_id=_text_or_unset(order.sku_id),
+        quantity=_set(order.quantity),
         reason=order.reason or unset,
-        amount=unset if order.amount_minor is None else order.amount_minor,
+        amount=_set(order.amount_minor),
         currency=order.currency or unset,
         placed_at=order.placed_at or unset,
         expires_at=order.expires_at or unset,
         follows=order.follows or unset,
+        lines=order_lines(order.lines) or unset,
+        shipping=_set(order.shipping_minor),
+        shipping_tax=_set(order.shipping_tax_minor),
+        shipping_included_tax=_set(order.shipping_included_tax_minor),
     )
+
+
+def _set(number: int | None) -> int | msgspec.UnsetType:
+    return msgspec.UNSET if number is None else number
+
+
+def _text_or_unset(number: int | None) -> str | msgspec.UnsetType:
+    return msgspec.UNSET if number is None else str(number)
 
 
 routes = Router(

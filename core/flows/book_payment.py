@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from core import ledger, orders, payments
 from core.kit import db
 
+SHIPPING_NO = 0
+# Above every line of an order.
+TAX_FROM = 10_000
+
 
 async def capture(
     conn: db.Conn, payment: payments.Payment, event: payments.Event, order: orders.Order
@@ -108,15 +112,24 @@ async def refund_paid(conn: db.Conn, payment: payments.Payment, refund: payments
 
 
 def parts_of(order: orders.Order) -> list[ledger.Part]:
-    """Whose its money is. An order of a flash sale has one line, and no shipping."""
-    return [
+    """Whose its money is: a line's goods under the line's number, the tax that was added to them
+    under TAX_FROM + that number, shipping as line 0.
+    """
+    parts = [
         ledger.goods(
-            1,
-            seller_id=ledger.SellerId(order.seller_id),
-            amount_minor=order.amount_minor,
-            commission_bps=order.commission_bps,
+            line.line_no,
+            seller_id=ledger.SellerId(line.seller_id),
+            amount_minor=line.goods_minor,
+            commission_bps=line.commission_bps,
         )
+        for line in order.lines
     ]
+    if order.shipping_minor:
+        parts.append(ledger.shipping(SHIPPING_NO, amount_minor=order.shipping_minor))
+    taxes = {line.line_no: line.tax_minor for line in order.lines}
+    taxes[SHIPPING_NO] = order.shipping_tax_minor
+    parts += [ledger.tax(TAX_FROM + n, amount_minor=minor) for n, minor in taxes.items() if minor]
+    return parts
 
 
 async def _post_capture(conn: db.Conn, payment: payments.Payment, event: payments.Event) -> None:

@@ -3,15 +3,13 @@
 One transaction: the order ends, its money is owed back, and its units are on their way back.
 """
 
-from core import orders, payments, staff
+from core import ledger, orders, payments, staff
 from core.flows import book_payment
 from core.flows.find_order import OrderView, find_order
 from core.flows.give_back import book_release
 from core.kit import db
 from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
-
-LINE_NO = 1
 
 
 async def cancel_order(
@@ -26,7 +24,7 @@ async def cancel_order(
         # Who settles a payment holds it first and moves its order then; so does who cancels.
         await payments.call_off(conn, order_id=order.id)
         await orders.cancel(conn, order, reason="member")
-        await book_release(conn, [ended(order)])
+        await book_release(conn, ended(order))
     return await find_order(pool, redis, keyring, order_id=order_id, member_id=member_id)
 
 
@@ -48,7 +46,7 @@ async def cancel_for_staff(
         else:
             await payments.call_off(conn, order_id=order.id)
             await orders.cancel(conn, order, reason="staff")
-        await book_release(conn, [ended(order)])
+        await book_release(conn, ended(order))
         after = await orders.find(conn, order_id=order_id)
         await staff.note(
             conn,
@@ -64,13 +62,16 @@ async def cancel_for_staff(
 async def _cancel_paid(conn: db.Conn, order: orders.Order, refund_id: payments.RefundId) -> None:
     payment = await payments.hold_kept(conn, order_id=order.id)
     assert payment is not None, "what pays an order is kept"
-    assert payment.captured_minor is not None
     await orders.cancel(conn, order, reason="staff", refund_id=refund_id)
-    left_minor = payment.captured_minor - payment.refunded_minor
-    if left_minor:
-        lines = {LINE_NO: left_minor}
+    _, shares = await ledger.find_hold(conn, order_id=order.id)
+    left = {share.line_no: share.amount_minor - share.returned_minor for share in shares}
+    lines = {line_no: left_minor for line_no, left_minor in left.items() if left_minor}
+    if lines:
         await book_payment.owe(conn, payment, refund_id=refund_id, lines=lines, reason="staff")
 
 
-def ended(order: orders.Order) -> orders.Expired:
-    return orders.Expired(order.id, order.bucket, order.member_id, order.sku_id, order.quantity)
+def ended(order: orders.Order) -> list[orders.Expired]:
+    return [
+        orders.Expired(order.id, order.bucket, order.member_id, line.sku_id, line.quantity)
+        for line in order.lines
+    ]

@@ -12,4 +12,4 @@ async def expire_holds(pool: db.Pool, *, batch_max: int) -> int:
         spared = await sales.buckets_being_rebuilt(conn)
         expired = await orders.expire(conn, spared=spared, batch_max=batch_max)
         await book_release(conn, expired)
-    return len(expired)
+    return len({line.id for line in expired})

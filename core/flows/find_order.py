@@ -8,19 +8,26 @@ from core import orders, sales
 from core.kit import db
 from hotpath import loading, scripts
 from hotpath.claims import DamagedRecord, decode_record
-from hotpath.ids import OrderParts, parts
+from hotpath.ids import OrderParts, is_id, parts
 from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 from hotpath.scripts import BucketKeys
 
 
 class OrderView(msgspec.Struct, frozen=True, kw_only=True):
-    """What Postgres has not written yet has neither price nor times."""
+    """What Postgres has not written yet has neither price nor times, and no lines.
+
+    An ordinary order has no sale; only a sale's order has a SKU of its own, and no shipping.
+    """
 
     order_id: orders.OrderId
-    sale_id: int
+    sale_id: int | None = None
     sku_id: int | None = None
     quantity: int | None = None
+    lines: tuple[orders.Line, ...] = ()
+    shipping_minor: int | None = None
+    shipping_tax_minor: int | None = None
+    shipping_included_tax_minor: int | None = None
     state: str
     reason: str | None = None
     amount_minor: int | None = None
@@ -38,9 +45,18 @@ async def find_order(
     Raises sales.SaleFenced and sales.Unavailable while nobody can tell what Redis has kept.
     """
     named = parts(order_id)
+    if named is None and is_id(order_id):
+        return await find_ordinary(pool, orders.OrderId(order_id), member_id)
     if named is None or not keyring.order_ids.owned_by(order_id, member_id):
         raise orders.NoSuchOrder(order_id=order_id)
     return await trace_order(pool, redis, orders.OrderId(order_id), named, member_id=member_id)
+
+
+async def find_ordinary(pool: db.Pool, order_id: orders.OrderId, member_id: int) -> OrderView:
+    found = await written(pool, order_id, member_id)
+    if found is None:
+        raise orders.NoSuchOrder(order_id=order_id)
+    return found
 
 
 async def trace_order(
@@ -129,11 +145,16 @@ def buried(order_id: orders.OrderId, bucket: sales.Bucket, letter: sales.DeadLet
 
 
 def view(order: orders.Order) -> OrderView:
+    is_ordinary = order.claimed is None
     return OrderView(
         order_id=order.id,
         sale_id=order.sale_id,
-        sku_id=order.sku_id,
-        quantity=order.quantity,
+        sku_id=None if is_ordinary else order.lines[0].sku_id,
+        quantity=None if is_ordinary else order.lines[0].quantity,
+        lines=order.lines,
+        shipping_minor=order.shipping_minor if is_ordinary else None,
+        shipping_tax_minor=order.shipping_tax_minor if is_ordinary else None,
+        shipping_included_tax_minor=order.shipping_included_tax_minor if is_ordinary else None,
         state=order.shown,
         reason=order.reason,
         amount_minor=order.amount_minor,

@@ -2,11 +2,13 @@
 in Redis by the outbox relay. Once a sale is settled they go back to stock instead, at once.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 
 from core import inventory, orders, sales
+from core.flows.place_ordinary import purpose as purpose_of_order
 from core.flows.run_sale import purpose
 from core.kit import db, outbox
 from hotpath import scripts
@@ -30,12 +32,13 @@ class Release(msgspec.Struct, frozen=True):
 async def book_release(
     conn: db.Conn, ended: Sequence[orders.Expired], *, was_sold: bool = True
 ) -> None:
-    """Take ended orders out of `sold` and send their units back.
+    """Take a sale's ended orders out of `sold` and send their units back; what stock keeps for an
+    ordinary one is free at once. `ended` has all lines of each order.
 
     `was_sold` is false for claims that never became live orders, which `sold` never counted.
     """
-    to_stock: list[inventory.Deed] = []
-    for number in sorted({order.bucket for order in ended}):
+    to_stock = unreserved([order for order in ended if order.bucket is None])
+    for number in sorted({order.bucket for order in ended if order.bucket is not None}):
         mine = [order for order in ended if order.bucket == number]
         bucket, settled = await sales.hold_bucket_shared(conn, number=number)
         sold = -1 if was_sold else 0
@@ -58,6 +61,14 @@ async def book_release(
             to_stock += [to_free(bucket.sale_id, order) for order in mine]
     # Stock is locked last, all of it at once, so that nobody waits in a ring.
     await inventory.release(conn, to_stock)
+
+
+def unreserved(ended: Sequence[orders.Expired]) -> list[inventory.Deed]:
+    """What stock keeps for ordinary orders, free again."""
+    units: dict[str, Counter[int]] = {}
+    for line in ended:
+        units.setdefault(purpose_of_order(line.id), Counter())[line.sku_id] += line.quantity
+    return [inventory.Deed(kept_for, units[kept_for], kept_for, by="orders") for kept_for in units]
 
 
 def to_free(sale_id: sales.SaleId, order: orders.Expired) -> inventory.Deed:

@@ -72,9 +72,11 @@ async def repeat_from_postgres(
         raise sales.Unavailable
     if order is None:
         raise sales.SaleNotOpen(state=sale.state)
-    if (order.sku_id, order.quantity) != (claim.sku_id, claim.quantity):
+    if order.units != {claim.sku_id: claim.quantity}:
         raise sales.KeyReused
-    verdict = Verdict(Kind.ACCEPTED, order.bucket, order.epoch, order.position, order.key_id)
+    was = order.claimed
+    assert was is not None
+    verdict = Verdict(Kind.ACCEPTED, was.bucket, was.epoch, was.position, was.key_id)
     return seal(keyring, claim, verdict)
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from core import orders, payments, sales
 from core.flows import book_payment, give_back
+from core.flows.place_ordinary import place_many
 from core.kit import db, outbox
 from core.kit.outbox import TryLater
 from hotpath import scripts
@@ -33,11 +34,20 @@ class Case(msgspec.Struct, frozen=True):
 
     payment: payments.Payment
     first: orders.Order
+    claimed: orders.Claimed
     second: orders.Order | None
     bucket: sales.Bucket
     is_settled: bool
     is_still_holding: bool
     unsold: int
+
+    @property
+    def sku_id(self) -> int:
+        return self.first.lines[0].sku_id
+
+    @property
+    def quantity(self) -> int:
+        return self.first.lines[0].quantity
 
 
 async def settle_late(
@@ -45,6 +55,12 @@ async def settle_late(
 ) -> None:
     """Handle one message. Raises TryLater until it is done; safe to repeat after any failure."""
     due = msgspec.convert(payload, payments.Due)
+    async with db.snapshot(pool) as conn:
+        payment = await payments.find(conn, payment_id=due.payment_id)
+        first = await orders.find(conn, order_id=orders.OrderId(payment.first_order_id))
+    if first.claimed is None:
+        await _place_anew(pool, keyring, payment, first)
+        return
     case = await _look(pool, due.payment_id)
     if case is None:
         return
@@ -57,7 +73,7 @@ async def settle_late(
     if case.is_still_holding:
         raise TryLater("the first order's units are still on their way back")
     verdict = await _claim(redis, keyring, case, backlog_max=backlog_max)
-    if verdict.kind is Kind.SOLD_OUT and case.unsold >= case.first.quantity:
+    if verdict.kind is Kind.SOLD_OUT and case.unsold >= case.quantity:
         await _ask_for_units(pool, case)
         raise TryLater("units of another bucket are asked for")
     if verdict.kind in REASONS:
@@ -73,15 +89,19 @@ async def _look(pool: db.Pool, payment_id: payments.PaymentId) -> Case | None:
         if not _is_open(payment):
             return None
         first = await orders.find(conn, order_id=orders.OrderId(payment.first_order_id))
+        claimed = first.claimed
+        assert claimed is not None
         second = await orders.find_by_key(
-            conn, sale_id=first.sale_id, member_id=first.member_id, key=_key(payment.id)
+            conn, sale_id=claimed.sale_id, member_id=first.member_id, key=_key(payment.id)
         )
-        bucket = await sales.bucket(conn, number=sales.BucketNumber(first.bucket))
+        bucket = await sales.bucket(conn, number=sales.BucketNumber(claimed.bucket))
         sale = await sales.find(conn, sale_id=bucket.sale_id)
         # Its units are what a late payer most likely gets, and they count against the limit.
         holding = await outbox.is_waiting(conn, give_back.TOPIC, {"order_id": first.id})
-        unsold = await _count_unsold(conn, sale, first.sku_id) if sale.bucket_count > 1 else 0
-        return Case(payment, first, second, bucket, sale.settled_at is not None, holding, unsold)
+        sku_id = first.lines[0].sku_id
+        unsold = await _count_unsold(conn, sale, sku_id) if sale.bucket_count > 1 else 0
+        is_settled = sale.settled_at is not None
+        return Case(payment, first, claimed, second, bucket, is_settled, holding, unsold)
 
 
 async def _count_unsold(conn: db.Conn, sale: sales.Sale, sku_id: int) -> int:
@@ -95,16 +115,20 @@ async def _count_unsold(conn: db.Conn, sale: sales.Sale, sku_id: int) -> int:
 
 async def _ask_for_units(pool: db.Pool, case: Case) -> None:
     async with db.transaction(pool) as conn:
-        await sales.want(conn, {(case.bucket.number, case.first.sku_id): case.first.quantity})
+        await sales.want(conn, {(case.bucket.number, case.sku_id): case.quantity})
 
 
 async def _claim(redis: Redis, keyring: Keyring, case: Case, *, backlog_max: int) -> Verdict:
-    bucket, first = case.bucket, case.first
+    bucket = case.bucket
     if bucket.run_id is None:
         raise TryLater("no Redis process is admitted to the bucket")
     facts = BucketFacts(bucket.number, bucket.epoch, bucket.stamp, bucket.run_id)
     claim = Claim(
-        first.sale_id, first.member_id, _key(case.payment.id), first.sku_id, first.quantity
+        case.claimed.sale_id,
+        case.first.member_id,
+        _key(case.payment.id),
+        case.sku_id,
+        case.quantity,
     )
     (verdict,) = await scripts.claim_now(
         await redis.of(bucket.number),
@@ -114,6 +138,52 @@ async def _claim(redis: Redis, keyring: Keyring, case: Case, *, backlog_max: int
         backlog_max=backlog_max,
     )
     return verdict
+
+
+async def _place_anew(
+    pool: db.Pool, keyring: Keyring, payment: payments.Payment, first: orders.Order
+) -> None:
+    """An ordinary order has no claim to wait for: all of it is one transaction."""
+    async with db.transaction(pool) as conn:
+        payment, others = await payments.hold_siblings(conn, payment)
+        if not _is_open(payment):
+            return
+        if payments.is_kept(others):
+            await book_payment.refund(conn, payment, reason="already-paid")
+            return
+        agreed = await orders.agreement(conn, order_id=first.id)
+        (second,) = await place_many(conn, [_again(keyring, payment, first, agreed)])
+        if isinstance(second, orders.Order):
+            await _replace(conn, payment, second)
+        else:
+            await book_payment.refund(conn, payment, reason=REASONS[Kind.SOLD_OUT])
+
+
+def _again(
+    keyring: Keyring,
+    payment: payments.Payment,
+    first: orders.Order,
+    agreed: orders.Agreement,
+) -> orders.Purchase:
+    """The same at the same price. Its money is here, so its hold does not count."""
+    assert payment.captured_at is not None
+    assert first.asked is not None
+    ms = int(payment.captured_at.timestamp() * 1000)
+    key = _key(payment.id)
+    order_id = orders.OrderId(keyring.order_ids.of_key(ms, first.member_id, key))
+    return orders.Purchase(
+        id=order_id,
+        member_id=first.member_id,
+        idempotency_key=key,
+        asked=first.asked,
+        lines=tuple(msgspec.structs.replace(line, order_id=order_id) for line in first.lines),
+        shipping_minor=first.shipping_minor,
+        shipping_tax_minor=first.shipping_tax_minor,
+        shipping_included_tax_minor=first.shipping_included_tax_minor,
+        currency=first.currency,
+        hold_s=0,
+        agreement=agreed,
+    )
 
 
 async def _keep(pool: db.Pool, payment: payments.Payment, second_id: orders.OrderId) -> None:

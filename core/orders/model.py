@@ -1,5 +1,7 @@
+from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple, NewType, TypeAlias
+from typing import Any, NamedTuple, NewType, TypeAlias
 
 import msgspec
 
@@ -27,37 +29,88 @@ def position_of(order_id: OrderId) -> str:
     return named.position
 
 
-class Order(msgspec.Struct, frozen=True):
-    """An order of a flash sale has one line, so its line stands here with it.
+class Claimed(NamedTuple):
+    """Which claim of a flash sale an order was."""
 
-    `version` counts what happened to it since it was placed.
+    sale_id: int
+    bucket: int
+    epoch: int
+    key_id: int
+    position: str
+
+
+class Line(msgspec.Struct, frozen=True):
+    """So many units of a SKU. `price_minor` is of one unit, the other amounts of all of them.
+
+    `tax_minor` is added to the price; `included_tax_minor` stands in it already.
+    """
+
+    order_id: OrderId
+    line_no: int
+    sku_id: int
+    quantity: int
+    price_minor: int
+    discount_minor: int
+    tax_minor: int
+    included_tax_minor: int
+    seller_id: int
+    commission_bps: int
+
+    @property
+    def goods_minor(self) -> int:
+        """What its units come to after discounts, before tax that is added."""
+        return self.quantity * self.price_minor - self.discount_minor
+
+    @property
+    def amount_minor(self) -> int:
+        return self.goods_minor + self.tax_minor
+
+
+def units_of(lines: Iterable[Line]) -> dict[int, int]:
+    """SKU id -> how many, over all lines."""
+    found: Counter[int] = Counter()
+    for line in lines:
+        found[line.sku_id] += line.quantity
+    return dict(found)
+
+
+class Head(msgspec.Struct, frozen=True):
+    """An order's own row. `version` counts what happened to it since it was placed.
+
+    An ordinary order has no sale, bucket, epoch and key id, but a digest of what was `asked`.
     """
 
     id: OrderId
-    sale_id: int
-    bucket: int
+    sale_id: int | None
+    bucket: int | None
     member_id: int
     idempotency_key: str
-    epoch: int
-    key_id: int
+    epoch: int | None
+    key_id: int | None
     state: str
     payment: str
     reason: str | None
     amount_minor: int
     currency: str
+    shipping_minor: int
+    shipping_tax_minor: int
+    shipping_included_tax_minor: int
+    asked: bytes | None
     follows: OrderId | None
     placed_at: datetime
     expires_at: datetime
     version: int
-    sku_id: int
-    quantity: int
-    price_minor: int
-    seller_id: int
-    commission_bps: int
 
     @property
-    def position(self) -> str:
-        return position_of(self.id)
+    def claimed(self) -> Claimed | None:
+        """None for an ordinary order."""
+        if self.sale_id is None:
+            return None
+        assert self.bucket is not None
+        assert self.epoch is not None
+        assert self.key_id is not None
+        position = position_of(self.id)
+        return Claimed(self.sale_id, self.bucket, self.epoch, self.key_id, position)
 
     @property
     def standing(self) -> Standing:
@@ -66,6 +119,53 @@ class Order(msgspec.Struct, frozen=True):
     @property
     def shown(self) -> Shown:
         return shown(State(self.state), Payment(self.payment))
+
+
+class Order(Head, frozen=True):
+    """`amount_minor` = its lines' amounts + shipping + the tax that is added to shipping."""
+
+    lines: tuple[Line, ...]
+
+    @property
+    def units(self) -> dict[int, int]:
+        return units_of(self.lines)
+
+
+class Purchase(msgspec.Struct, frozen=True):
+    """An ordinary order to be written. `hold_s` counts from the moment the row is written.
+
+    `asked` is the SHA-256 of all that its member asked for.
+    """
+
+    id: OrderId
+    member_id: int
+    idempotency_key: str
+    asked: bytes
+    lines: tuple[Line, ...]
+    shipping_minor: int
+    shipping_tax_minor: int
+    shipping_included_tax_minor: int
+    currency: str
+    hold_s: int
+    agreement: "Agreement"
+
+    @property
+    def amount_minor(self) -> int:
+        goods = sum(line.amount_minor for line in self.lines)
+        return goods + self.shipping_minor + self.shipping_tax_minor
+
+
+class Placed(msgspec.Struct, frozen=True):
+    id: OrderId
+    placed_at: datetime
+    expires_at: datetime
+
+
+class Agreement(msgspec.Struct, frozen=True):
+    """Where an ordinary order goes, and how its price came about."""
+
+    address: dict[str, str]
+    steps: list[dict[str, Any]]
 
 
 class Paid(msgspec.Struct, frozen=True, tag="paid"):
@@ -136,8 +236,10 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Expired(msgspec.Struct, frozen=True):
+    """A line of an order that has ended. `bucket` is None for an ordinary order."""
+
     id: OrderId
-    bucket: int
+    bucket: int | None
     member_id: int
     sku_id: int
     quantity: int
@@ -147,6 +249,12 @@ class NoSuchOrder(Refusal):
     """There is no such order."""
 
     kind = Kind.NOT_FOUND
+
+
+class KeyTaken(Refusal):
+    """That key is just being used by another request. Try again."""
+
+    kind = Kind.CONFLICT
 
 
 class NotYetWritten(Refusal):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from core.kit.states import IllegalMove, check_move
 
-from .model import Cancelled, Event, Follows, Logged, Order, Paid, Standing
+from .model import Cancelled, Event, Follows, Line, Logged, Order, Paid, Placed, Purchase, Standing
 from .states import MOVES, PAYMENT_MOVES, Payment, State, shown
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,6 +17,33 @@ def as_placed(order: Order) -> Standing:
     if order.state == State.REJECTED:
         return order.standing
     return Standing(State.OPEN, Payment.UNPAID, None, None)
+
+
+def as_bought(purchase: Purchase, placed: Placed) -> Order:
+    """An ordinary order as its row says it from then on."""
+    return Order(
+        id=purchase.id,
+        sale_id=None,
+        bucket=None,
+        member_id=purchase.member_id,
+        idempotency_key=purchase.idempotency_key,
+        epoch=None,
+        key_id=None,
+        state=State.OPEN,
+        payment=Payment.UNPAID,
+        reason=None,
+        amount_minor=purchase.amount_minor,
+        currency=purchase.currency,
+        shipping_minor=purchase.shipping_minor,
+        shipping_tax_minor=purchase.shipping_tax_minor,
+        shipping_included_tax_minor=purchase.shipping_included_tax_minor,
+        asked=purchase.asked,
+        follows=None,
+        placed_at=placed.placed_at,
+        expires_at=placed.expires_at,
+        version=0,
+        lines=purchase.lines,
+    )
 
 
 def after(standing: Standing, event: Event) -> Standing:
@@ -65,16 +92,29 @@ def first_broken(order: Order, log: Sequence[Logged]) -> int | None:
 
 
 def digest_as_placed(order: Order) -> bytes:
-    """The twin of `orders.as_placed` in the database."""
-    terms = (order.seller_id, order.commission_bps)
-    line = (1, order.sku_id, order.quantity, order.price_minor, *terms)
+    """The twin of `orders.as_placed` in the database, which leaves NULL out."""
+    shipping = (order.shipping_minor, order.shipping_tax_minor, order.shipping_included_tax_minor)
     facts = (
         *(order.id, order.sale_id, order.bucket, order.member_id, order.epoch, order.key_id),
         *(order.amount_minor, order.currency, microseconds(order.placed_at)),
-        *line,
+        *added(order, shipping),
+        None if order.asked is None else order.asked.hex(),
+        *(fact for line in order.lines for fact in facts_of(order, line)),
         order.idempotency_key,
     )
-    return hashlib.sha256(" ".join(map(str, facts)).encode()).digest()
+    said = " ".join(str(fact) for fact in facts if fact is not None)
+    return hashlib.sha256(said.encode()).digest()
+
+
+def facts_of(order: Order, line: Line) -> Iterable[int | None]:
+    yield from (line.line_no, line.sku_id, line.quantity, line.price_minor)
+    yield from (line.seller_id, line.commission_bps)
+    yield from added(order, (line.discount_minor, line.tax_minor, line.included_tax_minor))
+
+
+def added(order: Order, amounts: Sequence[int]) -> Sequence[int | None]:
+    """Amounts that stand in ordinary orders only: a 0 of a sale's order is a NULL."""
+    return amounts if order.sale_id is None else [amount or None for amount in amounts]
 
 
 def seal(head: bytes, logged: Logged) -> bytes:

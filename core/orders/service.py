@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
 from core.kit.db import Conn
@@ -8,21 +8,24 @@ from hotpath.records import Packer
 
 from . import rows, store
 from .model import (
+    Agreement,
     Cancelled,
     Event,
     Expired,
     Follows,
+    KeyTaken,
     Logged,
     NewOrder,
     NoSuchOrder,
     Order,
     OrderId,
     Paid,
+    Purchase,
     Standing,
     TooManyEvents,
     Written,
 )
-from .rules import after, fold
+from .rules import after, as_bought, fold
 from .states import AXES, MOVES, Shown, State, shown
 
 EVENTS_MAX = 1_000
@@ -74,6 +77,33 @@ async def find_by_key(conn: Conn, *, sale_id: int, member_id: int, key: str) -> 
     return await store.find_by_key(conn, sale_id, member_id, key)
 
 
+async def find_placed(
+    conn: Conn, keys: Collection[tuple[int, str]]
+) -> dict[tuple[int, str], Order]:
+    """The ordinary orders under these keys (member id, key)."""
+    found = await store.find_placed(conn, keys)
+    return {(order.member_id, order.idempotency_key): order for order in found}
+
+
+async def place(conn: Conn, purchases: Sequence[Purchase]) -> list[Order]:
+    """Write ordinary orders whose keys were free a moment ago.
+
+    Raises KeyTaken, for all of them, where another transaction was faster with one.
+    """
+    placed = {one.id: one for one in (await store.place(conn, purchases) if purchases else ())}
+    if len(placed) < len(purchases):
+        raise KeyTaken
+    return [as_bought(purchase, placed[purchase.id]) for purchase in purchases]
+
+
+async def agreement(conn: Conn, *, order_id: OrderId) -> Agreement:
+    """Raises NoSuchOrder, also for an order of a flash sale."""
+    found = await store.agreement(conn, order_id)
+    if found is None:
+        raise NoSuchOrder(order_id=order_id)
+    return found
+
+
 async def pay(conn: Conn, order: Order, *, payment_id: str) -> None:
     """Raises IllegalMove, also when something happened to the order since we read it."""
     await append(conn, order, Paid(payment_id))
@@ -107,7 +137,10 @@ async def append(conn: Conn, order: Order, event: Event) -> None:
 
 
 async def expire(conn: Conn, *, spared: Sequence[int], batch_max: int) -> list[Expired]:
-    """Cancel pending orders whose hold is over, oldest first, but none of the `spared` buckets."""
+    """Cancel pending orders whose hold is over, oldest first, but none of the `spared` buckets.
+
+    Returns their lines.
+    """
     check_move(MOVES, State.OPEN, State.CANCELLED)
     return await store.expire(conn, batch_max, spared, Cancelled("expired"))
 
@@ -149,7 +182,7 @@ async def of_member(
     before: OrderId | None,
     page_max: int,
 ) -> list[Order]:
-    """A member's orders of these sales, newest first."""
+    """A member's ordinary orders and those of these sales, newest first."""
     return await store.of_member(conn, member_id, sale_ids, before, page_max)
 
 

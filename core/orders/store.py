@@ -1,17 +1,22 @@
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 
 import msgspec
 
 from core.kit.db import Conn, many, one
 
 from .model import (
+    Agreement,
     Cancelled,
     Event,
     Expired,
+    Head,
+    Line,
     Logged,
     NewOrder,
     Order,
     OrderId,
+    Placed,
+    Purchase,
     Standing,
     Written,
 )
@@ -22,6 +27,11 @@ from .states import Payment, State
 async def in_one_piece(payload: bytes) -> AsyncIterator[bytes]:
     """A source for COPY that needs no thread, as a file would."""
     yield payload
+
+
+def spell(value: object) -> str:
+    """JSON as text: a list of lists is no array of Postgres."""
+    return msgspec.json.encode(value).decode()
 
 
 async def copy(conn: Conn, orders: bytes, lines: bytes) -> None:
@@ -53,30 +63,127 @@ async def insert(conn: Conn, order: NewOrder, state: str, reason: str) -> None:
     await conn.execute(INSERT, *msgspec.structs.astuple(order), state, reason)
 
 
-FIND = """ -- -> Order
-    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
-           payment, reason, amount_minor, currency, follows::text, placed_at, expires_at, version,
-           sku_id, quantity, price_minor, seller_id, commission_bps
-      FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
-     WHERE o.id = $1
+LINES = """ -- -> Line
+    SELECT order_id::text, line_no, sku_id, quantity, price_minor,
+           coalesce(discount_minor, 0) AS discount_minor, coalesce(tax_minor, 0) AS tax_minor,
+           coalesce(included_tax_minor, 0) AS included_tax_minor, seller_id, commission_bps
+      FROM orders.lines WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, line_no
+"""
+
+
+async def with_lines(conn: Conn, heads: Sequence[Head]) -> list[Order]:
+    """Whole orders: an order's lines are written with it, and never change."""
+    lines: dict[OrderId, list[Line]] = {head.id: [] for head in heads}
+    for line in many(Line, await conn.fetch(LINES, list(lines)) if lines else ()):
+        lines[line.order_id].append(line)
+    return [Order(**msgspec.structs.asdict(head), lines=tuple(lines[head.id])) for head in heads]
+
+
+async def with_its_lines(conn: Conn, head: Head | None) -> Order | None:
+    return None if head is None else (await with_lines(conn, [head]))[0]
+
+
+FIND = """ -- -> Head
+    SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
+           reason, amount_minor, currency, coalesce(shipping_minor, 0) AS shipping_minor,
+           coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
+           coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
+           asked, follows::text, placed_at, expires_at, version
+      FROM orders.orders WHERE id = $1
 """
 
 
 async def find(conn: Conn, order_id: OrderId) -> Order | None:
-    return one(Order, await conn.fetchrow(FIND, order_id))
+    return await with_its_lines(conn, one(Head, await conn.fetchrow(FIND, order_id)))
 
 
-FIND_BY_KEY = """ -- -> Order
-    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
-           payment, reason, amount_minor, currency, follows::text, placed_at, expires_at, version,
-           sku_id, quantity, price_minor, seller_id, commission_bps
-      FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
+FIND_BY_KEY = """ -- -> Head
+    SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
+           reason, amount_minor, currency, coalesce(shipping_minor, 0) AS shipping_minor,
+           coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
+           coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
+           asked, follows::text, placed_at, expires_at, version
+      FROM orders.orders
      WHERE sale_id = $1 AND member_id = $2 AND idempotency_key = $3
 """
 
 
 async def find_by_key(conn: Conn, sale_id: int, member_id: int, key: str) -> Order | None:
-    return one(Order, await conn.fetchrow(FIND_BY_KEY, sale_id, member_id, key))
+    head = one(Head, await conn.fetchrow(FIND_BY_KEY, sale_id, member_id, key))
+    return await with_its_lines(conn, head)
+
+
+FIND_PLACED = """ -- -> Head
+    SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
+           reason, amount_minor, currency, coalesce(shipping_minor, 0) AS shipping_minor,
+           coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
+           coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
+           asked, follows::text, placed_at, expires_at, version
+      FROM unnest($1::bigint[], $2::text[]) AS asked_by (member, key)
+      JOIN orders.orders ON sale_id IS NULL AND member_id = member AND idempotency_key = key
+"""
+
+
+async def find_placed(conn: Conn, keys: Collection[tuple[int, str]]) -> list[Order]:
+    members, texts = [member for member, _ in keys], [key for _, key in keys]
+    return await with_lines(conn, many(Head, await conn.fetch(FIND_PLACED, members, texts)))
+
+
+# In the order of their keys, so that two who place the same orders do not wait in a ring.
+PLACE = """ -- -> Placed
+    WITH bought AS (
+        SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bytea[], $5::bigint[],
+                             $6::bigint[], $7::bigint[], $8::bigint[], $9::text[], $10::int[],
+                             $11::text[], $12::text[])
+            AS b (id, member_id, key, asked, amount_minor, shipping_minor, shipping_tax_minor,
+                  shipping_included_tax_minor, currency, hold_s, address, steps)
+    ), placed AS (
+        INSERT INTO orders.orders (id, member_id, idempotency_key, asked, state, amount_minor,
+                                   shipping_minor, shipping_tax_minor,
+                                   shipping_included_tax_minor, currency, expires_at)
+        SELECT id, member_id, key, asked, $13, amount_minor, shipping_minor, shipping_tax_minor,
+               shipping_included_tax_minor, currency, now() + make_interval(secs => hold_s)
+          FROM bought ORDER BY member_id, key
+            ON CONFLICT (member_id, idempotency_key) WHERE sale_id IS NULL DO NOTHING
+     RETURNING id, placed_at, expires_at
+    ), agreed AS (
+        INSERT INTO orders.agreements (order_id, address, steps)
+        SELECT id, address::jsonb, steps::jsonb FROM bought JOIN placed USING (id)
+    ), lined AS (
+        INSERT INTO orders.lines (order_id, line_no, sku_id, quantity, price_minor,
+                                  discount_minor, tax_minor, included_tax_minor, seller_id,
+                                  commission_bps)
+        SELECT l.* FROM unnest($14::uuid[], $15::smallint[], $16::bigint[], $17::int[],
+                               $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[],
+                               $22::bigint[], $23::smallint[]) AS l (order_id)
+          JOIN placed ON id = order_id
+    )
+    SELECT id::text, placed_at, expires_at FROM placed
+"""
+
+
+async def place(conn: Conn, purchases: Sequence[Purchase]) -> list[Placed]:
+    rows = [
+        (
+            *(p.id, p.member_id, p.idempotency_key, p.asked, p.amount_minor, p.shipping_minor),
+            *(p.shipping_tax_minor, p.shipping_included_tax_minor, p.currency, p.hold_s),
+            *(spell(p.agreement.address), spell(p.agreement.steps)),
+        )
+        for p in purchases
+    ]
+    lines = [msgspec.structs.astuple(line) for p in purchases for line in p.lines]
+    columns = zip(*rows, strict=True)
+    found = await conn.fetch(PLACE, *columns, State.OPEN, *zip(*lines, strict=True))
+    return many(Placed, found)
+
+
+AGREEMENT = """ -- -> Agreement
+    SELECT address, steps FROM orders.agreements WHERE order_id = $1
+"""
+
+
+async def agreement(conn: Conn, order_id: OrderId) -> Agreement | None:
+    return one(Agreement, await conn.fetchrow(AGREEMENT, order_id))
 
 
 # Names the version we read, so a racing writer makes this match nothing.
@@ -96,7 +203,7 @@ APPEND = """
 
 
 async def append(conn: Conn, order: Order, standing: Standing, event: Event) -> bool:
-    said = msgspec.json.encode(event).decode()
+    said = spell(event)
     seen = (order.id, order.version, order.state)
     return await conn.fetchval(APPEND, *seen, *standing, said) or False
 
@@ -105,7 +212,7 @@ EXPIRE = """ -- -> Expired
     WITH late AS (
         SELECT id FROM orders.orders
          WHERE state = 'open' AND payment = 'unpaid' AND expires_at <= now()
-           AND bucket <> ALL($2::int[])
+           AND (bucket IS NULL OR bucket <> ALL($2::int[]))
          ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ), ended AS (
         UPDATE orders.orders o
@@ -118,14 +225,14 @@ EXPIRE = """ -- -> Expired
         SELECT id, version, at, $3, head FROM ended
     )
     SELECT ended.id::text, bucket, member_id, sku_id, quantity
-      FROM ended JOIN orders.lines ON order_id = ended.id AND line_no = 1
+      FROM ended JOIN orders.lines ON order_id = ended.id
 """
 
 
 async def expire(
     conn: Conn, batch_max: int, spared: Sequence[int], event: Cancelled
 ) -> list[Expired]:
-    said = msgspec.json.encode(event).decode()
+    said = spell(event)
     return many(Expired, await conn.fetch(EXPIRE, batch_max, spared, said))
 
 
@@ -148,14 +255,16 @@ async def plan_anew(conn: Conn) -> None:
     await conn.execute(PLAN_ANEW)
 
 
-LISTING = """ -- -> Order
-    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
-           payment, reason, amount_minor, currency, follows::text, placed_at, expires_at, version,
-           sku_id, quantity, price_minor, seller_id, commission_bps
-      FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
+LISTING = """ -- -> Head
+    SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
+           reason, amount_minor, currency, coalesce(shipping_minor, 0) AS shipping_minor,
+           coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
+           coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
+           asked, follows::text, placed_at, expires_at, version
+      FROM orders.orders
      WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR payment = $2)
-       AND ($3::uuid IS NULL OR o.id < $3)
-     ORDER BY o.id DESC LIMIT $4
+       AND ($3::uuid IS NULL OR id < $3)
+     ORDER BY id DESC LIMIT $4
 """
 
 
@@ -166,20 +275,27 @@ async def listing(
     before: OrderId | None,
     page_max: int,
 ) -> list[Order]:
-    return many(Order, await conn.fetch(LISTING, state, payment, before, page_max))
+    found = await conn.fetch(LISTING, state, payment, before, page_max)
+    return await with_lines(conn, many(Head, found))
 
 
-# Sale by sale, by the index that makes a key unique: one by member would cost every new order.
-OF_MEMBER = """ -- -> Order
-    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state,
-           payment, reason, amount_minor, currency, follows::text, placed_at, expires_at, version,
-           sku_id, quantity, price_minor, seller_id, commission_bps
-      FROM unnest($2::bigint[]) AS sale (number)
-     CROSS JOIN LATERAL (SELECT * FROM orders.orders
-                          WHERE sale_id = number AND member_id = $1
-                            AND ($3::uuid IS NULL OR id < $3)
-                          ORDER BY id DESC LIMIT $4) o
-      JOIN orders.lines ON order_id = o.id AND line_no = 1
+# Ordinary orders, and those of sales sale by sale, by the index that makes a key unique: one by
+# member would cost every new order of a sale.
+OF_MEMBER = """ -- -> Head
+    SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
+           reason, amount_minor, currency, coalesce(shipping_minor, 0) AS shipping_minor,
+           coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
+           coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
+           asked, follows::text, placed_at, expires_at, version
+      FROM ((SELECT o.* FROM unnest($2::bigint[]) AS sale (number)
+              CROSS JOIN LATERAL (SELECT * FROM orders.orders
+                                   WHERE sale_id = number AND member_id = $1
+                                     AND ($3::uuid IS NULL OR id < $3)
+                                   ORDER BY id DESC LIMIT $4) o)
+             UNION ALL
+            (SELECT * FROM orders.orders
+              WHERE sale_id IS NULL AND member_id = $1 AND ($3::uuid IS NULL OR id < $3)
+              ORDER BY id DESC LIMIT $4)) o
      ORDER BY o.id DESC LIMIT $4
 """
 
@@ -187,12 +303,15 @@ OF_MEMBER = """ -- -> Order
 async def of_member(
     conn: Conn, member_id: int, sale_ids: Sequence[int], before: OrderId | None, page_max: int
 ) -> list[Order]:
-    return many(Order, await conn.fetch(OF_MEMBER, member_id, sale_ids, before, page_max))
+    found = await conn.fetch(OF_MEMBER, member_id, sale_ids, before, page_max)
+    return await with_lines(conn, many(Head, found))
 
 
+# What stands in a bucket has an epoch and a key id.
 WRITTEN_IN = """ -- -> Written
-    SELECT o.id::text, member_id, idempotency_key, epoch, key_id,
-           state NOT IN ('cancelled', 'rejected') AS live, sku_id, quantity
+    SELECT o.id::text, member_id, idempotency_key, coalesce(epoch, 0) AS epoch,
+           coalesce(key_id, 0) AS key_id, state NOT IN ('cancelled', 'rejected') AS live, sku_id,
+           quantity
       FROM orders.orders o JOIN orders.lines ON order_id = o.id AND line_no = 1
      WHERE bucket = $1 AND o.id > $2
      ORDER BY o.id LIMIT $3

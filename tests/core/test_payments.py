@@ -617,7 +617,7 @@ async def test_late_money_buys_a_new_order_that_names_the_first(shop, sale):
     await shop.settle_down()
     payment = await shop.pay(payment.id)
     second = await shop.look(payment.order_id)
-    assert (second.shown, second.follows, second.quantity) == ("paid", first_id, 2)
+    assert (second.shown, second.follows, sum(second.units.values())) == ("paid", first_id, 2)
     assert (payment.state, payment.first_order_id) == ("captured", first_id)
     first = await shop.look(first_id)
     assert (first.shown, first.reason) == ("cancelled", "member")

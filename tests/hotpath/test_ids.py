@@ -34,6 +34,25 @@ def test_an_order_id_is_not_owned_by_its_neighbours_nor_under_another_key():
     assert not OrderIds(b"l" * 32).owned_by(order_id, 42)
 
 
+@given(st.integers(0, 2**42 - 1), st.integers(1, 2**63 - 1), st.text(max_size=128))
+def test_the_id_of_an_ordinary_order_names_no_claim_and_nobody_owns_it_by_its_tag(ms, member, key):
+    order_id = order_ids.of_key(ms, member, key)
+    uuid = UUID(order_id)
+    assert (str(uuid), uuid.version, uuid.variant) == (order_id, 8, RFC_4122)
+    assert ids.is_id(order_id)
+    assert ids.parts(order_id) is None
+    assert not order_ids.owned_by(order_id, member)
+    assert order_id == order_ids.of_key(ms, member, key)
+    assert order_id != order_ids.of_key(ms, member, f"{key}.")
+
+
+@given(st.lists(st.integers(0, 2**42 - 1), min_size=2, max_size=2, unique=True))
+def test_ids_of_both_kinds_sort_by_time_together(moments):
+    earlier, later = sorted(moments)
+    assert order_ids.of_key(earlier, 7, "k") < order_ids.make(17, 3, f"{later}-0", 7)
+    assert order_ids.make(17, 3, f"{earlier}-9", 7) < order_ids.of_key(later, 7, "k")
+
+
 def test_what_differs_in_any_part_has_another_id():
     base = (17, 3, "1795349212400-5")
     others = [(18, *base[1:]), (17, 4, base[2]), (17, 3, "1795349212400-6"), (17, 3, "1-5")]

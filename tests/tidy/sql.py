@@ -163,6 +163,11 @@ def movers(source: str) -> set[str]:
     }
 
 
+def filled(text: str) -> set[str]:
+    """Columns that a statement returns with a literal in place of NULL."""
+    return set(re.findall(r"\bcoalesce\(\w+, (?:\d+|'[^']*')\)\s+AS\s+(\w+)", text))
+
+
 class Column(typing.NamedTuple):
     """What a statement returns; `nullable` as far as the schema tells."""
 
