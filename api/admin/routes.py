@@ -14,6 +14,7 @@ from api.admin import (
     products,
     sales,
     sheets,
+    statements,
     stock,
     transfers,
 )
@@ -30,6 +31,7 @@ routes = Router(
         transfers.routes,
         counts.routes,
         ledger.routes,
+        statements.routes,
         log.routes,
     ],
     guards=[auth.needs_permission],
