@@ -8,7 +8,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 
 from api.problems import AWAY
-from core import ledger, sales
+from core import feeds, ledger, sales, staff
 from core.kit import db, outbox
 from hotpath.cluster import ClusterWires
 from hotpath.gate import Gate
@@ -16,6 +16,7 @@ from hotpath.nodes import Redis
 
 CHECK_TIMEOUT_S = 2.0
 AUDIT_AGE_MAX_S = 30.0
+PROOF_AGE_MAX_S = 300.0
 
 Look = Callable[[], Awaitable[list[str]]]
 
@@ -46,7 +47,10 @@ async def ready(
     wires: NamedDependency[ClusterWires],
     gate: NamedDependency[Gate],
 ) -> Response[Health]:
-    """503 while anything is wrong that a buyer would notice, or that an operator must see."""
+    """503 while anything is wrong that a buyer would notice, or that an operator must see.
+
+    A silent feed and a broken log of staff are told here, and turn no buyer away.
+    """
 
     async def reach_postgres() -> list[str]:
         async with db.reading(pool):
@@ -65,9 +69,14 @@ async def ready(
         "books": lambda: find_drift(pool),
         "outbox": lambda: find_parked(pool),
     }
-    found = await asyncio.gather(*(check(look) for look in looks.values()))
-    checks = dict(zip(looks, found, strict=True))
-    healthy = all(one.ok for one in found)
+    warnings: dict[str, Look] = {
+        "feeds": lambda: find_silent(pool),
+        "staff_log": lambda: find_forgery(pool),
+    }
+    every = looks | warnings
+    found = await asyncio.gather(*(check(look) for look in every.values()))
+    checks = dict(zip(every, found, strict=True))
+    healthy = all(checks[name].ok for name in looks)
     return Response(Health(healthy, checks), status_code=200 if healthy else 503)
 
 
@@ -106,6 +115,23 @@ async def find_drift(pool: db.Pool) -> list[str]:
     if booked is not None and booked.drift:
         wrong.append(f"ledger: {booked.drift} entries are wrong; run `sluice ledger check`")
     return wrong
+
+
+async def find_silent(pool: db.Pool) -> list[str]:
+    """Places that were to be heard of by now: what the books say of them grows old."""
+    async with db.reading(pool) as conn:
+        silent = [feed for feed in await feeds.feeds(conn) if feed.is_silent]
+    return [f"place {feed.place_id}: nothing was heard for {feed.age_s:.0f} s" for feed in silent]
+
+
+async def find_forgery(pool: db.Pool) -> list[str]:
+    async with db.reading(pool) as conn:
+        proof = await staff.last_proof(conn)
+    if proof is None:
+        return []
+    old = proof.age_s > PROOF_AGE_MAX_S
+    late = [f"the log of staff was last proven {proof.age_s:.0f} s ago"] if old else []
+    return late + ([f"the log of staff is broken: {proof.wrong}"] if proof.wrong else [])
 
 
 async def find_parked(pool: db.Pool) -> list[str]:

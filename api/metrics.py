@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import structlog
 from litestar import Response, get
@@ -23,7 +24,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.problems import AWAY
-from core import ledger, sales
+from core import feeds, ledger, sales, staff
 from core.kit import db, outbox
 from core.kit.refusal import Refusal, slug
 from hotpath.till import Till
@@ -108,16 +109,27 @@ def add_figures(till: Till) -> None:
     till.gate.counters.sold_out = 0
 
 
-class Books(Collector):
+class Known(NamedTuple):
     """What Postgres said a moment ago."""
 
-    def __init__(
-        self, audits: list[sales.Audit], booked: ledger.Audit | None, waiting: int, parked: int
-    ) -> None:
-        self._audits = audits
-        self._booked = booked
-        self._waiting = waiting
-        self._parked = parked
+    audits: list[sales.Audit]
+    booked: ledger.Audit | None
+    waiting: int
+    parked: int
+    feeds: list[feeds.Feed]
+    proof: staff.Proof | None
+
+
+async def known(conn: db.Conn) -> Known:
+    audits, booked = await sales.audits(conn), await ledger.last_audit(conn)
+    waiting, parked = await outbox.count(conn)
+    told, proof = await feeds.feeds(conn), await staff.last_proof(conn)
+    return Known(audits, booked, waiting, parked, told, proof)
+
+
+class Books(Collector):
+    def __init__(self, known: Known) -> None:
+        self._known = known
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         drift = GaugeMetricFamily("sluice_sale_drift", "Units unaccounted for.", labels=["sale"])
@@ -127,22 +139,51 @@ class Books(Collector):
         age = GaugeMetricFamily(
             "sluice_sale_audit_age_seconds", "Since the last audit.", labels=["sale"]
         )
-        for audit in self._audits:
+        for audit in self._known.audits:
             drift.add_metric([str(audit.sale_id)], audit.drift)
             backlog.add_metric([str(audit.sale_id)], audit.backlog)
             age.add_metric([str(audit.sale_id)], audit.age_s)
         yield from (drift, backlog, age)
-        if self._booked is not None:
+        if self._known.booked is not None:
             yield GaugeMetricFamily(
-                "sluice_ledger_drift", "Entries missing, too many or uneven.", self._booked.drift
+                "sluice_ledger_drift",
+                "Entries missing, too many or uneven.",
+                self._known.booked.drift,
             )
             yield GaugeMetricFamily(
-                "sluice_ledger_audit_age_seconds", "Since the last round.", self._booked.age_s
+                "sluice_ledger_audit_age_seconds", "Since the last round.", self._known.booked.age_s
             )
-        yield GaugeMetricFamily("sluice_outbox_waiting", "Messages to deliver.", self._waiting)
         yield GaugeMetricFamily(
-            "sluice_outbox_parked", "Messages given up, for a person to see to.", self._parked
+            "sluice_outbox_waiting", "Messages to deliver.", self._known.waiting
         )
+        yield GaugeMetricFamily(
+            "sluice_outbox_parked", "Messages given up, for a person to see to.", self._known.parked
+        )
+        yield from self._freshness()
+        if self._known.proof is not None:
+            yield GaugeMetricFamily(
+                "sluice_staff_log_broken",
+                "Whether the log of staff is not as it was written.",
+                bool(self._known.proof.wrong),
+            )
+            yield GaugeMetricFamily(
+                "sluice_staff_log_proof_age_seconds",
+                "Since the notary's last word.",
+                self._known.proof.age_s,
+            )
+
+    def _freshness(self) -> Iterator[GaugeMetricFamily]:
+        labels = ["system", "place"]
+        age = GaugeMetricFamily(
+            "sluice_feed_age_seconds", "Since a system's last word about a place.", labels=labels
+        )
+        silent = GaugeMetricFamily(
+            "sluice_feed_silent", "Whether that is longer than it promised.", labels=labels
+        )
+        for feed in self._known.feeds:
+            age.add_metric([feed.system, str(feed.place_id)], feed.age_s)
+            silent.add_metric([feed.system, str(feed.place_id)], feed.is_silent)
+        yield from (age, silent)
 
 
 @get("/metrics", media_type="text/plain", tags=["operations"], include_in_schema=False)
@@ -152,8 +193,7 @@ async def metrics(pool: NamedDependency[db.Pool], till: NamedDependency[Till]) -
     text = generate_latest(_processes())
     try:
         async with db.reading(pool) as conn:
-            booked = await ledger.last_audit(conn)
-            books = Books(await sales.audits(conn), booked, *await outbox.count(conn))
+            books = Books(await known(conn))
     except AWAY as error:
         log.warning("the books cannot be read", error=repr(error))
     else:

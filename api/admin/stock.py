@@ -295,22 +295,7 @@ async def movements(
         found = await inventory.movements(
             conn, sku_id=number, after=after(cursor) or 0, page_max=limit
         )
-    items = [
-        Movement(
-            movement_id=str(one.id),
-            kind=one.kind,
-            sku_id=sku_id,
-            sku_code=codes[number],
-            place_id=str(one.place_id),
-            quantity=one.quantity,
-            reference=one.reference,
-            kept_for=one.kept_for,
-            reason=one.reason,
-            by=one.by_whom,
-            moved_at=one.moved_at,
-        )
-        for one in found
-    ]
+    items = [shown_movement(one, codes) for one in found]
     return Movements(items, items[-1].movement_id if len(items) == limit else None)
 
 
@@ -532,6 +517,22 @@ def shown(balance: inventory.Balance, codes: Codes) -> Balance:
         damaged=balance.damaged,
         safety_stock=balance.safety_stock,
         is_low=balance.alerted,
+    )
+
+
+def shown_movement(movement: inventory.Movement, codes: Codes) -> Movement:
+    return Movement(
+        movement_id=str(movement.id),
+        kind=movement.kind,
+        sku_id=str(movement.sku_id),
+        sku_code=codes[movement.sku_id],
+        place_id=str(movement.place_id),
+        quantity=movement.quantity,
+        reference=movement.reference,
+        kept_for=movement.kept_for,
+        reason=movement.reason,
+        by=movement.by_whom,
+        moved_at=movement.moved_at,
     )
 
 

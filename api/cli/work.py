@@ -27,7 +27,6 @@ NAMES = (
     "reconciler",
     "importer",
     "exporter",
-    "statement_taker",
 )
 
 

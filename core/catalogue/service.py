@@ -245,6 +245,11 @@ async def coded(conn: Conn, *, codes: Iterable[str]) -> dict[str, SkuId]:
     return found
 
 
+async def coded_at_all(conn: Conn, *, codes: Iterable[str]) -> dict[str, SkuId]:
+    """The same for those of these codes that name something."""
+    return await store.coded(conn, list(codes))
+
+
 async def on_sale(conn: Conn, *, sku_ids: Iterable[SkuId]) -> set[SkuId]:
     """Those that buyers may order now."""
     return await store.on_sale(conn, list(sku_ids))

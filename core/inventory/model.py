@@ -158,6 +158,13 @@ class Movement(msgspec.Struct, frozen=True):
     moved_at: datetime
 
 
+class Mark(msgspec.Struct, frozen=True):
+    """The last movement that is seen, and a transaction that began after it was written."""
+
+    last_id: int
+    xid: int
+
+
 class Drift(msgspec.Struct, frozen=True):
     """A figure of a balance that its rows do not prove."""
 
@@ -321,3 +328,9 @@ class ImpossibleTransfer(Refusal):
     """Units cannot be transferred so."""
 
     kind = Kind.INVALID
+
+
+class StillWriting(Refusal):
+    """Changes of stock that began earlier are still being written. Ask again."""
+
+    kind = Kind.UNAVAILABLE

@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from core.kit.db import Conn
 from core.kit.ids import ID_MAX
@@ -17,6 +17,7 @@ from .model import (
     Entry,
     ImpossibleTransfer,
     Kept,
+    Mark,
     Move,
     Movement,
     NoSuchCount,
@@ -173,9 +174,11 @@ async def set_safety_stock(conn: Conn, *, sku_id: int, place_id: PlaceId, units:
     await books.note_alerts(conn, held, {shelf: await store.set_safety_stock(conn, shelf, units)})
 
 
-async def alerts(conn: Conn, *, after: int, page_max: int) -> list[Alert]:
-    """Those that are open, oldest first."""
-    return await store.alerts(conn, after, page_max)
+async def alerts(
+    conn: Conn, *, after: int, page_max: int, place_ids: Collection[PlaceId] | None = None
+) -> list[Alert]:
+    """Those that are open, of some places or of all, oldest first."""
+    return await store.alerts(conn, after, page_max, place_ids)
 
 
 async def balances(conn: Conn, *, sku_ids: Iterable[int]) -> list[Balance]:
@@ -220,6 +223,33 @@ async def stock_of_place(
 async def movements(conn: Conn, *, sku_id: int, after: int, page_max: int) -> list[Movement]:
     """Oldest first, from the first one after `after`."""
     return await store.movements(conn, sku_id, after, page_max)
+
+
+async def mark(conn: Conn) -> Mark:
+    """Where the movements are. Wants a statement of its own, and no transaction around it."""
+    return await store.mark(conn)
+
+
+async def is_settled(conn: Conn, mark: Mark) -> bool:
+    """Whether nothing can appear any more among the movements up to a mark.
+
+    Ids are drawn before their transactions end, so what is seen may have gaps that fill later.
+    """
+    return await store.is_settled(conn, mark.xid)
+
+
+async def follow(
+    conn: Conn, *, place_ids: Collection[PlaceId], after: int, upto: int, page_max: int
+) -> list[Movement]:
+    """What moved in some places, in order: those of one SKU as they were booked."""
+    return await store.follow(conn, place_ids, after, upto, page_max)
+
+
+async def levels(
+    conn: Conn, *, place_ids: Collection[PlaceId], after: rules.Shelf, page_max: int
+) -> list[Balance]:
+    """What stands in some places, by place and SKU, from the first shelf after `after`."""
+    return await store.in_places(conn, place_ids, after, page_max)
 
 
 async def reservations(conn: Conn, *, kept_for: str) -> list[Reservation]:
@@ -413,6 +443,21 @@ async def count(
         else await _apply(conn, held, one, by)
         for one in added
     ]
+
+
+async def undecided(conn: Conn, *, place_id: PlaceId, sku_ids: Collection[int]) -> set[int]:
+    """Those of these SKUs of which a count waits for a decision there."""
+    return await store.undecided(conn, place_id, sku_ids)
+
+
+async def hold_on_hand(
+    conn: Conn, *, place_id: PlaceId, sku_ids: Collection[int]
+) -> dict[int, int]:
+    """What a place has of these SKUs, until the transaction ends. Raises NoSuchPlace."""
+    await books.insist_on_place(conn, place_id)
+    await store.open_balances(conn, sorted(sku_ids), place_id)
+    held = await store.hold(conn, list(sku_ids))
+    return {sku_id: held[sku_id, place_id].on_hand for sku_id in sku_ids}
 
 
 async def approve_count(conn: Conn, *, count_id: CountId, by: str) -> Count:

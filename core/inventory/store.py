@@ -13,6 +13,7 @@ from .model import (
     Drift,
     Entry,
     Kept,
+    Mark,
     Move,
     Movement,
     Pickup,
@@ -194,12 +195,15 @@ async def set_safety_stock(conn: Conn, shelf: Shelf, units: int) -> bool:
 
 ALERTS = """ -- -> Alert
     SELECT id, sku_id, place_id, free, safety_stock, raised_at, cleared_at FROM inventory.alerts
-     WHERE cleared_at IS NULL AND id > $1 ORDER BY id LIMIT $2
+     WHERE cleared_at IS NULL AND id > $1 AND ($3::bigint[] IS NULL OR place_id = ANY($3))
+     ORDER BY id LIMIT $2
 """
 
 
-async def alerts(conn: Conn, after: int, page_max: int) -> list[Alert]:
-    return many(Alert, await conn.fetch(ALERTS, after, page_max))
+async def alerts(
+    conn: Conn, after: int, page_max: int, place_ids: Collection[PlaceId] | None
+) -> list[Alert]:
+    return many(Alert, await conn.fetch(ALERTS, after, page_max, place_ids))
 
 
 OF_SKUS = """ -- -> Balance
@@ -245,6 +249,56 @@ MOVEMENTS = """ -- -> Movement
 
 async def movements(conn: Conn, sku_id: int, after: int, page_max: int) -> list[Movement]:
     return many(Movement, await conn.fetch(MOVEMENTS, sku_id, after, page_max))
+
+
+IN_PLACES = """ -- -> Balance
+    SELECT sku_id, place_id, on_hand, reserved, allocated, in_transit, damaged, free,
+           safety_stock, alerted
+      FROM inventory.balances WHERE place_id = ANY($1::bigint[]) AND (place_id, sku_id) > ($2, $3)
+     ORDER BY place_id, sku_id LIMIT $4
+"""
+
+
+async def in_places(
+    conn: Conn, place_ids: Collection[PlaceId], after: Shelf, page_max: int
+) -> list[Balance]:
+    sku_id, place_id = after
+    return many(Balance, await conn.fetch(IN_PLACES, place_ids, place_id, sku_id, page_max))
+
+
+# Whoever writes a movement holds its balance, and so has an xid before the movement has an id: what
+# is drawn up to the last id that is seen here has an xid below the one that is drawn after that.
+MARK = """ -- -> Mark
+    SELECT coalesce((SELECT max(id) FROM inventory.movements), 0) AS last_id,
+           pg_current_xact_id()::text::bigint AS xid
+"""
+
+
+async def mark(conn: Conn) -> Mark:
+    found = one(Mark, await conn.fetchrow(MARK))
+    assert found is not None
+    return found
+
+
+IS_SETTLED = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= $1"
+
+
+async def is_settled(conn: Conn, xid: int) -> bool:
+    """Whether every transaction that began to write before this one is over."""
+    return await conn.fetchval(IS_SETTLED, xid)
+
+
+FOLLOW = """ -- -> Movement
+    SELECT id, kind, sku_id, place_id, quantity, reference, kept_for, reason, by_whom, moved_at
+      FROM inventory.movements WHERE id > $1 AND id <= $2 AND place_id = ANY($3::bigint[])
+     ORDER BY id LIMIT $4
+"""
+
+
+async def follow(
+    conn: Conn, place_ids: Collection[PlaceId], after: int, upto: int, page_max: int
+) -> list[Movement]:
+    return many(Movement, await conn.fetch(FOLLOW, after, upto, place_ids, page_max))
 
 
 RESERVATIONS = """ -- -> Reservation
@@ -463,6 +517,16 @@ COUNTS = """ -- -> Count
 
 async def counts(conn: Conn, before: int, page_max: int) -> list[Count]:
     return many(Count, await conn.fetch(COUNTS, before, page_max))
+
+
+UNDECIDED = """
+    SELECT sku_id FROM inventory.counts
+     WHERE place_id = $1 AND sku_id = ANY($2::bigint[]) AND state = 'proposed'
+"""
+
+
+async def undecided(conn: Conn, place_id: PlaceId, sku_ids: Collection[int]) -> set[int]:
+    return {row["sku_id"] for row in await conn.fetch(UNDECIDED, place_id, sku_ids)}
 
 
 HOLD_COUNT = """ -- -> Count

@@ -1,7 +1,8 @@
 """Proves the log of staff as it grows, and tells where it came to.
 
 What it remembers, and what it tells to the log of its process, is out of the database's reach: a
-log of staff that is cut short is found by it, as one that is rewritten is found by its seals.
+log of staff that is cut short is found by it, as one that is rewritten is found by its seals. Its
+last word stands in the database too, for the metrics and for whoever asks after our health.
 """
 
 import asyncio
@@ -31,6 +32,8 @@ class Notary:
         found = await self._prove(staff.START if is_whole else self._known)
         if found.note_id is not None and not is_whole:
             found = await self._prove(staff.START)
+        async with db.transaction(self._pool) as conn:
+            await staff.record_proof(conn, found)
         if found.note_id is not None:
             log.error("staff_log_broken", what=found.what)
             return False

@@ -8,7 +8,6 @@ Words   started: asked for; captured: the money is ours, and exactly what was as
 """
 
 from .model import (
-    Booked,
     ChannelNotOffered,
     ChannelUnavailable,
     Due,
@@ -16,7 +15,6 @@ from .model import (
     EventKind,
     Forged,
     Look,
-    Movement,
     NoSuchPayment,
     NoSuchRefund,
     NotPayable,
@@ -27,14 +25,12 @@ from .model import (
     RefundDue,
     RefundId,
 )
-from .provider import Channels, Checkout, Provider, ProviderRefused, Reporter
+from .provider import Channels, Checkout, Provider, ProviderRefused
 from .sandbox_client import SandboxClient
 from .service import (
     KEPT_REFUND_TOPIC,
     REFUND_TOPIC,
     attach,
-    booked,
-    booked_in,
     call_off,
     capture,
     fail,
@@ -66,7 +62,6 @@ __all__ = [
     "REFUND_MOVES",
     "REFUND_TOPIC",
     "SIGNATURE_HEADER",
-    "Booked",
     "ChannelNotOffered",
     "ChannelUnavailable",
     "Channels",
@@ -76,7 +71,6 @@ __all__ = [
     "EventKind",
     "Forged",
     "Look",
-    "Movement",
     "NoSuchPayment",
     "NoSuchRefund",
     "NotPayable",
@@ -89,12 +83,9 @@ __all__ = [
     "RefundDue",
     "RefundId",
     "RefundState",
-    "Reporter",
     "SandboxClient",
     "State",
     "attach",
-    "booked",
-    "booked_in",
     "call_off",
     "capture",
     "check_signature",

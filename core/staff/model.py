@@ -31,6 +31,10 @@ class Permission(StrEnum):
     SALES_RUN = "sales:run"
     ORDERS_READ = "orders:read"
     ORDERS_WRITE = "orders:write"
+    FEEDS_READ = "feeds:read"
+    FEEDS_WRITE = "feeds:write"
+    OWN_STOCK_TELL = "own_stock:tell"
+    OWN_STOCK_READ = "own_stock:read"
     LEDGER_READ = "ledger:read"
     LEDGER_WRITE = "ledger:write"
     STAFF_READ = "staff:read"
@@ -47,6 +51,7 @@ class Role(StrEnum):
     FINANCE = "finance"
     SUPPORT = "support"
     AUDITOR = "auditor"
+    SYSTEM = "system"
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -119,6 +124,14 @@ class Finding(msgspec.Struct, frozen=True):
     last: Checkpoint
     note_id: int | None
     what: str
+
+
+class Proof(msgspec.Struct, frozen=True):
+    """The notary's last word: how far it came, and what is wrong there, "" for nothing."""
+
+    wrong: str
+    note_id: int
+    age_s: float
 
 
 class NoSuchPerson(Refusal):

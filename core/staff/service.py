@@ -23,6 +23,7 @@ from .model import (
     Permission,
     Person,
     PersonExists,
+    Proof,
     Role,
     TooManyPeople,
 )
@@ -191,3 +192,12 @@ async def verify_newest(conn: Conn, sealer: Sealer, *, notes_max: int) -> Findin
     base = await store.notes(conn, skipped - 1, 1) if skipped > 0 else []
     since = Checkpoint(base[0].id, base[0].seal) if base else START
     return await verify(conn, sealer, since=since)
+
+
+async def record_proof(conn: Conn, found: Finding) -> None:
+    """Let everybody know what the notary found last."""
+    await store.record_proof(conn, found.what, found.last.note_id)
+
+
+async def last_proof(conn: Conn) -> Proof | None:
+    return await store.last_proof(conn)

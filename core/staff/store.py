@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 from core.kit.db import Conn, many, one
 
-from .model import Checkpoint, Head, Note, Person
+from .model import Checkpoint, Head, Note, Person, Proof
 
 ADD = """ -- -> Person
     INSERT INTO staff.people (name) VALUES ($1) ON CONFLICT (name) DO NOTHING
@@ -134,3 +134,24 @@ async def latest_of(
     conn: Conn, kind: str, object_id: str, by: str | None, before: int, page_max: int
 ) -> list[Note]:
     return many(Note, await conn.fetch(LATEST_OF, kind, object_id, by, before, page_max))
+
+
+RECORD_PROOF = """
+    INSERT INTO staff.proofs (wrong, note_id) VALUES ($1, $2)
+    ON CONFLICT (id) DO UPDATE
+       SET wrong = excluded.wrong, note_id = excluded.note_id, proved_at = now()
+"""
+
+
+async def record_proof(conn: Conn, wrong: str, note_id: int) -> None:
+    await conn.execute(RECORD_PROOF, wrong, note_id)
+
+
+LAST_PROOF = """ -- -> Proof
+    SELECT wrong, note_id, extract(epoch FROM now() - proved_at)::float8 AS age_s
+      FROM staff.proofs
+"""
+
+
+async def last_proof(conn: Conn) -> Proof | None:
+    return one(Proof, await conn.fetchrow(LAST_PROOF))

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.app import create_app
-from core import embedded, sales
+from core import embedded, sales, staff
 from core.jobs.auditor import Auditor
 from core.kit import db
 from core.settings import UnreadableSettings
@@ -35,7 +35,7 @@ async def test_it_is_ready_while_all_is_well(http, sale, auditor):
     await auditor.step()
     status, checks = await ready(http)
     assert status == 200
-    assert set(checks) == {"postgres", "redis", "fences", "books", "outbox"}
+    assert set(checks) == set(ALL_WELL)
 
 
 async def test_drift_a_fence_and_a_parked_message_each_turn_it(http, sale, pool, auditor):
@@ -55,7 +55,34 @@ async def test_drift_a_fence_and_a_parked_message_each_turn_it(http, sale, pool,
     assert await ready(http) == (503, {**ALL_WELL, "outbox": False})
 
 
-ALL_WELL = dict.fromkeys(["postgres", "redis", "fences", "books", "outbox"], True)
+ALL_WELL = dict.fromkeys(
+    ["postgres", "redis", "fences", "books", "outbox", "feeds", "staff_log"], True
+)
+
+
+async def test_a_broken_log_of_staff_is_told_and_turns_no_buyer_away(http, pool):
+    async def told():
+        status, checks = await ready(http)
+        (broken,) = (
+            sample
+            for name, sample in figures((await http.get("/metrics")).text).items()
+            if name == ("sluice_staff_log_broken", "")
+        )
+        return status, checks == ALL_WELL, broken
+
+    async def find(what):
+        async with db.transaction(pool) as conn:
+            found = staff.Finding(0, staff.START, None, what)
+            await staff.record_proof(conn, found)
+
+    await find("")
+    assert await told() == (200, True, 0)
+    await find("note 3 is gone")
+    assert await told() == (200, False, 1)
+    await find("")
+    async with db.transaction(pool) as conn:
+        await conn.execute("UPDATE staff.proofs SET proved_at = now() - interval '301 s'")
+    assert await told() == (200, False, 0)
 
 
 async def test_an_audit_that_is_too_old_turns_it(http, sale, pool):

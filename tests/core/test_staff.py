@@ -334,16 +334,25 @@ async def test_the_notary_finds_what_happens_behind_its_back(pool, capsys):
         # Where a test before this one set the logs up, they go to standard error.
         return "".join(capsys.readouterr())
 
+    async def proof():
+        async with db.reading(pool) as conn:
+            found = await staff.last_proof(conn)
+        return found.note_id, found.wrong
+
     notary = Notary(pool, SEALER)
     for name in ("a", "b", "c"):
         await note(name)
     assert "3:" in await said()
+    assert await proof() == (3, "")
     assert await said() == ""
     await note("d")
     assert "4:" in await said()
     await tamper("DELETE FROM staff.notes WHERE id > 2")
     await tamper("UPDATE staff.head SET note_id = 2, seal = n.seal FROM staff.notes n WHERE id = 2")
     assert "note 3 is gone" in await said()
+    number, wrong = await proof()
+    assert number == 2
+    assert "note 3 is gone" in wrong
     # Whoever begins anew does not know that there was more; what is changed is found all the same.
     notary = Notary(pool, SEALER)
     assert "2:" in await said()
