@@ -24,7 +24,8 @@ SHEETS = {
     "/v1/admin/imports": (
         "text/csv",
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    )
+    ),
+    "/v1/admin/statements": ("text/csv",),
 }
 KEYED = ("/v1/sales/{sale_id}/orders",)
 RETRYABLE = ("429", "503")

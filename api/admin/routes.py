@@ -15,6 +15,7 @@ from api.admin import (
     products,
     sales,
     sheets,
+    statements,
     stock,
     transfers,
 )
@@ -32,6 +33,7 @@ routes = Router(
         counts.routes,
         feeds.routes,
         ledger.routes,
+        statements.routes,
         log.routes,
     ],
     guards=[auth.needs_permission],

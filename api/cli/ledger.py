@@ -1,4 +1,8 @@
-"""`sluice ledger`: prove the books, settle with the sellers, pay them."""
+"""`sluice ledger`: prove the books, hold them against providers, settle with the sellers."""
+
+import asyncio
+from datetime import date, datetime
+from pathlib import Path
 
 import msgspec
 import rich_click as click
@@ -7,17 +11,20 @@ from rich.table import Table
 
 from api import wiring
 from api.cli import context
-from api.cli.clients import with_pool
-from core import ledger
+from api.cli.clients import author, with_pool
+from core import ledger, reconciliation, staff
 from core.flows.audit_ledger import LedgerAudit, audit_ledger
+from core.flows.check_statement import fetch_statement, take_statement
 from core.flows.pay_out import pay_out
 from core.flows.settle_sellers import settle_sellers
 from core.kit import db, money
 
+SHOWN_MAX = 100
+
 
 @click.group("ledger")
 def command() -> None:
-    """Prove the ledger, read its balances, settle with the sellers and pay them."""
+    """Prove the ledger, read its balances, hold it against providers, pay the sellers."""
 
 
 @command.command("check")
@@ -81,3 +88,53 @@ def payout() -> int:
     for state, count in sorted(states.items()):
         print(f"{count} {state}")
     return 1 if states["unknown"] else 0
+
+
+@command.command("statement")
+@click.argument("channel")
+@click.argument("day", type=click.DateTime(["%Y-%m-%d"]))
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Read it from this CSV file, instead of asking the provider.",
+)
+def statement(channel: str, day: datetime, path: Path | None) -> int:
+    """Hold what a provider says of a DAY against our books, line by line. Fails on a difference.
+
+    CHANNEL is `sandbox`, `alipay` or `paypal`; `sluice work` does it every day by itself.
+    """
+    by = author("ledger:write") if path else None
+    found, differences = with_pool(lambda pool: _take(pool, channel, day.date(), path, by))
+    print(f"{found.line_count} lines, {found.open_count} differences")
+    table = Table("difference", "of", "reference", "there", "here")
+    for one in differences:
+        amounts = (one.there_minor, one.here_minor)
+        figures = [money.text(amount, one.currency) for amount in amounts]
+        table.add_row(one.what, one.kind, one.reference or one.line_id, *figures)
+    if differences:
+        Console().print(table)
+    return 1 if found.open_count else 0
+
+
+async def _take(
+    pool: db.Pool, channel: str, day: date, path: Path | None, by: staff.Author | None
+) -> tuple[reconciliation.Statement, list[reconciliation.Difference]]:
+    if path is None:
+        async with wiring.payment_channels(context.settings()) as channels:
+            reporter = channels.reporter(channel)
+            found = await fetch_statement(pool, reporter, channel=channel, day=day)
+    else:
+        lines = reconciliation.read(await asyncio.to_thread(path.read_bytes))
+        async with db.transaction(pool) as conn:
+            found = await take_statement(conn, lines, channel=channel, day=day, source="uploaded")
+            await staff.note(conn, by, kind="statement", object_id=str(found.id), after=found)
+    async with db.reading(pool) as conn:
+        differences = await reconciliation.differences(
+            conn,
+            statement_id=found.id,
+            state=reconciliation.State.OPEN,
+            before=None,
+            page_max=SHOWN_MAX,
+        )
+    return found, differences

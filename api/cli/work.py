@@ -27,6 +27,7 @@ NAMES = (
     "reconciler",
     "importer",
     "exporter",
+    "statement_taker",
 )
 
 

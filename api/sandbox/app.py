@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import date
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -21,7 +22,16 @@ from core.settings import Settings, UnreadableSettings
 
 from . import page, signature, store
 from .delivery import Courier, announce, now_text
-from .model import Behaviour, Checkout, Movement, Named, OpenCheckout, WantRefund
+from .model import (
+    Behaviour,
+    Checkout,
+    Movement,
+    Named,
+    OpenCheckout,
+    WantChargeback,
+    WantPayout,
+    WantRefund,
+)
 
 BODY_BYTES_MAX = 65_536
 PAGE_MAX = 500
@@ -143,7 +153,11 @@ def pay(conn: sqlite3.Connection, checkout: Checkout) -> None:
     behaviour = store.behaviour(conn)
     amount = max(0, checkout.amount + behaviour.amount_off)
     currency = behaviour.currency or checkout.currency
-    store.capture(conn, checkout, amount=amount, currency=currency, at=now_text())
+    at, fee = now_text(), amount * behaviour.fee_bps // 10_000
+    store.capture(conn, checkout, amount=amount, currency=currency, at=at)
+    if fee:
+        reference = checkout.reference
+        store.deduct(conn, "fee", reference=reference, amount=fee, currency=currency, at=at)
     announce(conn, checkout, "payment.captured", amount=amount, currency=currency)
 
 
@@ -163,7 +177,7 @@ async def refund(request: AnyRequest, state: State) -> Refunded:
         movements = store.movements_of(conn, checkout.reference)
         before = [m for m in movements if m.refund_reference == wanted.refund_reference]
         if not before:
-            refuse_overdraft(movements, wanted)
+            refuse_overdraft(movements, wanted.amount, wanted.currency)
             store.refund(conn, wanted, at=now_text())
         elif (before[0].amount, before[0].currency) != (wanted.amount, wanted.currency):
             raise refused(409, "this refund reference was used for another amount")
@@ -179,11 +193,49 @@ async def look_at_refund(request: AnyRequest, state: State) -> Refunds:
     return Refunds(references.count(wanted.refund_reference))
 
 
-def refuse_overdraft(movements: list[Movement], wanted: WantRefund) -> None:
-    sign = {"capture": 1, "refund": -1}
-    left = sum(sign[m.kind] * m.amount for m in movements if m.currency == wanted.currency)
-    if not movements or wanted.amount > left:
+def refuse_overdraft(movements: list[Movement], amount: int, currency: str) -> None:
+    sign = {"capture": 1, "refund": -1, "chargeback": -1}
+    left = sum(sign.get(m.kind, 0) * m.amount for m in movements if m.currency == currency)
+    if not movements or amount > left:
         raise refused(409, "that is more than came")
+
+
+@post("/v1/chargebacks")
+async def charge_back(request: AnyRequest, state: State) -> Movement:
+    """For tests: be the buyer's bank, and claim so much back."""
+    wanted = await read(request, WantChargeback)
+    amount, currency = wanted.amount, wanted.currency
+    with books(state) as conn:
+        checkout = named(conn, wanted.reference)
+        refuse_overdraft(store.movements_of(conn, checkout.reference), amount, currency)
+        kind = "payment.charged_back"
+        event_id = announce(conn, checkout, kind, amount=amount, currency=currency)
+        store.deduct(
+            conn,
+            "chargeback",
+            reference=checkout.reference,
+            event_id=event_id,
+            amount=amount,
+            currency=currency,
+            at=now_text(),
+        )
+        movement = store.movements_of(conn, checkout.reference)[-1]
+    state.courier.wake()
+    return movement
+
+
+@post("/v1/payouts")
+async def pay_out(request: AnyRequest, state: State) -> dict[str, int]:
+    """For tests: be the end of a day, and pay all that is held to the merchant's bank."""
+    currency = (await read(request, WantPayout)).currency
+    with books(state) as conn:
+        amount = store.held(conn, currency)
+        if amount <= 0:
+            raise refused(409, "there is nothing to pay out")
+        store.deduct(
+            conn, "payout", reference=None, amount=amount, currency=currency, at=now_text()
+        )
+    return {"amount": amount}
 
 
 @get("/v1/statement")
@@ -192,11 +244,13 @@ async def statement(
     state: State,
     after: FromQuery[Annotated[int, msgspec.Meta(ge=0, le=2**62)]] = 0,
     limit: FromQuery[Annotated[int, msgspec.Meta(ge=1, le=PAGE_MAX)]] = PAGE_MAX,
+    day: FromQuery[date | None] = None,
 ) -> Statement:
-    """Each movement of money, oldest first."""
+    """Each movement of money, oldest first; of one day (in UTC) where one is named."""
     await check_signature(request)
     with books(state) as conn:
-        items = store.statement(conn, after=after, page_max=limit)
+        wanted = None if day is None else day.isoformat()
+        items = store.statement(conn, after=after, day=wanted, page_max=limit)
     return Statement(items, str(items[-1].id) if len(items) == limit else None)
 
 
@@ -285,6 +339,8 @@ def create_sandbox(settings: Settings) -> Litestar:
             choose,
             refund,
             look_at_refund,
+            charge_back,
+            pay_out,
             statement,
             behave,
             live,

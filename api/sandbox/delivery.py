@@ -23,8 +23,11 @@ IDLE_S = 5.0
 
 def announce(
     conn: sqlite3.Connection, checkout: Checkout, kind: str, *, amount: int, currency: str
-) -> None:
-    """Write an event down for the shop. The caller's transaction is also what it tells of."""
+) -> str:
+    """Write an event down for the shop, and return its id.
+
+    The caller's transaction is also what it tells of.
+    """
     event = Event(
         event_id=f"evt_{secrets.token_hex(16)}",
         kind=kind,
@@ -41,6 +44,7 @@ def announce(
     for _ in range(1 + (draw.random() < behaviour.duplicate)):
         wait_s = behaviour.delay_s + draw.random() * behaviour.shuffle_s
         store.send(conn, checkout.notify_url, body, due_at_s=time.time() + wait_s)
+    return event.event_id
 
 
 class Courier:

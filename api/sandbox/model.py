@@ -49,12 +49,29 @@ class WantRefund(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Text
 
 
+class WantChargeback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The buyer's bank claims so much of a checkout back."""
+
+    reference: Reference
+    amount: Amount
+    currency: Currency
+
+
+class WantPayout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All that is held in a currency goes to the merchant's bank."""
+
+    currency: Currency
+
+
 class Movement(msgspec.Struct, frozen=True):
-    """One line of the statement."""
+    """One line of the statement. A payout to the merchant's bank is of no checkout.
+
+    `refund_reference` is the merchant's; of a chargeback it is the id of the event that told of it.
+    """
 
     id: int
-    kind: Literal["capture", "refund"]
-    reference: str
+    kind: Literal["capture", "refund", "fee", "chargeback", "payout"]
+    reference: str | None
     refund_reference: str | None
     amount: int
     currency: str
@@ -96,5 +113,7 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     "So many tries of each copy are lost on the way."
     amount_off: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] = 0
     "Captures so much more than was asked."
+    fee_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
+    "Keeps so much of each capture, in hundredths of a percent."
     currency: Currency | None = None
     "Captures in this currency instead of the one that was asked."

@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS checkouts (
 CREATE TABLE IF NOT EXISTS movements (
     id                INTEGER PRIMARY KEY AUTOINCREMENT,
     kind              TEXT NOT NULL,
-    reference         TEXT NOT NULL REFERENCES checkouts (reference),
+    reference         TEXT REFERENCES checkouts (reference),
     refund_reference  TEXT UNIQUE,
     amount            INTEGER NOT NULL,
     currency          TEXT NOT NULL,
@@ -117,6 +117,37 @@ def refund(conn: sqlite3.Connection, wanted: WantRefund, *, at: str) -> None:
     conn.execute(REFUND, (*msgspec.structs.astuple(wanted), at))
 
 
+DEDUCT = """
+    INSERT INTO movements (kind, reference, refund_reference, amount, currency, at)
+    VALUES (?, ?, ?, ?, ?, ?)
+"""
+
+
+def deduct(
+    conn: sqlite3.Connection,
+    kind: str,
+    *,
+    reference: str | None,
+    event_id: str | None = None,
+    amount: int,
+    currency: str,
+    at: str,
+) -> None:
+    """A fee, a chargeback or a payout."""
+    conn.execute(DEDUCT, (kind, reference, event_id, amount, currency, at))
+
+
+HELD = """
+    SELECT coalesce(sum(CASE kind WHEN 'capture' THEN amount ELSE -amount END), 0)
+      FROM movements WHERE currency = ?
+"""
+
+
+def held(conn: sqlite3.Connection, currency: str) -> int:
+    (found,) = conn.execute(HELD, (currency,)).fetchone()
+    return found
+
+
 MOVEMENTS_OF = """
     SELECT id, kind, reference, refund_reference, amount, currency, reason, at
       FROM movements WHERE reference = ? ORDER BY id
@@ -129,12 +160,15 @@ def movements_of(conn: sqlite3.Connection, reference: str) -> list[Movement]:
 
 STATEMENT = """
     SELECT id, kind, reference, refund_reference, amount, currency, reason, at
-      FROM movements WHERE id > ? ORDER BY id LIMIT ?
+      FROM movements WHERE id > ? AND substr(at, 1, 10) = coalesce(?, substr(at, 1, 10))
+     ORDER BY id LIMIT ?
 """
 
 
-def statement(conn: sqlite3.Connection, *, after: int, page_max: int) -> list[Movement]:
-    return [Movement(*row) for row in conn.execute(STATEMENT, (after, page_max))]
+def statement(
+    conn: sqlite3.Connection, *, after: int, day: str | None, page_max: int
+) -> list[Movement]:
+    return [Movement(*row) for row in conn.execute(STATEMENT, (after, day, page_max))]
 
 
 SEND = "INSERT INTO deliveries (url, body, due_at_s) VALUES (?, ?, ?)"

@@ -7,7 +7,7 @@ both.
 from collections.abc import Mapping
 
 from core import ledger, orders, payments
-from core.kit import db
+from core.kit import db, money
 
 SHIPPING_NO = 0
 # Above every line of an order.
@@ -109,6 +109,23 @@ async def refund_paid(conn: db.Conn, payment: payments.Payment, refund: payments
     await ledger.refund_paid(
         conn, reference=refund.id, order_id=payment.order_id, amount_minor=refund.amount_minor
     )
+
+
+async def charge_back(conn: db.Conn, payment: payments.Payment, event: payments.Event) -> None:
+    """The buyer's bank claims so much back: of each line in the measure of what is left of it.
+
+    What no order's money covers is left to the check of the provider's statement, and to staff.
+    """
+    try:
+        hold, shares = await ledger.find_hold(conn, order_id=payment.order_id)
+    except ledger.NoSuchHold:
+        return
+    left = [share.amount_minor - share.returned_minor for share in shares]
+    if hold.currency != event.currency or not 0 < event.amount_minor <= sum(left):
+        return
+    claimed = money.allocate(event.amount_minor, left)
+    lines = {s.line_no: amount for s, amount in zip(shares, claimed, strict=True) if amount}
+    await ledger.charge_back(conn, reference=event.id, order_id=payment.order_id, lines=lines)
 
 
 def parts_of(order: orders.Order) -> list[ledger.Part]:

@@ -29,6 +29,8 @@ async def settle_payment(pool: db.Pool, event: payments.Event) -> None:
             await _captured(conn, payment, others, event)
         if event.kind in FAILED and payment.state == payments.State.STARTED:
             await payments.fail(conn, payment, reason=FAILED[event.kind])
+        if event.kind == payments.EventKind.CHARGED_BACK:
+            await book_payment.charge_back(conn, payment, event)
 
 
 async def _captured(

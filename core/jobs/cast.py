@@ -17,6 +17,7 @@ from core.jobs import (
     outbox_relay,
     rebalancer,
     reconciler,
+    statement_taker,
 )
 from core.jobs.role import Role, play
 from core.kit import db
@@ -58,6 +59,11 @@ def roles(
         Role("notary", notary.Notary(pool, staff.Sealer(keyring.signers)).step, notary.REST_S),
         Role("reconciler", reconciler.Reconciler(pool, channels).step, reconciler.REST_S),
         Role("rebalancer", rebalancer.Rebalancer(pool, redis).step, rebalancer.REST_S),
+        Role(
+            "statement_taker",
+            statement_taker.StatementTaker(pool, channels.reporters).step,
+            statement_taker.REST_S,
+        ),
     ]
 
 

@@ -16,6 +16,7 @@ class Account(StrEnum):
     TAX = "tax_payable"
     REFUNDS = "refunds"
     CHARGEBACKS = "chargebacks"
+    FEES = "provider_fees"
 
 
 class Normal(StrEnum):
@@ -86,6 +87,12 @@ CHART: dict[Account, Heading] = {
         "channel",
         many=False,
         name={"en": "Chargebacks to be deducted", "zh": "拒付待扣款"},
+    ),
+    Account.FEES: Heading(
+        Normal.DEBIT,
+        "channel",
+        many=False,
+        name={"en": "Fees of payment providers", "zh": "支付渠道手续费"},
     ),
 }
 MANY = [account.value for account, heading in CHART.items() if heading.many]

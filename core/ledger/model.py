@@ -28,6 +28,8 @@ class EntryKind(StrEnum):
     REFUND_PAID = "refund_paid"
     CHARGEBACK = "chargeback"
     CHARGEBACK_PAID = "chargeback_paid"
+    FEE = "fee"
+    REMITTANCE = "remittance"
     PAYOUT = "payout"
     PAYOUT_PAID = "payout_paid"
     PAYOUT_FAILED = "payout_failed"
@@ -157,6 +159,15 @@ class Posting(msgspec.Struct, frozen=True):
     owner: str
     currency: str
     amount_minor: int
+
+
+class ChargedBack(msgspec.Struct, frozen=True):
+    """What a buyer's bank claimed."""
+
+    entry_id: EntryId
+    currency: str
+    amount_minor: int
+    posted_at: datetime
 
 
 class AccountLine(msgspec.Struct, frozen=True):

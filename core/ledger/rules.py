@@ -45,6 +45,10 @@ def chargebacks(channel: str) -> Holding:
     return Holding(Account.CHARGEBACKS, channel)
 
 
+def fees(channel: str) -> Holding:
+    return Holding(Account.FEES, channel)
+
+
 COMMISSION = Holding(Account.COMMISSION, "")
 BANK = Holding(Account.BANK, "")
 

@@ -12,6 +12,7 @@ from .model import (
     AccountLine,
     Audit,
     Balance,
+    ChargedBack,
     Drift,
     Entry,
     EntryId,
@@ -168,6 +169,29 @@ async def chargeback_paid(conn: Conn, *, reference: str, order_id: str, amount_m
     """The provider has deducted what was charged back. Raises NoSuchHold, ReferenceReused."""
     await _deduct(
         conn, EntryKind.CHARGEBACK_PAID, rules.chargebacks, reference, order_id, amount_minor
+    )
+
+
+async def charged_back(conn: Conn, *, reference: str, order_id: str) -> ChargedBack | None:
+    """A chargeback of an order, by the reference that it was told with."""
+    return await store.charged_back(conn, f"{order_id}:{reference}")
+
+
+async def fee(
+    conn: Conn, *, reference: str, channel: str, amount_minor: int, currency: str
+) -> None:
+    """A provider kept a fee of what it holds for us, once per reference of its own."""
+    await _from_provider(
+        conn, EntryKind.FEE, rules.fees(channel), reference, channel, amount_minor, currency
+    )
+
+
+async def remit(
+    conn: Conn, *, reference: str, channel: str, amount_minor: int, currency: str
+) -> None:
+    """A provider paid out to our bank what it held, once per reference of its own."""
+    await _from_provider(
+        conn, EntryKind.REMITTANCE, rules.BANK, reference, channel, amount_minor, currency
     )
 
 
@@ -419,6 +443,26 @@ async def _deduct(
         credit=rules.provider_clearing(hold.channel),
         amount_minor=amount_minor,
         currency=hold.currency,
+    )
+    await post(conn, [entry])
+
+
+async def _from_provider(
+    conn: Conn,
+    kind: EntryKind,
+    debit: Holding,
+    reference: str,
+    channel: str,
+    amount_minor: int,
+    currency: str,
+) -> None:
+    entry = rules.transfer(
+        kind,
+        f"{channel}:{reference}",
+        debit=debit,
+        credit=rules.provider_clearing(channel),
+        amount_minor=amount_minor,
+        currency=currency,
     )
     await post(conn, [entry])
 

@@ -9,6 +9,7 @@ from .model import (
     AccountLine,
     Audit,
     Balance,
+    ChargedBack,
     Drift,
     Entry,
     EntryId,
@@ -489,6 +490,17 @@ async def account(
 ) -> list[AccountLine]:
     rows = await conn.fetch(ACCOUNT, account, owner, currency, before, after, page_max)
     return many(AccountLine, rows)
+
+
+CHARGED_BACK = """ -- -> ChargedBack
+    SELECT entry_id, currency, -amount_minor AS amount_minor, posted_at
+      FROM ledger.entries JOIN ledger.postings ON entry_id = entries.id
+     WHERE kind = 'chargeback' AND reference = $1 AND account = 'chargebacks'
+"""
+
+
+async def charged_back(conn: Conn, reference: str) -> ChargedBack | None:
+    return one(ChargedBack, await conn.fetchrow(CHARGED_BACK, reference))
 
 
 TURNOVERS = """ -- -> Turnover

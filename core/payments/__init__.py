@@ -8,6 +8,7 @@ Words   started: asked for; captured: the money is ours, and exactly what was as
 """
 
 from .model import (
+    Booked,
     ChannelNotOffered,
     ChannelUnavailable,
     Due,
@@ -15,6 +16,7 @@ from .model import (
     EventKind,
     Forged,
     Look,
+    Movement,
     NoSuchPayment,
     NoSuchRefund,
     NotPayable,
@@ -25,12 +27,14 @@ from .model import (
     RefundDue,
     RefundId,
 )
-from .provider import Channels, Checkout, Provider, ProviderRefused
+from .provider import Channels, Checkout, Provider, ProviderRefused, Reporter
 from .sandbox_client import SandboxClient
 from .service import (
     KEPT_REFUND_TOPIC,
     REFUND_TOPIC,
     attach,
+    booked,
+    booked_in,
     call_off,
     capture,
     fail,
@@ -62,6 +66,7 @@ __all__ = [
     "REFUND_MOVES",
     "REFUND_TOPIC",
     "SIGNATURE_HEADER",
+    "Booked",
     "ChannelNotOffered",
     "ChannelUnavailable",
     "Channels",
@@ -71,6 +76,7 @@ __all__ = [
     "EventKind",
     "Forged",
     "Look",
+    "Movement",
     "NoSuchPayment",
     "NoSuchRefund",
     "NotPayable",
@@ -83,9 +89,12 @@ __all__ = [
     "RefundDue",
     "RefundId",
     "RefundState",
+    "Reporter",
     "SandboxClient",
     "State",
     "attach",
+    "booked",
+    "booked_in",
     "call_off",
     "capture",
     "check_signature",

@@ -51,6 +51,31 @@ class Refund(msgspec.Struct, frozen=True):
     paid_at: datetime | None
 
 
+class Movement(msgspec.Struct, frozen=True):
+    """A line of a provider's statement: a `capture`, `refund`, `fee`, `chargeback` or `payout`.
+
+    `id` is the provider's own: a chargeback's is the id of the message that told of it.
+    `reference` is the payment's id, of a refund the refund's; a payout has none.
+    """
+
+    id: str
+    kind: str
+    reference: str
+    amount_minor: int
+    currency: str
+    moved_at: datetime
+
+
+class Booked(msgspec.Struct, frozen=True):
+    """Money that came (`capture`) or went back (`refund`), as we have it, and since when."""
+
+    kind: str
+    reference: str
+    amount_minor: int
+    currency: str
+    booked_at: datetime
+
+
 class RefundDue(msgspec.Struct, frozen=True):
     """What the outbox says of a refund: the provider has to be asked for it."""
 
@@ -78,6 +103,7 @@ class EventKind(StrEnum):
     CAPTURED = "payment.captured"
     DECLINED = "payment.declined"
     CLOSED = "payment.closed"
+    CHARGED_BACK = "payment.charged_back"
 
 
 class Event(msgspec.Struct, frozen=True):

@@ -1,11 +1,12 @@
 """The port to payment providers. One class per provider fits it; `Channels` has the connected."""
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from .model import ChannelNotOffered, Event, Payment
+from .model import ChannelNotOffered, Event, Movement, Payment
 
 
 class Checkout(msgspec.Struct, frozen=True):
@@ -51,6 +52,14 @@ class Provider(Protocol):
         """Whether it has gone, without asking for it."""
 
 
+@runtime_checkable
+class Reporter(Protocol):
+    """A provider that tells what it moved. It ends by its own deadline, as a `Provider` does."""
+
+    async def statement(self, day: date) -> list[Movement]:
+        """All of a day that is over where the provider is."""
+
+
 class Channels:
     """The ways to pay that this shop offers: channel -> its provider."""
 
@@ -60,6 +69,18 @@ class Channels:
     @property
     def offered(self) -> list[str]:
         return list(self._providers)
+
+    @property
+    def reporters(self) -> dict[str, Reporter]:
+        """Those that tell what they moved; the statements of the others are uploaded."""
+        return {c: one for c, one in self._providers.items() if isinstance(one, Reporter)}
+
+    def reporter(self, channel: str) -> Reporter:
+        """Raises ChannelNotOffered, also where the provider tells no statement."""
+        found = self.of(channel)
+        if not isinstance(found, Reporter):
+            raise ChannelNotOffered(channel=channel, offered=list(self.reporters))
+        return found
 
     def of(self, channel: str) -> Provider:
         """Raises ChannelNotOffered."""

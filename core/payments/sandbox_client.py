@@ -4,23 +4,41 @@ the buyer or a role repeats it.
 
 import asyncio
 from collections.abc import Callable
+from datetime import date, datetime
 from typing import Annotated, Literal, TypeVar
 
 import httpx
 import msgspec
 
-from .model import ChannelUnavailable, Event, EventKind, Payment
+from .model import ChannelUnavailable, Event, EventKind, Movement, Payment
 from .provider import Checkout, ProviderRefused
 from .signature import SIGNATURE_HEADER, sign
 
 DEADLINE_S = 5.0
 ANSWER_BYTES_MAX = 65_536
 RETRY_AFTER_S = 2
+PAGE_MAX = 100
+PAGES_MAX = 1_000
 
 
 class _Opened(msgspec.Struct, frozen=True):
     checkout_id: Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,128}\Z")]
     pay_url: Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[\x21-\x7e]{1,1000}\Z")]
+
+
+class _Moved(msgspec.Struct, frozen=True):
+    id: int
+    kind: Literal["capture", "refund", "fee", "chargeback", "payout"]
+    reference: str | None
+    refund_reference: str | None
+    amount: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    currency: Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")]
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class _Page(msgspec.Struct, frozen=True):
+    items: Annotated[list[_Moved], msgspec.Meta(max_length=PAGE_MAX)]
+    cursor: str | None
 
 
 class _Standing(msgspec.Struct, frozen=True):
@@ -112,14 +130,28 @@ class SandboxClient:
         )
         return True
 
+    async def statement(self, day: date) -> list[Movement]:
+        found: list[Movement] = []
+        after: str | None = "0"
+        for _ in range(PAGES_MAX):
+            path = f"/v1/statement?day={day.isoformat()}&after={after}&limit={PAGE_MAX}"
+            page = await self._ask("GET", path, b"", _Page)
+            found += [_movement(one) for one in page.items if one.amount]
+            after = page.cursor
+            if after is None:
+                return found
+        raise _unavailable()
+
     async def _post(self, path: str, message: object, shape: type[_Answer]) -> _Answer:
+        return await self._ask("POST", path, msgspec.json.encode(message), shape)
+
+    async def _ask(self, method: str, path: str, body: bytes, shape: type[_Answer]) -> _Answer:
         try:
-            return msgspec.json.decode(await self._ask(path, message), type=shape)
+            return msgspec.json.decode(await self._send(method, path, body), type=shape)
         except msgspec.MsgspecError as error:
             raise _unavailable() from error
 
-    async def _ask(self, path: str, message: object) -> bytes:
-        body = msgspec.json.encode(message)
+    async def _send(self, method: str, path: str, body: bytes) -> bytes:
         headers = {
             "Content-Type": "application/json",
             SIGNATURE_HEADER: sign(self._secret, body, now_s=int(self._clock())),
@@ -128,7 +160,7 @@ class SandboxClient:
             async with (
                 asyncio.timeout(DEADLINE_S),
                 self._http.stream(
-                    "POST", self._url + path, content=body, headers=headers
+                    method, self._url + path, content=body, headers=headers
                 ) as answer,
             ):
                 said = await _read(answer)
@@ -161,6 +193,18 @@ async def _read(answer: httpx.Response) -> bytes:
         if len(said) > ANSWER_BYTES_MAX:
             raise _unavailable()
     return said
+
+
+def _movement(moved: _Moved) -> Movement:
+    is_refund, is_chargeback = moved.kind == "refund", moved.kind == "chargeback"
+    return Movement(
+        id=(moved.refund_reference or "") if is_chargeback else str(moved.id),
+        kind=moved.kind,
+        reference=(moved.refund_reference if is_refund else moved.reference) or "",
+        amount_minor=moved.amount,
+        currency=moved.currency,
+        moved_at=moved.at,
+    )
 
 
 def _unavailable() -> ChannelUnavailable:

@@ -1,4 +1,5 @@
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from core.kit import outbox
@@ -7,6 +8,7 @@ from core.kit.states import IllegalMove, check_move
 
 from . import store
 from .model import (
+    Booked,
     Due,
     Event,
     Look,
@@ -33,6 +35,7 @@ FIRST_LOOK_S = 10.0
 PAUSE_S = 5.0
 PAUSE_MAX_S = 600.0
 LAST_LOOK_S = 10.0
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 async def start(
@@ -73,7 +76,7 @@ async def attach(conn: Conn, payment: Payment, checkout: Checkout) -> Payment:
 
 
 async def find(conn: Conn, *, payment_id: PaymentId) -> Payment:
-    payment = await store.find(conn, payment_id)
+    payment = await store.find(conn, payment_id) if UUID.fullmatch(payment_id) else None
     if payment is None:
         raise NoSuchPayment(payment_id=payment_id)
     return payment
@@ -181,6 +184,19 @@ async def refund_paid(conn: Conn, refund: Refund) -> None:
             source=refund.state,
             target=RefundState.PAID.value,
         )
+
+
+async def booked(conn: Conn, *, channel: str, references: Collection[str]) -> list[Booked]:
+    """What we have of these payments and refunds; what is no id of ours names nothing."""
+    ours = [one for one in references if UUID.fullmatch(one)]
+    return await store.booked(conn, channel, ours)
+
+
+async def booked_in(
+    conn: Conn, *, channel: str, since: datetime, until: datetime, page_max: int
+) -> list[Booked]:
+    """What came and went by a channel in a span of time, oldest first."""
+    return await store.booked_in(conn, channel, since, until, page_max)
 
 
 async def fail(conn: Conn, payment: Payment, *, reason: str) -> None:

@@ -1,8 +1,9 @@
+from collections.abc import Collection
 from datetime import datetime
 
 from core.kit.db import Conn, many, one
 
-from .model import Event, Look, Payment, PaymentId, Refund, RefundId
+from .model import Booked, Event, Look, Payment, PaymentId, Refund, RefundId
 
 START = """
     INSERT INTO payments.payments (id, first_order_id, order_id, member_id, channel, amount_minor,
@@ -263,3 +264,47 @@ MOVE_REFUND = """
 
 async def move_refund(conn: Conn, refund: Refund, target: str) -> bool:
     return await conn.fetchval(MOVE_REFUND, refund.id, refund.state, target) or False
+
+
+# A payment that could never be kept went back under its own id. What is owed may have gone by now.
+BOOKED = """ -- -> Booked
+    SELECT 'capture' AS kind, id::text AS reference, captured_minor AS amount_minor,
+           captured_currency AS currency, captured_at AS booked_at
+      FROM payments.payments
+     WHERE channel = $1 AND id = ANY($2::uuid[]) AND captured_minor > 0
+     UNION ALL
+    SELECT 'refund', id::text, captured_minor, captured_currency, coalesce(refunded_at, now())
+      FROM payments.payments
+     WHERE channel = $1 AND id = ANY($2::uuid[]) AND state IN ('refunding', 'refunded')
+     UNION ALL
+    SELECT 'refund', r.id::text, r.amount_minor, currency, coalesce(paid_at, now())
+      FROM payments.refunds r JOIN payments.payments p ON p.id = payment_id
+     WHERE channel = $1 AND r.id = ANY($2::uuid[])
+"""
+
+
+async def booked(conn: Conn, channel: str, ids: Collection[str]) -> list[Booked]:
+    return many(Booked, await conn.fetch(BOOKED, channel, ids))
+
+
+BOOKED_IN = """ -- -> Booked
+    SELECT 'capture' AS kind, id::text AS reference, captured_minor AS amount_minor,
+           captured_currency AS currency, captured_at AS booked_at
+      FROM payments.payments
+     WHERE channel = $1 AND captured_at >= $2 AND captured_at < $3 AND captured_minor > 0
+     UNION ALL
+    SELECT 'refund', id::text, captured_minor, captured_currency, refunded_at
+      FROM payments.payments
+     WHERE channel = $1 AND refunded_at >= $2 AND refunded_at < $3 AND captured_minor > 0
+     UNION ALL
+    SELECT 'refund', r.id::text, r.amount_minor, currency, paid_at
+      FROM payments.refunds r JOIN payments.payments p ON p.id = payment_id
+     WHERE channel = $1 AND paid_at >= $2 AND paid_at < $3
+     ORDER BY booked_at, reference LIMIT $4
+"""
+
+
+async def booked_in(
+    conn: Conn, channel: str, since: datetime, until: datetime, page_max: int
+) -> list[Booked]:
+    return many(Booked, await conn.fetch(BOOKED_IN, channel, since, until, page_max))

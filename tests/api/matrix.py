@@ -20,6 +20,11 @@ from tests.api.conftest import token
 
 OWNER, STRANGER = 7, 8
 AT_ONCE = 16
+# What is sent where a route takes a sheet.
+SHEETS = {
+    "/v1/admin/imports": "spu_code,sku_code\nM,M{}\n",
+    "/v1/admin/statements": "id,kind,reference,amount,currency,at\n",
+}
 STREAMS = {"/v1/sales/{sale_id}/events"}
 # Gone, or not yet there: what may be answered about an object that never was.
 ABSENT = {400, 404, 409, 422}
@@ -189,6 +194,8 @@ def sample_text(world: World, schema: Mapping[str, Any], name: str) -> str:
         return world.there[name]
     if schema.get("format") == "date-time":
         return "2026-01-01T00:00:00Z" if name.startswith("starts") else "2199-01-01T00:00:00Z"
+    if schema.get("format") == "date":
+        return "2026-01-01"
     number = next(NUMBERS)
     likely = [f"M{number}", f"m{number}", "CNY", "en", "20261122", "https://shop/a.png"]
     return next(text for text in likely if re.search(schema.get("pattern", ""), text))
@@ -203,7 +210,7 @@ async def ask(world: World, cell: Cell) -> Answer:
     sent: dict[str, Any] = {"json": body}
     if cell.route.is_sheet:
         headers["Content-Type"] = "text/csv"
-        sent = {"content": f"spu_code,sku_code\nM,M{next(NUMBERS)}\n".encode()}
+        sent = {"content": SHEETS[cell.route.path].format(next(NUMBERS)).encode()}
     asked = world.client.stream(cell.route.method, path, params=query, headers=headers, **sent)
     async with asked as answer:
         if cell.route.path in STREAMS and answer.status_code == 200:

@@ -45,6 +45,9 @@ UNDOCUMENTED = {
     "/schema/{path}",
 }
 NEVER = "999999999"
+DAY_STATEMENT = (
+    "id,kind,reference,amount,currency,at\n1,capture,unheard-of,5,CNY,2026-11-20T05:00:00Z\n"
+)
 # What others have done to the one object there is keeps these from ending well: see the test below.
 CONTRARY = {
     "POST /v1/admin/counts",
@@ -94,11 +97,17 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
     told = await make("/feeds/messages", place_id=MAIN, messages=[snapshot])
     category = await make("/categories", code="tea", name=name)
     product = (await far.get("/v1/products")).json()["items"][0]
+    told = {"content": DAY_STATEMENT, "headers": as_admin() | {"Content-Type": "text/csv"}}
+    taken = await far.post("/v1/admin/statements?channel=sandbox&day=2026-11-20", **told)
+    differences = await far.get("/v1/admin/statements/differences", headers=as_admin())
+    (difference,) = differences.json()["items"]
     order_id = (await buy(far, matrix.OWNER)).json()["order_id"]
     await write_orders()
     entry_id = await hold_money(pool, order_id)
     settled = await far.get("/v1/admin/ledger/sellers/7/statements", headers=as_admin())
     (statement,) = settled.json()["items"]
+    # A seller's and a provider's, of the same number.
+    assert statement["statement_id"] == taken.json()["statement_id"]
     return {
         "sale_id": str(sale.id),
         "sku_id": sku_id,
@@ -117,9 +126,10 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
         "seller_id": "7",
         "entry_id": entry_id,
         "statement_id": statement["statement_id"],
+        "difference_id": difference["difference_id"],
+        "channel": "sandbox",
         "name": "sold-out",
         "account": "escrow",
-        "channel": "sandbox",
         "currency": "CNY",
     }
 

@@ -21,7 +21,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from api import auth
-from core import catalogue, embedded, inventory, payments, sales
+from core import catalogue, embedded, inventory, ledger, payments, reconciliation, sales
+from core.flows.check_statement import fetch_statement
 from core.flows.plan_sale import PlannedItem, plan_sale
 from core.flows.run_sale import arm_sale
 from core.kit import db
@@ -620,3 +621,41 @@ async def test_the_provider_refunds_once_and_never_more_than_came(visit):
         ("capture", PRICE),
         ("refund", PRICE - 1),
     ]
+
+
+async def test_a_chargeback_and_a_payout_are_told_and_the_statement_of_the_day_says_the_same(visit):
+    await visit.behave(fee_bps=100)
+    payment = await visit.started(await visit.sale(), 7)
+    await visit.click(payment)
+    await visit.becomes(payment["order_id"], 7, "paid")
+    claim = {"reference": payment["payment_id"], "amount": 1_234, "currency": "CNY"}
+    claimed = (await visit.signed("POST", "/v1/chargebacks", claim)).json()
+    more = {**claim, "amount": PRICE}
+    assert (await visit.signed("POST", "/v1/chargebacks", more)).status_code == 409
+    facts = {"order_id": payment["order_id"], "reference": claimed["refund_reference"]}
+
+    async def booked():
+        async with db.reading(visit.pool) as conn:
+            return await ledger.charged_back(conn, **facts)
+
+    assert (await until(booked, bool)).amount_minor == 1_234
+    paid_out = (await visit.signed("POST", "/v1/payouts", {"currency": "CNY"})).json()["amount"]
+    client = payments.SandboxClient(
+        visit.http,
+        url=visit.town.sandbox_url,
+        secret=SANDBOX_SECRET.encode(),
+        shop_url=visit.town.shop_url,
+        clock=time.time,
+    )
+    today = datetime.now(UTC).date()
+    for _ in range(2):
+        taken = await fetch_statement(visit.pool, client, channel="sandbox", day=today)
+        assert taken.line_count == len(await visit.statement())
+    async with db.reading(visit.pool) as conn:
+        found = await reconciliation.differences(conn, before=None, page_max=100)
+        balances = await ledger.trial_balance(conn)
+    assert [one for one in found if one.reference == payment["payment_id"]] == []
+    amounts = {one.account: one.amount_minor for one in balances}
+    fee = PRICE // 100
+    assert (amounts["provider_fees"], amounts["bank"]) == (fee, paid_out)
+    assert amounts.get("chargebacks", 0) == 0
