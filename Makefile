@@ -17,6 +17,7 @@ format: setup ## Format, and mend what can be mended
 	ruff format . sluice && ruff check --fix . sluice
 bench: setup  ## Measure; writes benchmarks/results/
 	python -m benchmarks
+faults: export PYTEST_TIMEOUT = 0
 faults:  ## Power cuts, kills, wrong servers, storms, the model: the full counts, on Valkey and Debian's Redis
 	TEST_KILLS=20 TEST_CUTS=20 TEST_STEPS=10000 TEST_STORMS=5 TEST_NEIGHBOURS_S=60 ./sluice test tests/faults tests/hotpath/test_lua.py -s
 	TEST_REDIS=debian TEST_CUTS=20 ./sluice test tests/faults/test_power_cut.py -s

@@ -17,6 +17,8 @@ REDIAL_S = (0.2, 1.0)
 COMING_S = 0.5
 DIALS_AT_ONCE = 128
 TRIES_MAX = 4
+# A shop answers everybody or hangs up; one that does neither must not hold us.
+ANSWERED_S_MAX = 30.0
 
 
 class Heard(msgspec.Struct):
@@ -102,13 +104,14 @@ class Crowd:
     async def closed(self, lines: list[Line | None], *, seconds: float) -> None:
         """Every line is a buyer's, who comes in the first instants, keeps it, and buys."""
         until = time.perf_counter() + seconds
-        await asyncio.gather(*(self._insist(line, until) for line in lines))
+        async with asyncio.timeout(seconds + ANSWERED_S_MAX):
+            await asyncio.gather(*(self._insist(line, until) for line in lines))
 
     async def open(self, rate_per_s: float, *, seconds: float) -> None:
         """Poisson arrivals. Who was refused `TRIES_MAX` times goes home."""
         until = time.perf_counter() + seconds
         due = time.perf_counter()
-        async with asyncio.TaskGroup() as group:
+        async with asyncio.timeout(seconds + ANSWERED_S_MAX), asyncio.TaskGroup() as group:
             while (due := due + self._random.expovariate(rate_per_s)) < until:
                 if (early_s := due - time.perf_counter()) > 0:
                     await asyncio.sleep(early_s)
