@@ -18,7 +18,7 @@ from litestar.types import ASGIApp
 from api import auth, health, logs, metrics, openapi, origin, problems, wiring
 from api.admin import routes as back_office
 from api.requests import BODY_BYTES_MAX, StrictRequest
-from api.shop import availability, categories, demo, orders, page, payments, products, sales
+from api.shop import availability, categories, demo, orders, page, payments, paypal, products, sales
 from api.shop.events import Watch
 from api.till import open_till, with_till
 from core import staff
@@ -54,6 +54,7 @@ PROVIDED = (
     "keyring",
     "sealer",
     "channels",
+    "paypal",
     "watch",
     "till",
     "table",
@@ -77,6 +78,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             problems.explain,
             orders.routes,
             *payments.route_handlers,
+            paypal.routes,
             categories.routes,
             products.routes,
             availability.routes,
@@ -116,12 +118,11 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
     """Hold the clients, the gate and what keeps it informed for as long as the server runs."""
     settings: Settings = app.state.settings
     async with contextlib.AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(
-            create_pool(settings.database_url, size_max=settings.pool_size_max)
-        )
-        redis = await stack.enter_async_context(wiring.redis_client(settings))
+        enter = stack.enter_async_context
+        pool = await enter(create_pool(settings.database_url, size_max=settings.pool_size_max))
+        redis = await enter(wiring.redis_client(settings))
         wires = _open_wires(settings, stack)
-        channels = await stack.enter_async_context(wiring.payment_channels(settings))
+        channels = await enter(wiring.payment_channels(settings))
         keyring = wiring.keyring(settings)
         gate = _open_gate(settings, wires, keyring)
         lookout = Lookout(gate)
@@ -141,6 +142,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
                 "keyring": keyring,
                 "sealer": staff.Sealer(keyring.signers),
                 "channels": channels,
+                "paypal": await enter(wiring.paypal_webhooks(settings)),
                 "watch": watch,
                 "till": till,
                 "table": exchange.table,

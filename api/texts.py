@@ -24,6 +24,7 @@ ZH = {
     "code-taken": "该编码或 GTIN 已被其他商品或类目使用。",
     "could-not-start": "程序未能启动。",
     "count-pending": "此前的盘点结果尚待处理。",
+    "currency-not-taken": "该支付渠道不支持以订单币种支付此金额。",
     "cut-off": "文件在某一行中间中断，可能没有传完整。",
     "damaged-log": "持久化日志已损坏，需要人工处理。",
     "differs-too-much": "快照与账面相差过大，不予采信，未作任何盘点。",

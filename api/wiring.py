@@ -4,11 +4,15 @@ import base64
 import binascii
 import re
 import time
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import httpx
+from cryptography import x509
+from cryptography.utils import CryptographyDeprecationWarning
 
 from core import ledger, payments, risk
 from core.settings import Settings, UnreadableSettings, split
@@ -41,7 +45,53 @@ async def payment_channels(settings: Settings) -> AsyncIterator[payments.Channel
                 shop_url=settings.shop_url,
                 clock=time.time,
             )
+        if settings.paypal_url:
+            found["paypal"] = payments.PayPalClient(
+                http,
+                url=settings.paypal_url,
+                client_id=settings.paypal_client_id,
+                secret=settings.paypal_secret,
+                shop_url=settings.shop_url,
+                clock=time.monotonic,
+            )
         yield payments.Channels(found)
+
+
+@asynccontextmanager
+async def paypal_webhooks(settings: Settings) -> AsyncIterator[payments.PayPalWebhooks | None]:
+    """Who checks PayPal's webhooks; None where nothing tells which are ours."""
+    if not settings.paypal_url or not settings.paypal_webhook_id:
+        yield None
+        return
+    async with httpx.AsyncClient(trust_env=False) as http:
+        yield payments.PayPalWebhooks(
+            http,
+            url=settings.paypal_url,
+            webhook_id=settings.paypal_webhook_id,
+            roots=authorities(settings.paypal_ca),
+            clock=time.time,
+        )
+
+
+def authorities(path: str) -> list[x509.Certificate]:
+    """Those in a PEM file, or without one those that everybody trusts."""
+    try:
+        if path:
+            return x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise UnreadableSettings(f"SLUICE_PAYPAL_CA: {error}") from None
+    usual = httpx.create_ssl_context(trust_env=False).get_ca_certs(binary_form=True)
+    return [found for one in usual if (found := authority(one)) is not None]
+
+
+def authority(certificate: bytes) -> x509.Certificate | None:
+    """None where the certificate is out of form: such a one vouches for nobody."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CryptographyDeprecationWarning)
+        try:
+            return x509.load_der_x509_certificate(certificate)
+        except (CryptographyDeprecationWarning, ValueError):
+            return None
 
 
 def bank(settings: Settings) -> ledger.Bank:

@@ -15,6 +15,7 @@ VERBS = (
     "dev",
     "serve",
     "work",
+    "paypal",
     "sandbox",
     "migrate",
     "seed",

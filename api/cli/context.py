@@ -8,6 +8,7 @@ from core.settings import PREFIX, Settings, UnreadableSettings, load
 HELP = {
     "database_url": "start `sluice dev`, or set it to a postgresql:// address",
     "redis_url": "start `sluice dev`, or set it to a redis:// address",
+    "paypal_url": "start `sluice dev`, or set it to where `sluice paypal` answers",
     "sandbox_url": "start `sluice dev`, or set it to where `sluice sandbox` answers",
 }
 
@@ -40,5 +41,14 @@ def completed(found: Settings) -> Settings:
         "redis_url": services.redis_url if services else "",
         "sandbox_url": services.sandbox_url if services else "",
     }
+    if services and not found.paypal_url:
+        # PayPal as we play it: all of its settings, or none where they are somebody's own.
+        fallback |= {
+            "paypal_url": services.paypal_url,
+            "paypal_client_id": "sluice-dev",
+            "paypal_secret": keys.paypal_secret,
+            "paypal_webhook_id": "SLUICEDEVWEBHOOK1",
+            "paypal_ca": str(found.home_path / "paypal" / "ca.pem"),
+        }
     filled = {name: value for name, value in fallback.items() if not getattr(found, name)}
     return msgspec.structs.replace(found, **filled)

@@ -13,6 +13,7 @@ from pathlib import Path
 import rich_click as click
 
 from api.cli import context
+from api.paypal_sandbox import certificates
 from core import embedded
 from core.settings import PREFIX, Settings, UnreadableSettings, load
 
@@ -24,6 +25,11 @@ HANDED_DOWN = (
     "receipt_keys",
     "sandbox_url",
     "sandbox_secret",
+    "paypal_url",
+    "paypal_client_id",
+    "paypal_secret",
+    "paypal_webhook_id",
+    "paypal_ca",
 )
 SERVERS_S_MAX = 120
 READY_S_MAX = 60
@@ -38,7 +44,7 @@ OK = 200
 @click.command("dev")
 @click.option("--empty", "is_empty", is_flag=True, help="Without demo data: a shop of your own.")
 def command(is_empty: bool) -> None:
-    """Start servers, API, workers and sandbox; migrate, seed once, and open a demo sale.
+    """Start servers, API, workers and sandboxes; migrate, seed once, and open a demo sale.
 
     Data, keys and logs live in SLUICE_HOME; one SIGTERM or Ctrl-C stops all of it.
     """
@@ -73,6 +79,9 @@ def bring_up(found: Settings, supervisor: embedded.Supervisor, *, is_empty: bool
     programs = [Api(settings, environment), verb("work", settings, environment)]
     if not found.sandbox_url:
         programs.append(verb("sandbox", settings, environment))
+    if not found.paypal_url:
+        certificates.establish(found.home_path / "paypal")
+        programs.append(verb("paypal", settings, environment))
     supervisor.start(*programs, within_s=READY_S_MAX)
     if not is_empty:
         open_demo_sale(settings)
@@ -116,6 +125,8 @@ def start_servers(found: Settings, supervisor: embedded.Supervisor) -> embedded.
         redis_url=redis_url or redis.url,
         sandbox_url=found.sandbox_url
         or f"http://127.0.0.1:{embedded.remembered_port(home, 'sandbox')}",
+        paypal_url=found.paypal_url
+        or f"http://127.0.0.1:{embedded.remembered_port(home, 'paypal')}",
         shop_url=found.shop_url,
     )
     return postgres

@@ -73,6 +73,7 @@ class Heard(msgspec.Struct, frozen=True):
         orders.NotYetWritten,
         payments.NotPayable,
         payments.ChannelNotOffered,
+        payments.CurrencyNotTaken,
         payments.ChannelUnavailable,
         sales.SaleFenced,
         plain=READS_BODY_PLAIN,

@@ -43,6 +43,7 @@ class Services:
     database_url: str
     redis_url: str
     sandbox_url: str
+    paypal_url: str
     shop_url: str
 
 
@@ -52,6 +53,7 @@ class Keys:
     receipt_key: str
     "The first key of the keyring, in Base64."
     sandbox_secret: str
+    paypal_secret: str
 
 
 @contextmanager
@@ -85,7 +87,13 @@ def running(home: Path) -> Services | None:
 
 
 def announce(
-    home: Path, *, database_url: str, redis_url: str, sandbox_url: str, shop_url: str
+    home: Path,
+    *,
+    database_url: str,
+    redis_url: str,
+    sandbox_url: str,
+    paypal_url: str,
+    shop_url: str,
 ) -> Services:
     """Tell the other verbs where our servers are, for as long as this process lives."""
     services = Services(
@@ -94,6 +102,7 @@ def announce(
         database_url=database_url,
         redis_url=redis_url,
         sandbox_url=sandbox_url,
+        paypal_url=paypal_url,
         shop_url=shop_url,
     )
     write_private(home / SERVICES, json.dumps(asdict(services), indent=2))
@@ -118,6 +127,7 @@ def keys(home: Path) -> Keys:
         token_secret=_kept(folder / "token"),
         receipt_key=_kept(folder / "receipt-1"),
         sandbox_secret=_kept(folder / "sandbox"),
+        paypal_secret=_kept(folder / "paypal"),
     )
 
 

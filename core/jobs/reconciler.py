@@ -5,7 +5,8 @@ from core.flows.reconcile_payments import reconcile_payments
 from core.kit import db
 
 BATCH_MAX = 64
-REST_S = 1.0
+# Buyers who come back from a provider wait for this.
+REST_S = 0.25
 
 
 class Reconciler:

@@ -11,6 +11,7 @@ from .model import (
     Booked,
     ChannelNotOffered,
     ChannelUnavailable,
+    CurrencyNotTaken,
     Due,
     Event,
     EventKind,
@@ -27,6 +28,8 @@ from .model import (
     RefundDue,
     RefundId,
 )
+from .paypal_client import PayPalClient
+from .paypal_webhooks import PayPalWebhooks, Transmission
 from .provider import Channels, Checkout, Provider, ProviderRefused, Reporter
 from .sandbox_client import SandboxClient
 from .service import (
@@ -40,6 +43,7 @@ from .service import (
     fail,
     find,
     find_refund,
+    hear,
     hold_kept,
     hold_siblings,
     is_kept,
@@ -56,6 +60,7 @@ from .service import (
     start,
     take_looks,
     taken,
+    wake,
 )
 from .signature import SIGNATURE_HEADER, check_signature, sign
 from .states import MOVES, REFUND_MOVES, RefundState, State
@@ -71,6 +76,7 @@ __all__ = [
     "ChannelUnavailable",
     "Channels",
     "Checkout",
+    "CurrencyNotTaken",
     "Due",
     "Event",
     "EventKind",
@@ -81,6 +87,8 @@ __all__ = [
     "NoSuchRefund",
     "NotPayable",
     "NotRefundable",
+    "PayPalClient",
+    "PayPalWebhooks",
     "Payment",
     "PaymentId",
     "Provider",
@@ -92,6 +100,7 @@ __all__ = [
     "Reporter",
     "SandboxClient",
     "State",
+    "Transmission",
     "attach",
     "booked",
     "booked_in",
@@ -101,6 +110,7 @@ __all__ = [
     "fail",
     "find",
     "find_refund",
+    "hear",
     "hold_kept",
     "hold_siblings",
     "is_kept",
@@ -118,4 +128,5 @@ __all__ = [
     "start",
     "take_looks",
     "taken",
+    "wake",
 ]

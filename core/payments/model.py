@@ -152,6 +152,12 @@ class ChannelNotOffered(Refusal):
     kind = Kind.INVALID
 
 
+class CurrencyNotTaken(Refusal):
+    """The way to pay does not take this amount in this currency."""
+
+    kind = Kind.CONFLICT
+
+
 class ChannelUnavailable(Refusal):
     """The way to pay is not available right now."""
 

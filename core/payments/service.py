@@ -120,7 +120,18 @@ async def taken(conn: Conn, *, after: PaymentId, page_max: int) -> list[Payment]
 
 async def record(conn: Conn, event: Event) -> bool:
     """Note a provider's message; false when it was noted before."""
-    return await store.record(conn, event)
+    return await store.record(conn, event.channel, event.id, event.payment_id, event.kind)
+
+
+async def hear(conn: Conn, payment: Payment, *, event_id: str, kind: str) -> None:
+    """Note a message that is good for asking its provider and for nothing else; have it asked."""
+    if await store.record(conn, payment.channel, event_id, payment.id, kind):
+        await wake(conn, payment)
+
+
+async def wake(conn: Conn, payment: Payment) -> None:
+    """Something may have become of it: have its provider asked now, where it has no money yet."""
+    await store.wake(conn, payment.id)
 
 
 async def capture(conn: Conn, payment: Payment, event: Event) -> None:

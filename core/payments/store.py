@@ -114,7 +114,17 @@ async def take_looks(
     return many(Look, await conn.fetch(TAKE_LOOKS, batch_max, pause_s, pause_max_s, last_look_s))
 
 
-LOOK_NO_MORE = "UPDATE payments.payments SET look_at = NULL WHERE id = $1"
+WAKE = """
+    UPDATE payments.payments SET look_at = now() WHERE id = $1 AND state IN ('started', 'failed')
+"""
+
+
+async def wake(conn: Conn, payment_id: PaymentId) -> None:
+    await conn.execute(WAKE, payment_id)
+
+
+# Whoever was woken meanwhile is looked at once more.
+LOOK_NO_MORE = "UPDATE payments.payments SET look_at = NULL WHERE id = $1 AND look_at > now()"
 
 
 async def look_no_more(conn: Conn, payment_id: PaymentId) -> None:
@@ -148,9 +158,8 @@ RECORD = """
 """
 
 
-async def record(conn: Conn, event: Event) -> bool:
-    found = await conn.fetchval(RECORD, event.channel, event.id, event.payment_id, event.kind)
-    return found or False
+async def record(conn: Conn, channel: str, event_id: str, payment_id: PaymentId, kind: str) -> bool:
+    return await conn.fetchval(RECORD, channel, event_id, payment_id, kind) or False
 
 
 # Names the state we read, so a racing writer makes this match nothing.

@@ -19,7 +19,7 @@ from core.kit import db
 from core.settings import Settings
 from hotpath.signing import Signer
 from tests.api import matrix
-from tests.api.conftest import RECEIPT_KEY, SECRET, as_admin, known
+from tests.api.conftest import RECEIPT_KEY, SECRET, as_admin, as_member, known
 
 CHIEF = staff.Author(
     staff.Sealer({1: Signer(RECEIPT_KEY)}), "chief", staff.Permission.STAFF_WRITE, "test", "r"
@@ -97,12 +97,15 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
     told = await make("/feeds/messages", place_id=MAIN, messages=[snapshot])
     category = await make("/categories", code="tea", name=name)
     product = (await far.get("/v1/products")).json()["items"][0]
-    told = {"content": DAY_STATEMENT, "headers": as_admin() | {"Content-Type": "text/csv"}}
-    taken = await far.post("/v1/admin/statements?channel=sandbox&day=2026-11-20", **told)
+    lines = {"content": DAY_STATEMENT, "headers": as_admin() | {"Content-Type": "text/csv"}}
+    taken = await far.post("/v1/admin/statements?channel=sandbox&day=2026-11-20", **lines)
     differences = await far.get("/v1/admin/statements/differences", headers=as_admin())
     (difference,) = differences.json()["items"]
     order_id = (await buy(far, matrix.OWNER)).json()["order_id"]
     await write_orders()
+    wanted = {"headers": as_member(matrix.OWNER), "json": {"channel": "sandbox"}}
+    assert (await far.post(f"/v1/orders/{order_id}/payments", **wanted)).status_code == 503
+    payment_id = await pool.fetchval("SELECT id::text FROM payments.payments")
     entry_id = await hold_money(pool, order_id)
     settled = await far.get("/v1/admin/ledger/sellers/7/statements", headers=as_admin())
     (statement,) = settled.json()["items"]
@@ -123,6 +126,7 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
         "category_id": category["category_id"],
         "product_id": product["product_id"],
         "order_id": order_id,
+        "payment_id": payment_id,
         "seller_id": "7",
         "entry_id": entry_id,
         "statement_id": statement["statement_id"],

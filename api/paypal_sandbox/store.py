@@ -1,0 +1,254 @@
+"""The provider's books, in one SQLite file: what was answered outlives a kill -9."""
+
+import sqlite3
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from .model import Behaviour, Capture, Delivery, Line, Order, Refund
+
+Kept = TypeVar("Kept", Order, Capture, Refund)
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS orders (
+    id            TEXT PRIMARY KEY,
+    status        TEXT NOT NULL,
+    reference_id  TEXT NOT NULL,
+    custom_id     TEXT,
+    invoice_id    TEXT,
+    description   TEXT,
+    currency      TEXT NOT NULL,
+    amount        INTEGER NOT NULL,
+    return_url    TEXT,
+    cancel_url    TEXT,
+    made_at       TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS captures (
+    id          TEXT PRIMARY KEY,
+    order_id    TEXT NOT NULL UNIQUE REFERENCES orders (id),
+    status      TEXT NOT NULL,
+    currency    TEXT NOT NULL,
+    amount      INTEGER NOT NULL,
+    custom_id   TEXT,
+    invoice_id  TEXT UNIQUE,
+    made_at     TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS refunds (
+    id           TEXT PRIMARY KEY,
+    capture_id   TEXT NOT NULL REFERENCES captures (id),
+    status       TEXT NOT NULL,
+    currency     TEXT NOT NULL,
+    amount       INTEGER NOT NULL,
+    custom_id    TEXT,
+    invoice_id   TEXT,
+    note         TEXT,
+    is_reversal  INTEGER NOT NULL,
+    made_at      TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS refunds_by_capture ON refunds (capture_id);
+CREATE TABLE IF NOT EXISTS requests (
+    key     TEXT PRIMARY KEY,
+    digest  TEXT NOT NULL,
+    made    TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS deliveries (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    headers   BLOB NOT NULL,
+    body      BLOB NOT NULL,
+    due_at_s  REAL NOT NULL,
+    tries     INTEGER NOT NULL DEFAULT 0,
+    ended     TEXT
+);
+CREATE INDEX IF NOT EXISTS deliveries_by_due ON deliveries (due_at_s) WHERE ended IS NULL;
+CREATE TABLE IF NOT EXISTS behaviour (
+    id    INTEGER PRIMARY KEY CHECK (id = 1),
+    said  BLOB NOT NULL
+);
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the books. `with conn:` is a transaction; each is on disk when it ends."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    conn = sqlite3.connect(path, timeout=5)
+    conn.execute("PRAGMA journal_mode = WAL")
+    conn.execute("PRAGMA synchronous = FULL")
+    conn.executescript(SCHEMA)
+    return conn
+
+
+ADD_ORDER = "INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def add_order(conn: sqlite3.Connection, order: Order) -> None:
+    conn.execute(ADD_ORDER, msgspec.structs.astuple(order))
+
+
+ORDER = "SELECT * FROM orders WHERE id = ?"
+
+
+def order(conn: sqlite3.Connection, order_id: str) -> Order | None:
+    row = conn.execute(ORDER, (order_id,)).fetchone()
+    return None if row is None else Order(*row)
+
+
+# Names the status we read, so a second click changes nothing.
+MOVE_ORDER = "UPDATE orders SET status = ? WHERE id = ? AND status = ?"
+
+
+def move_order(conn: sqlite3.Connection, order: Order, target: str) -> bool:
+    return conn.execute(MOVE_ORDER, (target, order.id, order.status)).rowcount == 1
+
+
+ADD_CAPTURE = "INSERT INTO captures VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def add_capture(conn: sqlite3.Connection, capture: Capture) -> None:
+    conn.execute(ADD_CAPTURE, msgspec.structs.astuple(capture))
+
+
+CAPTURE = "SELECT * FROM captures WHERE ? IN (id, order_id)"
+
+
+def capture(conn: sqlite3.Connection, key: str) -> Capture | None:
+    """By its own id, or by its order's."""
+    row = conn.execute(CAPTURE, (key,)).fetchone()
+    return None if row is None else Capture(*row)
+
+
+INVOICED = "SELECT EXISTS (SELECT 1 FROM captures WHERE invoice_id = ?)"
+
+
+def is_invoiced(conn: sqlite3.Connection, invoice_id: str | None) -> bool:
+    (found,) = conn.execute(INVOICED, (invoice_id,)).fetchone()
+    return bool(found)
+
+
+MOVE_CAPTURE = "UPDATE captures SET status = ? WHERE id = ?"
+
+
+def move_capture(conn: sqlite3.Connection, capture_id: str, target: str) -> None:
+    conn.execute(MOVE_CAPTURE, (target, capture_id))
+
+
+ADD_REFUND = "INSERT INTO refunds VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def add_refund(conn: sqlite3.Connection, refund: Refund) -> None:
+    conn.execute(ADD_REFUND, msgspec.structs.astuple(refund))
+
+
+REFUND = "SELECT * FROM refunds WHERE id = ?"
+
+
+def refund(conn: sqlite3.Connection, refund_id: str) -> Refund | None:
+    row = conn.execute(REFUND, (refund_id,)).fetchone()
+    return None if row is None else Refund(*row)
+
+
+REFUNDS = "SELECT * FROM refunds WHERE capture_id = ? ORDER BY rowid"
+
+
+def refunds(conn: sqlite3.Connection, capture_id: str) -> list[Refund]:
+    return [Refund(*row) for row in conn.execute(REFUNDS, (capture_id,))]
+
+
+MOVE_REFUND = "UPDATE refunds SET status = ? WHERE id = ?"
+
+
+def move_refund(conn: sqlite3.Connection, refund_id: str, target: str) -> None:
+    conn.execute(MOVE_REFUND, (target, refund_id))
+
+
+REQUEST = "SELECT digest, made FROM requests WHERE key = ?"
+
+
+def request(conn: sqlite3.Connection, key: str) -> tuple[str, str] | None:
+    """What a request with this key was, and what it made."""
+    return conn.execute(REQUEST, (key,)).fetchone()
+
+
+ADD_REQUEST = "INSERT INTO requests VALUES (?, ?, ?)"
+
+
+def add_request(conn: sqlite3.Connection, key: str, digest: str, made: str) -> None:
+    conn.execute(ADD_REQUEST, (key, digest, made))
+
+
+# PayPal's codes: an express checkout's money, a refund, a reversal.
+STATEMENT = """
+    SELECT * FROM (
+        SELECT id, 'T0006' AS code, NULL AS reference, currency, amount, custom_id, invoice_id,
+               made_at
+          FROM captures WHERE status NOT IN ('PENDING', 'DECLINED')
+         UNION ALL
+        SELECT id, CASE WHEN is_reversal THEN 'T1106' ELSE 'T1107' END, capture_id, currency,
+               -amount, custom_id, invoice_id, made_at
+          FROM refunds WHERE status = 'COMPLETED')
+     WHERE made_at BETWEEN ? AND ? ORDER BY made_at, id
+"""
+
+
+def statement(conn: sqlite3.Connection, *, since: str, until: str) -> list[Line]:
+    return [Line(*row) for row in conn.execute(STATEMENT, (since, until))]
+
+
+SEND = "INSERT INTO deliveries (headers, body, due_at_s) VALUES (?, ?, ?)"
+
+
+def send(conn: sqlite3.Connection, headers: bytes, body: bytes, *, due_at_s: float) -> None:
+    conn.execute(SEND, (headers, body, due_at_s))
+
+
+DUE = """
+    SELECT id, headers, body, tries FROM deliveries
+     WHERE ended IS NULL AND due_at_s <= ? ORDER BY due_at_s LIMIT ?
+"""
+
+
+def due(conn: sqlite3.Connection, *, now_s: float, batch_max: int) -> list[Delivery]:
+    return [Delivery(*row) for row in conn.execute(DUE, (now_s, batch_max))]
+
+
+NEXT_DUE = "SELECT min(due_at_s) FROM deliveries WHERE ended IS NULL"
+
+
+def next_due(conn: sqlite3.Connection) -> float | None:
+    (found,) = conn.execute(NEXT_DUE).fetchone()
+    return found
+
+
+TRIED = "UPDATE deliveries SET tries = tries + 1, due_at_s = ?, ended = ? WHERE id = ?"
+
+
+def tried(
+    conn: sqlite3.Connection, delivery: Delivery, *, due_at_s: float, ended: str | None
+) -> None:
+    conn.execute(TRIED, (due_at_s, ended, delivery.id))
+
+
+SENT = "SELECT id, headers, body, tries FROM deliveries ORDER BY id DESC LIMIT ?"
+
+
+def sent(conn: sqlite3.Connection, *, page_max: int) -> list[Delivery]:
+    """Webhooks, the newest first."""
+    return [Delivery(*row) for row in conn.execute(SENT, (page_max,))]
+
+
+BEHAVIOUR = "SELECT said FROM behaviour"
+
+
+def behaviour(conn: sqlite3.Connection) -> Behaviour:
+    row = conn.execute(BEHAVIOUR).fetchone()
+    return Behaviour() if row is None else msgspec.json.decode(row[0], type=Behaviour)
+
+
+BEHAVE = """
+    INSERT INTO behaviour (id, said) VALUES (1, ?)
+    ON CONFLICT (id) DO UPDATE SET said = excluded.said
+"""
+
+
+def behave(conn: sqlite3.Connection, said: Behaviour) -> None:
+    conn.execute(BEHAVE, (msgspec.json.encode(said),))

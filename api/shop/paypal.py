@@ -1,0 +1,135 @@
+"""What PayPal tells us, and a buyer who comes back from there. Both only make us ask PayPal."""
+
+import re
+from typing import Annotated
+
+import msgspec
+from litestar import Response, Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath
+
+from api.problems import AnyRequest, BodyTooLarge, refuses
+from api.requests import READS_BODY, decode, fit
+from core import payments
+from core.kit import db
+
+WEBHOOK_BYTES_MAX = 65_536
+CHANNEL = "paypal"
+HEADERS = (
+    "paypal-transmission-id",
+    "paypal-transmission-time",
+    "paypal-transmission-sig",
+    "paypal-auth-algo",
+    "paypal-cert-url",
+)
+# Whatever else PayPal tells says nothing about money that we wait for.
+HEARD = frozenset(
+    {
+        "CHECKOUT.ORDER.APPROVED",
+        "CHECKOUT.ORDER.VOIDED",
+        "PAYMENT.CAPTURE.COMPLETED",
+        "PAYMENT.CAPTURE.DECLINED",
+        "PAYMENT.CAPTURE.DENIED",
+        "PAYMENT.CAPTURE.PENDING",
+        "PAYMENT.CAPTURE.REFUNDED",
+        "PAYMENT.CAPTURE.REVERSED",
+    }
+)
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,128}\Z")]
+Ours = Annotated[str, msgspec.Meta(max_length=255)]
+
+
+class Unit(msgspec.Struct, frozen=True):
+    custom_id: Ours | None = None
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """An order, a capture or a refund. `custom_id` is what we called the payment."""
+
+    custom_id: Ours | None = None
+    purchase_units: list[Unit] = []
+
+    @property
+    def payment_id(self) -> payments.PaymentId | None:
+        named = self.custom_id or (self.purchase_units[0].custom_id if self.purchase_units else "")
+        return payments.PaymentId(named) if named and UUID.fullmatch(named) else None
+
+
+class Webhook(msgspec.Struct, frozen=True):
+    """What PayPal says. It says more than we read."""
+
+    id: Name
+    event_type: Name
+    resource: Resource
+
+
+class Heard(msgspec.Struct, frozen=True):
+    event_id: str
+
+
+@post(
+    "/webhooks/paypal",
+    status_code=200,
+    responses=refuses(
+        payments.Forged,
+        payments.NoSuchPayment,
+        payments.ChannelUnavailable,
+        *READS_BODY,
+        plain=(408,),
+    ),
+)
+async def hear(
+    request: AnyRequest,
+    pool: NamedDependency[db.Pool],
+    paypal: NamedDependency[payments.PayPalWebhooks | None],
+) -> Heard:
+    """PayPal says that something happened, signed. Repeats change nothing."""
+    told = fit(decode(await read_signed(request, paypal)), Webhook)
+    if told.event_type not in HEARD:
+        return Heard(told.id)
+    payment_id = told.resource.payment_id
+    if payment_id is None:
+        raise payments.NoSuchPayment
+    async with db.transaction(pool) as conn:
+        payment = await payments.find(conn, payment_id=payment_id)
+        if payment.channel != CHANNEL:
+            raise payments.NoSuchPayment(payment_id=payment_id)
+        await payments.hear(conn, payment, event_id=told.id, kind=told.event_type)
+    return Heard(told.id)
+
+
+@get(
+    "/payments/{payment_id:str}/back",
+    status_code=303,
+    responses=refuses(payments.NoSuchPayment),
+)
+async def come_back(payment_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Response[None]:
+    """A buyer comes back from PayPal, whatever was chosen there, and goes on to the order."""
+    if UUID.fullmatch(payment_id) is None:
+        raise payments.NoSuchPayment
+    async with db.transaction(pool) as conn:
+        payment = await payments.find(conn, payment_id=payments.PaymentId(payment_id))
+        if payment.state == payments.State.STARTED:
+            await payments.wake(conn, payment)
+    where = {"Location": f"/?order={payment.order_id}", "Cache-Control": "no-store"}
+    return Response(None, status_code=303, headers=where)
+
+
+async def read_signed(request: AnyRequest, paypal: payments.PayPalWebhooks | None) -> bytes:
+    """The body, just as it was signed. Nothing of it is read before the signature is checked."""
+    if paypal is None:
+        raise payments.ChannelUnavailable
+    body = await request.body()
+    if len(body) > WEBHOOK_BYTES_MAX:
+        raise BodyTooLarge(bytes_max=WEBHOOK_BYTES_MAX)
+    claimed = [request.headers.getall(name, []) for name in HEADERS]
+    if any(len(values) != 1 for values in claimed):
+        raise payments.Forged
+    await paypal.check(payments.Transmission(*(values[0] for values in claimed)), body)
+    return body
+
+
+routes = Router("/v1", route_handlers=[hear, come_back], tags=["payments"])

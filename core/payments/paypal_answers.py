@@ -1,0 +1,127 @@
+"""What PayPal says, as far as we read it, and how it writes amounts.
+
+Anything that is not just so is nonsense, and raises msgspec.ValidationError.
+"""
+
+import re
+from typing import Annotated, Literal
+
+import msgspec
+
+from core.kit import money as iso
+
+from .model import CurrencyNotTaken
+
+Name = Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,128}\Z")]
+Text = Annotated[str, msgspec.Meta(max_length=255)]
+
+# The currencies that PayPal takes, with the decimals that it takes of them. Of Hungary's and
+# Taiwan's it takes none, other than ISO 4217.
+TWO_DIGITS = "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD ILS MXN MYR NOK NZD PHP PLN SEK SGD THB USD"
+NO_DIGITS = "HUF JPY TWD"
+DIGITS = dict.fromkeys(TWO_DIGITS.split(), 2) | dict.fromkeys(NO_DIGITS.split(), 0)
+
+FIGURES = re.compile(r"(0|[1-9][0-9]{0,12})(?:\.([0-9]{1,2}))?", re.ASCII)
+
+
+class Money(msgspec.Struct, frozen=True):
+    currency_code: str
+    value: str
+
+
+class Token(msgspec.Struct, frozen=True):
+    access_token: Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,4096}\Z")]
+    expires_in: Annotated[int, msgspec.Meta(ge=0, le=10**7)]
+
+
+class Link(msgspec.Struct, frozen=True):
+    href: str
+    rel: str
+
+
+class Capture(msgspec.Struct, frozen=True):
+    id: Name
+    status: Literal["COMPLETED", "DECLINED", "PARTIALLY_REFUNDED", "PENDING", "REFUNDED", "FAILED"]
+    amount: Money
+
+
+class Refund(msgspec.Struct, frozen=True):
+    """`custom_id` is our own id of it, where it was us who asked for it."""
+
+    id: Name
+    status: Literal["CANCELLED", "COMPLETED", "FAILED", "PENDING"]
+    amount: Money
+    custom_id: Text | None = None
+
+
+class Movements(msgspec.Struct, frozen=True):
+    captures: Annotated[list[Capture], msgspec.Meta(max_length=1)] = []
+    refunds: Annotated[list[Refund], msgspec.Meta(max_length=1_000)] = []
+
+
+class Unit(msgspec.Struct, frozen=True):
+    custom_id: Text | None = None
+    payments: Movements = Movements()
+
+
+class Order(msgspec.Struct, frozen=True):
+    id: Name
+    status: Literal["CREATED", "SAVED", "APPROVED", "VOIDED", "COMPLETED", "PAYER_ACTION_REQUIRED"]
+    purchase_units: Annotated[list[Unit], msgspec.Meta(min_length=1, max_length=1)]
+    links: list[Link] = []
+
+    @property
+    def unit(self) -> Unit:
+        return self.purchase_units[0]
+
+    @property
+    def capture(self) -> Capture | None:
+        return self.unit.payments.captures[0] if self.unit.payments.captures else None
+
+
+class Detail(msgspec.Struct, frozen=True):
+    issue: Text = ""
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What a refusal says. `issue` is what it is about, in PayPal's own name."""
+
+    name: Text = ""
+    details: list[Detail] = []
+
+    @property
+    def issue(self) -> str:
+        return self.details[0].issue if self.details else self.name
+
+
+def money(amount_minor: int, currency: str) -> dict[str, str]:
+    """As PayPal wants it: exactly so much. Raises CurrencyNotTaken."""
+    digits = DIGITS.get(currency)
+    if digits is None:
+        raise CurrencyNotTaken(currency=currency, taken=sorted(DIGITS))
+    amount, rest = divmod(amount_minor, _unit(currency, digits))
+    if rest:
+        raise CurrencyNotTaken(currency=currency, decimals=digits)
+    whole, part = divmod(amount, 10**digits)
+    return {
+        "currency_code": currency,
+        "value": f"{whole}.{part:0{digits}}" if digits else str(whole),
+    }
+
+
+def minor(money: Money) -> tuple[int, str]:
+    """The amount in minor units, and its currency. Raises msgspec.ValidationError."""
+    found = FIGURES.fullmatch(money.value)
+    digits = DIGITS.get(money.currency_code)
+    if found is None or digits is None:
+        raise msgspec.ValidationError("no amount that PayPal could have taken")
+    whole, part = found.group(1), found.group(2) or ""
+    kept = part.rstrip("0").ljust(digits, "0")
+    if len(kept) != digits:
+        raise msgspec.ValidationError("more decimals than the currency has")
+    return int(whole + kept) * _unit(money.currency_code, digits), money.currency_code
+
+
+def _unit(currency: str, digits: int) -> int:
+    """How many minor units the smallest amount has that PayPal takes."""
+    return 10 ** (iso.DIGITS.get(currency, iso.DIGITS_USUAL) - digits)

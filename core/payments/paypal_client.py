@@ -1,0 +1,332 @@
+"""PayPal, over HTTP: Orders v2 with intent CAPTURE, and the refunds of Payments v2.
+
+A buyer who approves has not paid: the money moves when `look` takes it, and by nothing else.
+Nothing here asks twice; each verb bears being repeated, and the buyer or a role repeats it.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import httpx
+import msgspec
+import structlog
+
+from . import paypal_answers as said
+from .model import ChannelUnavailable, Event, EventKind, Payment
+from .provider import Checkout, ProviderRefused
+from .states import State
+
+# For all that one verb asks.
+DEADLINE_S = 8.0
+ANSWER_BYTES_MAX = 262_144
+RETRY_AFTER_S = 2
+NOTE_CHARS_MAX = 255
+# A token is not used in its last moments.
+TOKEN_SPARE_S = 60
+UNAUTHORIZED = 401
+# No answer to the question: too late, the same is under way, too many.
+PASSING = frozenset({408, 409, 425, 429})
+
+PAY_LINKS = ("payer-action", "approve")
+MONEY_CAME = frozenset({"COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED"})
+MONEY_NEVER_COMES = frozenset({"DECLINED", "FAILED"})
+# The buyer's side said no when the money was to be taken: another approval is needed.
+DECLINES = frozenset(
+    {
+        "INSTRUMENT_DECLINED",
+        "PAYER_ACCOUNT_LOCKED_OR_CLOSED",
+        "PAYER_ACCOUNT_RESTRICTED",
+        "PAYER_CANNOT_PAY",
+        "TRANSACTION_BLOCKED_BY_PAYEE",
+        "TRANSACTION_LIMIT_EXCEEDED",
+        "TRANSACTION_REFUSED",
+    }
+)
+# Somebody else was there first, or the buyer is not: the order says which.
+LOOK_AGAIN = frozenset({"ORDER_ALREADY_CAPTURED", "ORDER_NOT_APPROVED", "PAYER_ACTION_REQUIRED"})
+
+REFERENCE = re.compile(r"[A-Za-z0-9-]{1,64}")
+PAGE = re.compile(r"https?://[\x21-\x7e]{1,1000}")
+
+log = structlog.get_logger()
+
+_Answer = TypeVar("_Answer")
+
+
+class _No(ProviderRefused):
+    """`issue` is what the refusal is about, in PayPal's own name."""
+
+    def __init__(self, path: str, status: int, issue: str) -> None:
+        super().__init__(f"{path} answered {status}: {issue}")
+        self.issue = issue
+
+
+class _UnknownToken(Exception):
+    """PayPal does not know the token, or, asked for one, not us. Nothing was done."""
+
+
+class PayPalClient:
+    """A `Provider`. `clock` tells seconds; `shop_url` is where the buyer comes back to."""
+
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        *,
+        url: str,
+        client_id: str,
+        secret: str,
+        shop_url: str,
+        clock: Callable[[], float],
+    ) -> None:
+        self._http = http
+        self._url = url.rstrip("/")
+        self._basic = httpx.BasicAuth(client_id, secret)
+        self._shop_url = shop_url.rstrip("/")
+        self._clock = clock
+        self._token = ""
+        self._token_until_s = 0.0
+        self._fetching = asyncio.Lock()
+
+    async def checkout(self, payment: Payment) -> Checkout:
+        back = f"{self._shop_url}/v1/payments/{payment.id}/back"
+        wanted = {
+            "intent": "CAPTURE",
+            "purchase_units": [
+                {
+                    "reference_id": "default",
+                    "custom_id": payment.id,
+                    "invoice_id": payment.id,
+                    "description": payment.first_order_id,
+                    "amount": said.money(payment.amount_minor, payment.currency),
+                }
+            ],
+            "payment_source": {
+                "paypal": {
+                    "experience_context": {
+                        "user_action": "PAY_NOW",
+                        "shipping_preference": "NO_SHIPPING",
+                        "return_url": back,
+                        "cancel_url": back,
+                    }
+                }
+            },
+        }
+        async with _deadline():
+            order = await self._ask(
+                "POST", "/v2/checkout/orders", said.Order, wanted, request_id=payment.id
+            )
+        links = [link.href for rel in PAY_LINKS for link in order.links if link.rel == rel]
+        if not links or PAGE.fullmatch(links[0]) is None:
+            raise _unavailable()
+        return Checkout(order.id, links[0])
+
+    async def look(self, payment: Payment) -> Event | None:
+        if payment.provider_ref is None:
+            return None  # Nobody was sent to PayPal.
+        async with _deadline():
+            order = await self._order(payment)
+            if order.status == "APPROVED" and payment.state == State.STARTED:
+                return await self._take(payment)
+        return _told(payment, order)
+
+    async def close(self, payment: Payment) -> Event:
+        """PayPal keeps an order open for hours. It costs nobody anything: we never take it."""
+        closed = _event(payment, EventKind.CLOSED, f"{payment.id} closed")
+        if payment.provider_ref is None:
+            return closed
+        async with _deadline():
+            order = await self._order(payment)
+        if order.capture is not None and order.capture.status == "PENDING":
+            raise _unavailable()  # The money was taken, and may still come or not.
+        return _told(payment, order) or closed
+
+    async def is_refunded(self, payment: Payment, *, refund_id: str) -> bool:
+        """Whether it has gone. Raises ProviderRefused where PayPal could not send it."""
+        async with _deadline():
+            order = await self._order(payment)
+        mine = [one for one in order.unit.payments.refunds if one.custom_id == refund_id]
+        return any(map(_is_gone, mine))
+
+    async def refund(
+        self, payment: Payment, *, refund_id: str, amount_minor: int, reason: str
+    ) -> bool:
+        currency = payment.captured_currency or payment.currency
+        wanted = {
+            "amount": said.money(amount_minor, currency),
+            "custom_id": refund_id,
+            "note_to_payer": reason[:NOTE_CHARS_MAX],
+        }
+        path = f"/v2/payments/captures/{_known(payment.capture_ref)}/refund"
+        async with _deadline():
+            refund = await self._ask("POST", path, said.Refund, wanted, request_id=refund_id)
+        return _is_gone(refund)
+
+    async def _order(self, payment: Payment) -> said.Order:
+        path = f"/v2/checkout/orders/{_known(payment.provider_ref)}"
+        order = await self._ask("GET", path, said.Order)
+        if order.unit.custom_id != payment.id:
+            raise ProviderRefused(f"{path} is not of payment {payment.id}")
+        return order
+
+    async def _take(self, payment: Payment) -> Event | None:
+        """The buyer has approved: take the money, once, whoever else does it at this moment."""
+        path = f"/v2/checkout/orders/{_known(payment.provider_ref)}/capture"
+        request_id = f"{payment.id}-capture"
+        try:
+            order = await self._ask("POST", path, said.Order, {}, request_id=request_id)
+        except _No as no:
+            if no.issue in DECLINES:
+                return _event(payment, EventKind.DECLINED, f"{payment.id} {no.issue}")
+            if no.issue not in LOOK_AGAIN:
+                raise
+            order = await self._order(payment)
+        return _told(payment, order)
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        shape: type[_Answer],
+        message: object = None,
+        *,
+        request_id: str = "",
+    ) -> _Answer:
+        headers = {"Prefer": "return=representation"}
+        if request_id:
+            headers["PayPal-Request-Id"] = request_id
+        body = None
+        if message is not None:
+            headers["Content-Type"] = "application/json"
+            body = msgspec.json.encode(message)
+        request = {"headers": headers, "content": body}
+        headers["Authorization"] = await self._bearer()
+        try:
+            return await self._call(method, path, shape, **request)
+        except _UnknownToken:
+            # It ended before its time.
+            headers["Authorization"] = await self._bearer(instead_of=headers["Authorization"])
+            return await self._call(method, path, shape, **request)
+
+    async def _bearer(self, *, instead_of: str = "") -> str:
+        async with self._fetching:
+            if self._clock() >= self._token_until_s or self._token == instead_of:
+                asked_at_s = self._clock()
+                token = await self._call(
+                    "POST",
+                    "/v1/oauth2/token",
+                    said.Token,
+                    data={"grant_type": "client_credentials"},
+                    auth=self._basic,
+                )
+                self._token = f"Bearer {token.access_token}"
+                self._token_until_s = asked_at_s + token.expires_in - TOKEN_SPARE_S
+            return self._token
+
+    async def _call(
+        self, method: str, path: str, shape: type[_Answer], **request: object
+    ) -> _Answer:
+        try:
+            async with self._http.stream(
+                method,
+                self._url + path,
+                follow_redirects=False,
+                timeout=DEADLINE_S,
+                **request,  # type: ignore[arg-type]
+            ) as answer:
+                told = await _read(answer)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _unavailable() from error
+        if answer.status_code == UNAUTHORIZED:
+            log.warning("paypal_does_not_know_us", path=path)
+            raise _UnknownToken
+        if answer.is_client_error and answer.status_code not in PASSING:
+            raise _No(path, answer.status_code, _issue_of(told))
+        if not answer.is_success:
+            raise _unavailable()
+        try:
+            return msgspec.json.decode(told, type=shape)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise _unavailable() from error
+
+
+def _told(payment: Payment, order: said.Order) -> Event | None:
+    """What an order says of its payment; None while nothing is decided."""
+    capture = order.capture
+    if capture is not None and capture.status in MONEY_CAME:
+        try:
+            amount_minor, currency = said.minor(capture.amount)
+        except msgspec.ValidationError as error:
+            raise _unavailable() from error
+        return Event(
+            channel=payment.channel,
+            id=f"{capture.id} captured",
+            kind=EventKind.CAPTURED,
+            payment_id=payment.id,
+            provider_ref=order.id,
+            amount_minor=amount_minor,
+            currency=currency,
+            capture_ref=capture.id,
+        )
+    if capture is not None and capture.status in MONEY_NEVER_COMES:
+        return _event(payment, EventKind.DECLINED, f"{capture.id} declined")
+    if order.status == "VOIDED":
+        return _event(payment, EventKind.CLOSED, f"{payment.id} voided")
+    return None
+
+
+def _event(payment: Payment, kind: EventKind, event_id: str) -> Event:
+    """Something that moved no money."""
+    return Event(
+        channel=payment.channel,
+        id=event_id,
+        kind=kind,
+        payment_id=payment.id,
+        provider_ref=payment.provider_ref or "",
+        amount_minor=payment.amount_minor,
+        currency=payment.currency,
+    )
+
+
+def _is_gone(refund: said.Refund) -> bool:
+    if refund.status in {"CANCELLED", "FAILED"}:
+        raise ProviderRefused(f"PayPal could not send refund {refund.id}: {refund.status}")
+    return refund.status == "COMPLETED"
+
+
+def _known(reference: str | None) -> str:
+    """PayPal's own name for something, fit for a path."""
+    if reference is None or REFERENCE.fullmatch(reference) is None:
+        raise ProviderRefused(f"PayPal has no such name as {reference!r}")
+    return reference
+
+
+def _issue_of(told: bytes) -> str:
+    try:
+        return msgspec.json.decode(told, type=said.Problem).issue
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return repr(told[:200])
+
+
+@asynccontextmanager
+async def _deadline() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            yield
+    except (TimeoutError, _UnknownToken) as error:
+        raise _unavailable() from error
+
+
+async def _read(answer: httpx.Response) -> bytes:
+    told = b""
+    async for chunk in answer.aiter_bytes():
+        told += chunk
+        if len(told) > ANSWER_BYTES_MAX:
+            raise _unavailable()
+    return told
+
+
+def _unavailable() -> ChannelUnavailable:
+    return ChannelUnavailable(retry_after_s=RETRY_AFTER_S)
