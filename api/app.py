@@ -18,13 +18,26 @@ from litestar.types import ASGIApp
 from api import auth, health, logs, metrics, openapi, origin, problems, wiring
 from api.admin import routes as back_office
 from api.requests import BODY_BYTES_MAX, StrictRequest
-from api.shop import availability, categories, demo, orders, page, payments, paypal, products, sales
+from api.shop import (
+    addresses,
+    availability,
+    categories,
+    checkout,
+    demo,
+    orders,
+    page,
+    payments,
+    paypal,
+    products,
+    sales,
+)
 from api.shop.events import Watch
 from api.till import open_till, with_till
 from core import staff
+from core.flows.check_out import Cashier
 from core.flows.directory import Directory
 from core.flows.reserve_stock import Reserver
-from core.kit.db import create_pool
+from core.kit import db
 from core.settings import Settings, load
 from hotpath.address import Proxies
 from hotpath.cluster import ClusterWires
@@ -60,6 +73,7 @@ PROVIDED = (
     "table",
     "recall",
     "reserver",
+    "cashier",
 )
 
 
@@ -69,6 +83,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     wiring.token_secret(settings)
     wiring.keyring(settings)
     wiring.count_value_max(settings)
+    wiring.shipping_rates(settings)
     logs.configure()
     app = Litestar(
         [
@@ -82,6 +97,8 @@ def create_app(settings: Settings | None = None) -> Litestar:
             categories.routes,
             products.routes,
             availability.routes,
+            addresses.routes,
+            checkout.routes,
             sales.routes,
             demo.routes,
             back_office.routes,
@@ -119,7 +136,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        pool = await enter(create_pool(settings.database_url, size_max=settings.pool_size_max))
+        pool = await enter(db.create_pool(settings.database_url, size_max=settings.pool_size_max))
         redis = await enter(wiring.redis_client(settings))
         wires = _open_wires(settings, stack)
         channels = await enter(wiring.payment_channels(settings))
@@ -148,6 +165,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
                 "table": exchange.table,
                 "recall": Recall(redis),
                 "reserver": Reserver(pool),
+                "cashier": _open_cashier(settings, pool, keyring),
                 "proxies": proxies,
             }
         )
@@ -180,6 +198,11 @@ def _open_gate(settings: Settings, wires: ClusterWires, keyring: Keyring) -> Gat
         wait_max_s=settings.claim_wait_max_ms / 1_000,
         backlog_max=settings.claim_backlog_max,
     )
+
+
+def _open_cashier(settings: Settings, pool: db.Pool, keyring: Keyring) -> Cashier:
+    rates = wiring.shipping_rates(settings)
+    return Cashier(pool, keyring.order_ids, rates, hold_s=settings.order_hold_s)
 
 
 async def _know_the_sales(wires: ClusterWires, directory: Directory) -> None:

@@ -14,7 +14,7 @@ import httpx
 from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 
-from core import ledger, payments, risk
+from core import ledger, payments, pricing, risk
 from core.settings import Settings, UnreadableSettings, split
 from hotpath import nodes
 from hotpath._risk_py import siphash
@@ -154,6 +154,18 @@ def count_value_max(settings: Settings) -> dict[str, int]:
         if not re.fullmatch("[A-Z]{3}", currency) or not re.fullmatch("[0-9]{1,15}", units):
             raise UnreadableSettings("SLUICE_COUNT_VALUE_MAX is not CNY:100000,USD:15000")
         found[currency] = int(units)
+    return found
+
+
+def shipping_rates(settings: Settings) -> dict[str, pricing.Shipping]:
+    """Read SLUICE_SHIPPING: what sending a cart costs, by currency."""
+    found = {}
+    for part in split(settings.shipping):
+        read = re.fullmatch("([A-Z]{3}):([0-9]{1,12})(?::([0-9]{1,12}))?", part)
+        if read is None:
+            raise UnreadableSettings("SLUICE_SHIPPING is not CNY:1000:9900,USD:599:4900")
+        free_from = None if read[3] is None else int(read[3])
+        found[read[1]] = pricing.Shipping(int(read[2]), free_from_minor=free_from)
     return found
 
 

@@ -56,6 +56,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     "What a counted difference may be worth, in minor units, without a second person; else nothing."
     escrow_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 15
     "So long an order's money is held where nobody says that the order is done."
+    shipping: str = "CNY:1000:9900,USD:599:4900,EUR:499:4900,GBP:399:3900,JPY:600:5000"
+    "`currency:minor:free_from`: what sending a cart costs; the shop sells in no other currency."
+    order_hold_s: Annotated[int, msgspec.Meta(ge=60, le=604_800)] = 1_800
+    "So long an order that was checked out keeps its units without being paid."
     pool_size_max: Annotated[int, msgspec.Meta(ge=2, le=200)] = 10
     claim_queue_max: Annotated[int, msgspec.Meta(ge=16, le=1_000_000)] = 20_000
     claim_wait_max_ms: Annotated[int, msgspec.Meta(ge=10, le=1_500)] = 150

@@ -1,14 +1,11 @@
 """Ordinary orders are placed: stock keeps their units and they are written down, all at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from core import inventory, orders
 from core.flows.reserve_stock import reserve_many
 from core.kit import db
 from core.kit.refusal import Refusal
-
-# Where an address says which region's warehouses go first.
-REGION = "region"
 
 
 def purpose(order_id: orders.OrderId) -> str:
@@ -21,8 +18,13 @@ def wanted(purchase: orders.Purchase) -> inventory.Wanted:
         purpose(purchase.id),
         orders.units_of(purchase.lines),
         by="orders",
-        region=purchase.agreement.address.get(REGION, ""),
+        region=region_of(purchase.agreement.address),
     )
+
+
+def region_of(address: Mapping[str, str]) -> str:
+    """Whose warehouses go first: `US-CA`, as places say where they are."""
+    return f"{address['country']}-{address['region']}" if "region" in address else ""
 
 
 async def place_many(

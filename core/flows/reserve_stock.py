@@ -1,22 +1,16 @@
-"""Ordinary orders reserve by group commit: what is asked for while a batch is being written makes
-up the next one, so that a hot SKU's row is locked once a batch and not once an order.
-"""
+"""Reservations are made by group commit, so that a hot SKU's row is locked once a batch."""
 
-import asyncio
-from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from core import catalogue, inventory, staff
 from core.kit import db
-
-BATCH_MAX = 200
-QUEUE_MAX = 10_000
+from core.kit.batches import Batches
+from core.kit.refusal import Refusal
 
 
 class Asked(NamedTuple):
     wanted: inventory.Wanted
-    answer: asyncio.Future[list[inventory.Kept]]
     author: staff.Author | None
 
 
@@ -24,9 +18,13 @@ class Reserver:
     """One in each process."""
 
     def __init__(self, pool: db.Pool) -> None:
-        self._pool = pool
-        self._waiting: deque[Asked] = deque()
-        self._writer: asyncio.Task[None] | None = None
+        self._batches: Batches[Asked, list[inventory.Kept]] = Batches(
+            pool,
+            serve,
+            name=lambda asked: asked.wanted.kept_for,
+            crossed=(inventory.ReferenceReused,),
+            full=inventory.TooManyReservations,
+        )
 
     async def reserve(
         self, wanted: inventory.Wanted, *, author: staff.Author | None = None
@@ -35,52 +33,13 @@ class Reserver:
 
         Raises catalogue.NotOnSale, inventory.OutOfStock, ReferenceReused, TooManyReservations.
         """
-        if len(self._waiting) >= QUEUE_MAX:
-            raise inventory.TooManyReservations
-        answer = asyncio.get_running_loop().create_future()
-        self._waiting.append(Asked(wanted, answer, author))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write())
-        return await answer
+        return await self._batches.ask(Asked(wanted, author))
 
-    async def _write(self) -> None:
-        # Whoever asks in this turn of the event loop still comes along.
-        await asyncio.sleep(0)
-        try:
-            while batch := self._next_batch():
-                await self._answer(batch)
-        finally:
-            self._writer = None
 
-    def _next_batch(self) -> list[Asked]:
-        """The oldest ones, each purpose once: its repeat is answered by a later batch."""
-        batch: dict[str, Asked] = {}
-        again: list[Asked] = []
-        while self._waiting and len(batch) < BATCH_MAX:
-            asked = self._waiting.popleft()
-            if asked.wanted.kept_for in batch:
-                again.append(asked)
-            elif not asked.answer.done():
-                batch[asked.wanted.kept_for] = asked
-        self._waiting.extendleft(reversed(again))
-        return list(batch.values())
-
-    async def _answer(self, batch: list[Asked]) -> None:
-        try:
-            async with db.transaction(self._pool) as conn:
-                outcomes = await reserve_many(conn, [asked.wanted for asked in batch])
-                await staff.note_all(conn, list(changes(batch, outcomes)))
-        except inventory.ReferenceReused as refusal:
-            # Another process serves one of these purposes right now; the rest have no part in it.
-            if len(batch) == 1:
-                refuse(batch, refusal)
-            for asked in batch if len(batch) > 1 else ():
-                await self._answer([asked])
-        except Exception as error:  # noqa: BLE001 - each who asked raises it
-            refuse(batch, error)
-        else:
-            for asked, outcome in zip(batch, outcomes, strict=True):
-                tell(asked, outcome)
+async def serve(conn: db.Conn, batch: Sequence[Asked]) -> list[list[inventory.Kept] | Refusal]:
+    outcomes = await reserve_many(conn, [asked.wanted for asked in batch])
+    await staff.note_all(conn, list(changes(batch, outcomes)))
+    return outcomes
 
 
 async def reserve_many(
@@ -93,25 +52,12 @@ async def reserve_many(
     return await inventory.reserve_many(conn, wanted, refused=refused)
 
 
-def changes(batch: list[Asked], outcomes: Sequence[inventory.Outcome]) -> Iterator[staff.Change]:
+def changes(
+    batch: Sequence[Asked], outcomes: Sequence[inventory.Outcome]
+) -> Iterator[staff.Change]:
     """What staff has kept of this batch."""
     for asked, outcome in zip(batch, outcomes, strict=True):
         if asked.author is not None and isinstance(outcome, list):
             yield staff.Change(
                 asked.author, "reservation", asked.wanted.kept_for, after={"kept": outcome}
             )
-
-
-def tell(asked: Asked, outcome: inventory.Outcome) -> None:
-    if asked.answer.done():
-        return
-    if isinstance(outcome, list):
-        asked.answer.set_result(outcome)
-    else:
-        asked.answer.set_exception(outcome)
-
-
-def refuse(batch: list[Asked], error: Exception) -> None:
-    for asked in batch:
-        if not asked.answer.done():
-            asked.answer.set_exception(error)

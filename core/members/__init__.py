@@ -1,9 +1,30 @@
-"""Members: who buys here.
+"""Members: who buys here, and where things are sent to.
 
 Owns    schema `members`
 """
 
-from .model import MemberId
-from .service import enrol_demo
+from .model import Address, AddressId, MemberId, NoSuchAddress, TooManyAddresses
+from .service import (
+    add_address,
+    addresses,
+    addresses_of_many,
+    change_address,
+    enrol_demo,
+    find_address,
+    remove_address,
+)
 
-__all__ = ["MemberId", "enrol_demo"]
+__all__ = [
+    "Address",
+    "AddressId",
+    "MemberId",
+    "NoSuchAddress",
+    "TooManyAddresses",
+    "add_address",
+    "addresses",
+    "addresses_of_many",
+    "change_address",
+    "enrol_demo",
+    "find_address",
+    "remove_address",
+]

@@ -9,6 +9,7 @@ Words   shown: what its buyer is told, all axes in one word; the log: all that h
 from core.kit.states import IllegalMove
 
 from .model import (
+    SHOP,
     Agreement,
     Claimed,
     Expired,
@@ -51,6 +52,7 @@ from .states import MOVES, PAYMENT_MOVES, Payment, Shown, State, shown
 __all__ = [
     "MOVES",
     "PAYMENT_MOVES",
+    "SHOP",
     "Agreement",
     "Claimed",
     "Expired",

@@ -32,9 +32,9 @@ UNSIGNED = ("nobody", "basic", "forged", "expired", "unsigned", "grafted", "cut"
 GONE = ("left", "unheard of")
 SAYS_NO = {401: "unauthenticated", 403: "forbidden"}
 # What ends a life comes when all else was asked.
-ENDS = ("publish", "offer", "withdraw", "cancel", "close", "archive")
+ENDS = ("publish", "offer", "withdraw", "cancel", "close", "archive", "remove")
 # What belongs to one member, and is nobody else's business.
-OWNED = {"order_id"}
+OWNED = {"address_id", "order_id"}
 NUMBERS = itertools.count(1)
 
 
@@ -197,7 +197,7 @@ def sample_text(world: World, schema: Mapping[str, Any], name: str) -> str:
     if schema.get("format") == "date":
         return "2026-01-01"
     number = next(NUMBERS)
-    likely = [f"M{number}", f"m{number}", "CNY", "en", "20261122", "https://shop/a.png"]
+    likely = [f"M{number}", f"m{number}", "AE", "CNY", "en", "20261122", "https://shop/a.png"]
     return next(text for text in likely if re.search(schema.get("pattern", ""), text))
 
 

@@ -106,6 +106,7 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
     wanted = {"headers": as_member(matrix.OWNER), "json": {"channel": "sandbox"}}
     assert (await far.post(f"/v1/orders/{order_id}/payments", **wanted)).status_code == 503
     payment_id = await pool.fetchval("SELECT id::text FROM payments.payments")
+    address_id = await live_somewhere(far, pool)
     entry_id = await hold_money(pool, order_id)
     settled = await far.get("/v1/admin/ledger/sellers/7/statements", headers=as_admin())
     (statement,) = settled.json()["items"]
@@ -127,6 +128,7 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
         "product_id": product["product_id"],
         "order_id": order_id,
         "payment_id": payment_id,
+        "address_id": address_id,
         "seller_id": "7",
         "entry_id": entry_id,
         "statement_id": statement["statement_id"],
@@ -136,6 +138,14 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
         "account": "escrow",
         "currency": "CNY",
     }
+
+
+async def live_somewhere(far, pool):
+    """The owner's address, under an id that nothing else has."""
+    await pool.execute("ALTER SEQUENCE members.addresses_id_seq RESTART WITH 771234567")
+    home = {"country": "AE", "recipient": "Ann", "line1": "1 Pine St", "city": "Dubai"}
+    answer = await far.post("/v1/addresses", headers=as_member(matrix.OWNER), json=home)
+    return answer.json()["address_id"]
 
 
 async def hold_money(pool, order_id):
