@@ -136,7 +136,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     async with contextlib.AsyncExitStack() as stack:
         enter = stack.enter_async_context
-        pool = await enter(db.create_pool(settings.database_url, size_max=settings.pool_size_max))
+        pool = await enter(_pool(settings))
         redis = await enter(wiring.redis_client(settings))
         wires = _open_wires(settings, stack)
         channels = await enter(wiring.payment_channels(settings))
@@ -146,8 +146,7 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
         directory = Directory(pool, gate, lookout)
         watch = Watch(directory)
         exchange = Exchange(redis, wiring.risk_table(settings), clock=time.time)
-        proxies = Proxies(settings.proxies())
-        secret = wiring.token_secret(settings)
+        proxies, secret = Proxies(settings.proxies()), wiring.token_secret(settings)
         till = open_till(gate, keyring, directory, exchange.table, proxies, secret=secret)
         app.state.update(
             {
@@ -181,6 +180,10 @@ async def _run(app: Litestar) -> AsyncIterator[None]:
             stack.push_async_callback(_end, task)
         yield
         watch.stop()
+
+
+def _pool(settings: Settings) -> db.Pool:
+    return db.create_pool(settings.database_url, size_max=settings.pool_size_max)
 
 
 def _open_wires(settings: Settings, stack: contextlib.AsyncExitStack) -> ClusterWires:
