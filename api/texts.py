@@ -12,6 +12,7 @@ Language = Literal["en", "zh"]
 QUALITY_MAX = 1.0
 
 ZH = {
+    "already-shipped": "订单中已有商品发出，请通过售后退回。",
     "another-runs": "该目录下已有一个实例在运行。",
     "bank-unavailable": "银行暂无应答。",
     "body-too-large": "请求内容过大。",
@@ -36,8 +37,10 @@ ZH = {
     "forged": "签名不正确。",
     "goods-moved": "导出期间商品变动过于频繁，请稍后重试。",
     "illegal-move": "当前状态不允许此操作。",
+    "impossible-merge": "这些发货单不能合并。",
     "impossible-name": "员工名须为 1 到 63 个字符，由 a-z、0-9 和 ._- 组成，且以字母开头。",
     "impossible-plan": "无法按此方案安排活动。",
+    "impossible-split": "发货单不能这样拆分。",
     "impossible-transfer": "无法这样调拨。",
     "internal-error": "服务器内部出错，我们已记录此问题。",
     "invalid-value": "请求中有不符合要求的值。",
@@ -65,6 +68,7 @@ ZH = {
     "no-port": "没有可用的端口。",
     "no-such-account": "会计科目表中没有这个科目。",
     "no-such-category": "没有这个类目。",
+    "no-such-consignment": "没有这张发货单。",
     "no-such-count": "没有这条盘点记录。",
     "no-such-day-statement": "没有支付渠道的这份对账单。",
     "no-such-difference": "没有这条对账差异。",

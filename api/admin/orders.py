@@ -29,7 +29,7 @@ Moment = Annotated[datetime, QueryParameter(description="RFC 3339, with its offs
 
 
 class Order(msgspec.Struct, frozen=True):
-    """`state` is what the buyer is told, of `standing` and `payment` together.
+    """`state` is what the buyer is told, of `standing`, `payment` and `fulfilment` together.
 
     Amounts are in minor units, of shipping as of a line. `version` counts what happened since it
     was placed. An ordinary order has no sale.
@@ -41,6 +41,7 @@ class Order(msgspec.Struct, frozen=True):
     state: str
     standing: str
     payment: str
+    fulfilment: str
     reason: str | None
     lines: list[OrderLine]
     shipping: int
@@ -87,6 +88,7 @@ class Past(msgspec.Struct, frozen=True):
     state: str
     standing: str
     payment: str
+    fulfilment: str
     reason: str | None
     follows: str | None
 
@@ -175,9 +177,10 @@ async def find_past(
     return Past(
         order_id=order_id,
         moment=moment,
-        state=orders.shown(past.state, past.payment),
+        state=orders.shown(past.state, past.payment, past.fulfilment),
         standing=past.state,
         payment=past.payment,
+        fulfilment=past.fulfilment,
         reason=past.reason,
         follows=past.follows,
     )
@@ -187,12 +190,15 @@ async def find_past(
     "/{order_id:str}/cancel",
     permission="orders:write",
     status_code=200,
-    responses=refuses(*auth.SIGNED_IN, orders.NoSuchOrder, IllegalMove),
+    responses=refuses(*auth.SIGNED_IN, orders.NoSuchOrder, orders.AlreadyShipped, IllegalMove),
 )
 async def cancel(
     order_id: FromPath[str], pool: NamedDependency[db.Pool], changes: NamedDependency[Changes]
 ) -> Order:
-    """Cancel an order. What was paid for it goes back by the way it came; its units go back too."""
+    """Cancel an order of which nothing has left: its money goes back by the way it came.
+
+    Its units go back too.
+    """
     after = await cancel_order.cancel_for_staff(
         pool,
         order_id=order_of(order_id),
@@ -228,6 +234,7 @@ def shown(order: orders.Order) -> Order:
         state=order.shown,
         standing=order.state,
         payment=order.payment,
+        fulfilment=order.fulfilment,
         reason=order.reason,
         lines=order_lines(order.lines),
         shipping=order.shipping_minor,

@@ -7,6 +7,7 @@ from api import auth
 from api.admin import (
     categories,
     changes,
+    consignments,
     counts,
     feeds,
     ledger,
@@ -26,6 +27,7 @@ routes = Router(
         categories.routes,
         products.routes,
         orders.routes,
+        consignments.routes,
         sales.routes,
         sheets.routes,
         stock.routes,

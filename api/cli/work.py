@@ -22,6 +22,7 @@ NAMES = (
     "auditor",
     "fence",
     "conductor",
+    "dispatcher",
     "notary",
     "rebalancer",
     "reconciler",

@@ -174,7 +174,12 @@ async def find(
     "/orders/{order_id:str}/cancel",
     status_code=200,
     responses=refuses(
-        *auth.SIGNED_IN, orders.NoSuchOrder, orders.NotYetWritten, IllegalMove, sales.SaleFenced
+        *auth.SIGNED_IN,
+        orders.NoSuchOrder,
+        orders.NotYetWritten,
+        orders.AlreadyShipped,
+        IllegalMove,
+        sales.SaleFenced,
     ),
 )
 async def cancel(

@@ -3,8 +3,9 @@
 One transaction: the order ends, its money is owed back, and its units are on their way back.
 """
 
-from core import ledger, orders, payments, staff
+from core import fulfilment, ledger, orders, payments, staff
 from core.flows import book_payment
+from core.flows.dispatch_orders import deeds
 from core.flows.find_order import OrderView, find_order
 from core.flows.give_back import book_release
 from core.kit import db
@@ -37,7 +38,7 @@ async def cancel_for_staff(
 ) -> orders.Order:
     """Cancel an order, and refund all that is left of its money under `refund_id`.
 
-    Raises NoSuchOrder, and IllegalMove for one that has ended.
+    Raises NoSuchOrder, orders.AlreadyShipped, and IllegalMove for one that has ended.
     """
     async with db.transaction(pool) as conn:
         order = await orders.find(conn, order_id=order_id)
@@ -46,7 +47,8 @@ async def cancel_for_staff(
         else:
             await payments.call_off(conn, order_id=order.id)
             await orders.cancel(conn, order, reason="staff")
-        await book_release(conn, ended(order))
+        withdrawn = await fulfilment.withdraw(conn, order_id=order.id)
+        await book_release(conn, ended(order), recalled=deeds(withdrawn, by=author.by))
         after = await orders.find(conn, order_id=order_id)
         await staff.note(
             conn,

@@ -30,12 +30,17 @@ class Release(msgspec.Struct, frozen=True):
 
 
 async def book_release(
-    conn: db.Conn, ended: Sequence[orders.Expired], *, was_sold: bool = True
+    conn: db.Conn,
+    ended: Sequence[orders.Expired],
+    *,
+    was_sold: bool = True,
+    recalled: Sequence[inventory.Deed] = (),
 ) -> None:
     """Take a sale's ended orders out of `sold` and send their units back; what stock keeps for an
     ordinary one is free at once. `ended` has all lines of each order.
 
     `was_sold` is false for claims that never became live orders, which `sold` never counted.
+    `recalled` were picked for their consignments, and are merely reserved again.
     """
     to_stock = unreserved([order for order in ended if order.bucket is None])
     for number in sorted({order.bucket for order in ended if order.bucket is not None}):
@@ -60,6 +65,7 @@ async def book_release(
         elif not (await sales.find(conn, sale_id=bucket.sale_id)).shadow:
             to_stock += [to_free(bucket.sale_id, order) for order in mine]
     # Stock is locked last, all of it at once, so that nobody waits in a ring.
+    await inventory.recall(conn, recalled)
     await inventory.release(conn, to_stock)
 
 

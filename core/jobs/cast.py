@@ -8,6 +8,7 @@ from core.flows import give_back, refund, relist, settle_late
 from core.jobs import (
     auditor,
     conductor,
+    dispatcher,
     expirer,
     exporter,
     fence,
@@ -54,6 +55,7 @@ def roles(
         Role("auditor", auditor.Auditor(pool, redis).step, auditor.REST_S),
         Role("fence", fence.Fence(pool, redis).step, fence.REST_S),
         Role("conductor", conductor.Conductor(pool, redis).step, conductor.REST_S),
+        Role("dispatcher", dispatcher.Dispatcher(pool).step, dispatcher.REST_S),
         Role("exporter", exporter.Exporter(pool).step, exporter.REST_S),
         Role("importer", importer.Importer(pool).step, importer.REST_S),
         Role("notary", notary.Notary(pool, staff.Sealer(keyring.signers)).step, notary.REST_S),

@@ -1,7 +1,8 @@
 """Orders: what was bought, by whom, and how far along it is.
 
 Owns    schema `orders`
-States  see `states.MOVES` (does it stand) and `states.PAYMENT_MOVES` (is its money here)
+States  see `states.MOVES` (does it stand) and `states.PAYMENT_MOVES` (is its money here),
+        `states.FULFILMENT_MOVES` (how much of it has left)
 Words   shown: what its buyer is told, all axes in one word; the log: all that happened since it was
         placed; its standing is what the log makes of the order as it was placed
 """
@@ -11,7 +12,9 @@ from core.kit.states import IllegalMove
 from .model import (
     SHOP,
     Agreement,
+    AlreadyShipped,
     Claimed,
+    Delivered,
     Expired,
     KeyTaken,
     Line,
@@ -21,7 +24,10 @@ from .model import (
     NotYetWritten,
     Order,
     OrderId,
+    Paid,
+    PaidOrder,
     Purchase,
+    Shipped,
     Standing,
     TooManyEvents,
     Written,
@@ -30,32 +36,41 @@ from .model import (
 from .rows import Price, packer
 from .rules import first_broken, fold
 from .service import (
+    PAID_TOPIC,
     agreement,
     as_of,
     cancel,
+    deliver,
     expire,
     find,
     find_by_key,
     find_placed,
     follow,
+    hold,
     listing,
     log,
     of_member,
     pay,
     place,
     reject,
+    ship,
     write,
     written_in,
 )
-from .states import MOVES, PAYMENT_MOVES, Payment, Shown, State, shown
+from .states import FULFILMENT_MOVES, MOVES, PAYMENT_MOVES, Fulfilment, Payment, Shown, State, shown
 
 __all__ = [
+    "FULFILMENT_MOVES",
     "MOVES",
+    "PAID_TOPIC",
     "PAYMENT_MOVES",
     "SHOP",
     "Agreement",
+    "AlreadyShipped",
     "Claimed",
+    "Delivered",
     "Expired",
+    "Fulfilment",
     "IllegalMove",
     "KeyTaken",
     "Line",
@@ -65,9 +80,12 @@ __all__ = [
     "NotYetWritten",
     "Order",
     "OrderId",
+    "Paid",
+    "PaidOrder",
     "Payment",
     "Price",
     "Purchase",
+    "Shipped",
     "Shown",
     "Standing",
     "State",
@@ -76,6 +94,7 @@ __all__ = [
     "agreement",
     "as_of",
     "cancel",
+    "deliver",
     "expire",
     "find",
     "find_by_key",
@@ -83,6 +102,7 @@ __all__ = [
     "first_broken",
     "fold",
     "follow",
+    "hold",
     "listing",
     "log",
     "of_member",
@@ -90,6 +110,7 @@ __all__ = [
     "pay",
     "place",
     "reject",
+    "ship",
     "shown",
     "units_of",
     "write",

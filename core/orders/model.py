@@ -8,7 +8,7 @@ import msgspec
 from core.kit.refusal import Kind, Refusal
 from hotpath.ids import parts
 
-from .states import Payment, Shown, State, shown
+from .states import Fulfilment, Payment, Shown, State, shown
 
 OrderId = NewType("OrderId", str)
 
@@ -22,6 +22,7 @@ class Standing(NamedTuple):
 
     state: State
     payment: Payment
+    fulfilment: Fulfilment
     reason: str | None
     follows: OrderId | None
 
@@ -93,6 +94,7 @@ class Head(msgspec.Struct, frozen=True):
     key_id: int | None
     state: str
     payment: str
+    fulfilment: str
     reason: str | None
     amount_minor: int
     currency: str
@@ -118,11 +120,17 @@ class Head(msgspec.Struct, frozen=True):
 
     @property
     def standing(self) -> Standing:
-        return Standing(State(self.state), Payment(self.payment), self.reason, self.follows)
+        return Standing(
+            State(self.state),
+            Payment(self.payment),
+            Fulfilment(self.fulfilment),
+            self.reason,
+            self.follows,
+        )
 
     @property
     def shown(self) -> Shown:
-        return shown(State(self.state), Payment(self.payment))
+        return shown(State(self.state), Payment(self.payment), Fulfilment(self.fulfilment))
 
 
 class Order(Head, frozen=True):
@@ -189,7 +197,27 @@ class Follows(msgspec.Struct, frozen=True, tag="follows"):
     order_id: OrderId
 
 
-Event: TypeAlias = Paid | Cancelled | Follows
+class Shipped(msgspec.Struct, frozen=True, tag="shipped", omit_defaults=True):
+    """A parcel left. With the last one, nothing of the order is left here."""
+
+    consignment_id: str
+    is_last: bool = False
+
+
+class Delivered(msgspec.Struct, frozen=True, tag="delivered", omit_defaults=True):
+    """A parcel is there. With the last one, all of the order is."""
+
+    consignment_id: str
+    is_last: bool = False
+
+
+Event: TypeAlias = Paid | Cancelled | Follows | Shipped | Delivered
+
+
+class PaidOrder(msgspec.Struct, frozen=True):
+    """What the outbox says of an order that became paid."""
+
+    order_id: OrderId
 
 
 class Logged(msgspec.Struct, frozen=True):
@@ -257,6 +285,12 @@ class NoSuchOrder(Refusal):
 
 class KeyTaken(Refusal):
     """That key is just being used by another request. Try again."""
+
+    kind = Kind.CONFLICT
+
+
+class AlreadyShipped(Refusal):
+    """Something of this order has left. Take it back by an after-sale case."""
 
     kind = Kind.CONFLICT
 

@@ -6,17 +6,33 @@ from datetime import UTC, datetime, timedelta
 
 from core.kit.states import IllegalMove, check_move
 
-from .model import Cancelled, Event, Follows, Line, Logged, Order, Paid, Placed, Purchase, Standing
-from .states import MOVES, PAYMENT_MOVES, Payment, State, shown
+from .model import (
+    AlreadyShipped,
+    Cancelled,
+    Delivered,
+    Event,
+    Follows,
+    Line,
+    Logged,
+    Order,
+    Paid,
+    Placed,
+    Purchase,
+    Shipped,
+    Standing,
+)
+from .states import FULFILMENT_MOVES, MOVES, PAYMENT_MOVES, Fulfilment, Payment, State, shown
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TO_SHIP = frozenset({Fulfilment.UNSHIPPED, Fulfilment.PART_SHIPPED})
+TO_DELIVER = frozenset({Fulfilment.PART_SHIPPED, Fulfilment.SHIPPED})
 
 
 def as_placed(order: Order) -> Standing:
     """Where its log begins. Nothing ever happens to an order that was placed as rejected."""
     if order.state == State.REJECTED:
         return order.standing
-    return Standing(State.OPEN, Payment.UNPAID, None, None)
+    return Standing(State.OPEN, Payment.UNPAID, Fulfilment.UNSHIPPED, None, None)
 
 
 def as_bought(purchase: Purchase, placed: Placed) -> Order:
@@ -31,6 +47,7 @@ def as_bought(purchase: Purchase, placed: Placed) -> Order:
         key_id=None,
         state=State.OPEN,
         payment=Payment.UNPAID,
+        fulfilment=Fulfilment.UNSHIPPED,
         reason=None,
         amount_minor=purchase.amount_minor,
         currency=purchase.currency,
@@ -47,26 +64,49 @@ def as_bought(purchase: Purchase, placed: Placed) -> Order:
 
 
 def after(standing: Standing, event: Event) -> Standing:
-    """Raises IllegalMove for what may not happen to an order that stands like this."""
-    state, payment, reason, follows = standing
+    """Raises IllegalMove for what may not happen to an order that stands like this.
+
+    Raises AlreadyShipped for a cancel that comes too late.
+    """
+    state, payment, fulfilment, _, follows = standing
+    is_paid = (state, payment) == (State.OPEN, Payment.PAID)
     match event:
         case Paid() if state is State.OPEN:
             check_move(PAYMENT_MOVES, payment, Payment.PAID)
-            return Standing(state, Payment.PAID, reason, follows)
+            return standing._replace(payment=Payment.PAID)
+        case Cancelled() if fulfilment is not Fulfilment.UNSHIPPED:
+            raise AlreadyShipped(fulfilment=fulfilment.value)
         case Cancelled() if (payment is Payment.PAID) == (event.refund_id is not None):
-            check_move(MOVES, state, State.CANCELLED)
-            if payment is Payment.PAID:
-                check_move(PAYMENT_MOVES, payment, Payment.REFUNDED)
-                payment = Payment.REFUNDED
-            return Standing(State.CANCELLED, payment, event.reason, follows)
+            return cancelled(standing, event)
         case Follows() if follows is None:
-            return Standing(state, payment, reason, event.order_id)
-    source = shown(state, payment)
+            return standing._replace(follows=event.order_id)
+        case Shipped() if is_paid and fulfilment in TO_SHIP:
+            target = Fulfilment.SHIPPED if event.is_last else Fulfilment.PART_SHIPPED
+            return moved_on(standing, target)
+        case Delivered() if is_paid and fulfilment in TO_DELIVER:
+            return moved_on(standing, Fulfilment.DELIVERED if event.is_last else fulfilment)
+    source = shown(state, payment, fulfilment)
     raise IllegalMove(
         f"An order that is {source.value!r} cannot become {event.__struct_config__.tag!r}.",
         source=source.value,
         target=str(event.__struct_config__.tag),
     )
+
+
+def cancelled(standing: Standing, event: Cancelled) -> Standing:
+    check_move(MOVES, standing.state, State.CANCELLED)
+    payment = standing.payment
+    if payment is Payment.PAID:
+        check_move(PAYMENT_MOVES, payment, Payment.REFUNDED)
+        payment = Payment.REFUNDED
+    return standing._replace(state=State.CANCELLED, payment=payment, reason=event.reason)
+
+
+def moved_on(standing: Standing, target: Fulfilment) -> Standing:
+    """A parcel of some, neither the first nor the last one, moves nothing."""
+    if target is not standing.fulfilment:
+        check_move(FULFILMENT_MOVES, standing.fulfilment, target)
+    return standing._replace(fulfilment=target)
 
 
 def fold(order: Order, log: Iterable[Logged]) -> Standing:

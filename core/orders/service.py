@@ -1,6 +1,7 @@
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 
+from core.kit import outbox
 from core.kit.db import Conn
 from core.kit.states import IllegalMove, check_move
 from hotpath.entries import Entry
@@ -10,6 +11,7 @@ from . import rows, store
 from .model import (
     Agreement,
     Cancelled,
+    Delivered,
     Event,
     Expired,
     Follows,
@@ -20,7 +22,9 @@ from .model import (
     Order,
     OrderId,
     Paid,
+    PaidOrder,
     Purchase,
+    Shipped,
     Standing,
     TooManyEvents,
     Written,
@@ -29,6 +33,7 @@ from .rules import after, as_bought, fold
 from .states import AXES, MOVES, Shown, State, shown
 
 EVENTS_MAX = 1_000
+PAID_TOPIC = "orders.paid"
 
 
 async def write(
@@ -105,12 +110,19 @@ async def agreement(conn: Conn, *, order_id: OrderId) -> Agreement:
 
 
 async def pay(conn: Conn, order: Order, *, payment_id: str) -> None:
-    """Raises IllegalMove, also when something happened to the order since we read it."""
+    """Who sends it out finds it in the outbox.
+
+    Raises IllegalMove, also when something happened to the order since we read it.
+    """
     await append(conn, order, Paid(payment_id))
+    await outbox.add(conn, PAID_TOPIC, [PaidOrder(order.id)])
 
 
 async def cancel(conn: Conn, order: Order, *, reason: str, refund_id: str | None = None) -> None:
-    """A paid order is cancelled by its refund, and no other way. Raises IllegalMove, as `pay`."""
+    """A paid order is cancelled by its refund, and no other way.
+
+    Raises AlreadyShipped, and IllegalMove, as `pay`.
+    """
     await append(conn, order, Cancelled(reason, refund_id))
 
 
@@ -123,6 +135,22 @@ async def follow(conn: Conn, order: Order, *, follows: OrderId) -> None:
     await append(conn, order, Follows(follows))
 
 
+async def ship(conn: Conn, order: Order, *, consignment_id: str, is_last: bool) -> None:
+    """A parcel of it left; `is_last` where nothing of it is left here. Raises IllegalMove."""
+    await append(conn, order, Shipped(consignment_id, is_last))
+
+
+async def deliver(conn: Conn, order: Order, *, consignment_id: str, is_last: bool) -> None:
+    """A parcel of it is there; `is_last` where all of it is. Raises IllegalMove."""
+    await append(conn, order, Delivered(consignment_id, is_last))
+
+
+async def hold(conn: Conn, *, order_ids: Collection[OrderId]) -> list[Order]:
+    """Orders that nothing happens to until the transaction ends, by their ids."""
+    await store.hold(conn, order_ids)
+    return [await find(conn, order_id=order_id) for order_id in sorted(order_ids)]
+
+
 async def append(conn: Conn, order: Order, event: Event) -> None:
     """Let something happen to an order. Whoever read it first, wins."""
     standing = after(order.standing, event)
@@ -132,7 +160,7 @@ async def append(conn: Conn, order: Order, event: Event) -> None:
         raise IllegalMove(
             "The order moved while we were looking.",
             source=order.shown,
-            target=shown(standing.state, standing.payment),
+            target=shown(standing.state, standing.payment, standing.fulfilment),
         )
 
 
@@ -169,9 +197,9 @@ async def listing(
     conn: Conn, *, shown: Shown | None, before: OrderId | None, page_max: int
 ) -> list[Order]:
     """Newest first, by what they show, or all."""
-    state, payment = AXES[shown] if shown else (None, None)
+    axes = AXES[shown] if shown else None
     await store.plan_anew(conn)
-    return await store.listing(conn, state, payment, before, page_max)
+    return await store.listing(conn, axes, before, page_max)
 
 
 async def of_member(

@@ -1,4 +1,5 @@
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class State(StrEnum):
@@ -17,11 +18,22 @@ class Payment(StrEnum):
     REFUNDED = "refunded"
 
 
+class Fulfilment(StrEnum):
+    """How much of it has left, and whether all of it is there."""
+
+    UNSHIPPED = "unshipped"
+    PART_SHIPPED = "part_shipped"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+
+
 class Shown(StrEnum):
     """What its buyer is told: all axes in one word."""
 
     PENDING_PAYMENT = "pending_payment"
     PAID = "paid"
+    SHIPPED = "shipped"
+    COMPLETED = "completed"
     CANCELLED = "cancelled"
     REJECTED = "rejected"
 
@@ -39,14 +51,40 @@ PAYMENT_MOVES: dict[Payment, frozenset[Payment]] = {
 }
 
 
-# What an order is that shows a word: None where any will do.
-AXES: dict[Shown, tuple[State, Payment | None]] = {
-    Shown.PENDING_PAYMENT: (State.OPEN, Payment.UNPAID),
-    Shown.PAID: (State.OPEN, Payment.PAID),
-    Shown.CANCELLED: (State.CANCELLED, None),
-    Shown.REJECTED: (State.REJECTED, None),
+FULFILMENT_MOVES: dict[Fulfilment, frozenset[Fulfilment]] = {
+    Fulfilment.UNSHIPPED: frozenset({Fulfilment.PART_SHIPPED, Fulfilment.SHIPPED}),
+    Fulfilment.PART_SHIPPED: frozenset({Fulfilment.SHIPPED}),
+    Fulfilment.SHIPPED: frozenset({Fulfilment.DELIVERED}),
+    Fulfilment.DELIVERED: frozenset(),
 }
 
 
-def shown(state: State, payment: Payment) -> Shown:
-    return next(one for one, axes in AXES.items() if axes in {(state, payment), (state, None)})
+class Axes(NamedTuple):
+    """What an order is that shows a word: None where any will do."""
+
+    state: State
+    payment: Payment | None = None
+    fulfilment: frozenset[Fulfilment] | None = None
+
+
+# It is on its way from its first parcel on, and completed with its last one's arrival.
+AXES: dict[Shown, Axes] = {
+    Shown.PENDING_PAYMENT: Axes(State.OPEN, Payment.UNPAID),
+    Shown.PAID: Axes(State.OPEN, Payment.PAID, frozenset({Fulfilment.UNSHIPPED})),
+    Shown.SHIPPED: Axes(
+        State.OPEN, Payment.PAID, frozenset({Fulfilment.PART_SHIPPED, Fulfilment.SHIPPED})
+    ),
+    Shown.COMPLETED: Axes(State.OPEN, Payment.PAID, frozenset({Fulfilment.DELIVERED})),
+    Shown.CANCELLED: Axes(State.CANCELLED),
+    Shown.REJECTED: Axes(State.REJECTED),
+}
+
+
+def shown(state: State, payment: Payment, fulfilment: Fulfilment) -> Shown:
+    return next(
+        word
+        for word, axes in AXES.items()
+        if axes.state is state
+        and axes.payment in {None, payment}
+        and (axes.fulfilment is None or fulfilment in axes.fulfilment)
+    )

@@ -21,7 +21,7 @@ from .model import (
     Written,
 )
 from .rows import LINE_COLUMNS, ORDER_COLUMNS
-from .states import Payment, State
+from .states import Axes, State
 
 
 async def in_one_piece(payload: bytes) -> AsyncIterator[bytes]:
@@ -85,7 +85,8 @@ async def with_its_lines(conn: Conn, head: Head | None) -> Order | None:
 
 FIND = """ -- -> Head
     SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
-           reason, amount_minor, currency, coalesce(shipping_minor, 0) AS shipping_minor,
+           fulfilment, reason, amount_minor, currency,
+           coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
            asked, follows::text, placed_at, expires_at, version
@@ -99,7 +100,8 @@ async def find(conn: Conn, order_id: OrderId) -> Order | None:
 
 FIND_BY_KEY = """ -- -> Head
     SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
-           reason, amount_minor, currency, coalesce(shipping_minor, 0) AS shipping_minor,
+           fulfilment, reason, amount_minor, currency,
+           coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
            asked, follows::text, placed_at, expires_at, version
@@ -115,7 +117,8 @@ async def find_by_key(conn: Conn, sale_id: int, member_id: int, key: str) -> Ord
 
 FIND_PLACED = """ -- -> Head
     SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
-           reason, amount_minor, currency, coalesce(shipping_minor, 0) AS shipping_minor,
+           fulfilment, reason, amount_minor, currency,
+           coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
            asked, follows::text, placed_at, expires_at, version
@@ -190,14 +193,15 @@ async def agreement(conn: Conn, order_id: OrderId) -> Agreement | None:
 APPEND = """
     WITH moved AS (
         UPDATE orders.orders o
-           SET state = $4, payment = $5, reason = $6, follows = $7, version = version + 1,
-               head = orders.sealed(coalesce(head, orders.as_placed(o)), version + 1, at, $8)
+           SET state = $4, payment = $5, fulfilment = $6, reason = $7, follows = $8,
+               version = version + 1,
+               head = orders.sealed(coalesce(head, orders.as_placed(o)), version + 1, at, $9)
           FROM clock_timestamp() AS at
          WHERE id = $1 AND version = $2 AND state = $3
      RETURNING id, version, at, head
     )
     INSERT INTO orders.events (order_id, number, happened_at, event, digest)
-    SELECT id, version, at, $8, head FROM moved
+    SELECT id, version, at, $9, head FROM moved
  RETURNING true
 """
 
@@ -236,6 +240,16 @@ async def expire(
     return many(Expired, await conn.fetch(EXPIRE, batch_max, spared, said))
 
 
+# One order for all, so that nobody waits in a ring.
+HOLD = """
+    SELECT id FROM orders.orders WHERE id = ANY($1::uuid[]) ORDER BY id FOR NO KEY UPDATE
+"""
+
+
+async def hold(conn: Conn, order_ids: Collection[OrderId]) -> None:
+    await conn.execute(HOLD, order_ids)
+
+
 LOG = """ -- -> Logged
     SELECT number, happened_at, event::text AS text, digest
       FROM orders.events WHERE order_id = $1 ORDER BY number LIMIT $2
@@ -257,25 +271,22 @@ async def plan_anew(conn: Conn) -> None:
 
 LISTING = """ -- -> Head
     SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
-           reason, amount_minor, currency, coalesce(shipping_minor, 0) AS shipping_minor,
+           fulfilment, reason, amount_minor, currency,
+           coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
            asked, follows::text, placed_at, expires_at, version
       FROM orders.orders
      WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR payment = $2)
-       AND ($3::uuid IS NULL OR id < $3)
-     ORDER BY id DESC LIMIT $4
+       AND ($3::text[] IS NULL OR fulfilment = ANY($3)) AND ($4::uuid IS NULL OR id < $4)
+     ORDER BY id DESC LIMIT $5
 """
 
 
 async def listing(
-    conn: Conn,
-    state: State | None,
-    payment: Payment | None,
-    before: OrderId | None,
-    page_max: int,
+    conn: Conn, axes: Axes | None, before: OrderId | None, page_max: int
 ) -> list[Order]:
-    found = await conn.fetch(LISTING, state, payment, before, page_max)
+    found = await conn.fetch(LISTING, *(axes or (None, None, None)), before, page_max)
     return await with_lines(conn, many(Head, found))
 
 
@@ -283,7 +294,8 @@ async def listing(
 # member would cost every new order of a sale.
 OF_MEMBER = """ -- -> Head
     SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
-           reason, amount_minor, currency, coalesce(shipping_minor, 0) AS shipping_minor,
+           fulfilment, reason, amount_minor, currency,
+           coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
            asked, follows::text, placed_at, expires_at, version

@@ -29,6 +29,8 @@ class Permission(StrEnum):
     SALES_READ = "sales:read"
     SALES_PLAN = "sales:plan"
     SALES_RUN = "sales:run"
+    FULFILMENT_READ = "fulfilment:read"
+    FULFILMENT_WRITE = "fulfilment:write"
     ORDERS_READ = "orders:read"
     ORDERS_WRITE = "orders:write"
     FEEDS_READ = "feeds:read"

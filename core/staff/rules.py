@@ -19,7 +19,8 @@ ROLES: Mapping[Role, frozenset[Permission]] = {
         {P.CATALOGUE_READ, P.CATALOGUE_WRITE, P.CATALOGUE_PRICE, P.CATALOGUE_PUBLISH, P.STOCK_READ}
     )
     | {P.CATALOGUE_IMPORT, P.CATALOGUE_EXPORT},
-    Role.STOREKEEPER: STOCK | {P.CATALOGUE_READ, P.FEEDS_READ},
+    Role.STOREKEEPER: STOCK
+    | {P.CATALOGUE_READ, P.FEEDS_READ, P.FULFILMENT_READ, P.FULFILMENT_WRITE},
     Role.PLANNER: frozenset(
         {P.SALES_READ, P.SALES_PLAN, P.SALES_RUN, P.CATALOGUE_READ, P.STOCK_READ}
     ),
@@ -29,7 +30,8 @@ ROLES: Mapping[Role, frozenset[Permission]] = {
     | {P.CATALOGUE_PRICE, P.STOCK_READ, P.STOCK_APPROVE},
     Role.SUPPORT: frozenset(
         {P.ORDERS_READ, P.ORDERS_WRITE, P.SALES_READ, P.CATALOGUE_READ, P.STOCK_READ}
-    ),
+    )
+    | {P.FULFILMENT_READ},
     Role.AUDITOR: READING,
     # A program: it hears and tells of the places that it has a feed of, and of no other.
     Role.SYSTEM: frozenset({P.OWN_STOCK_TELL, P.OWN_STOCK_READ}),

@@ -14,6 +14,7 @@ from api.app import create_app
 from api.problems import AnyRequest
 from api.requests import StrictRequest
 from core import ledger, orders, staff
+from core.flows.dispatch_orders import dispatch_orders
 from core.flows.settle_sellers import settle_sellers
 from core.kit import db
 from core.settings import Settings
@@ -50,6 +51,8 @@ DAY_STATEMENT = (
 )
 # What others have done to the one object there is keeps these from ending well: see the test below.
 CONTRARY = {
+    "POST /v1/admin/consignments/merge",
+    "POST /v1/admin/consignments/{consignment_id}/split",
     "POST /v1/admin/counts",
     "POST /v1/admin/counts/{count_id}/approve",
     "POST /v1/admin/orders/{order_id}/cancel",
@@ -107,6 +110,7 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
     assert (await far.post(f"/v1/orders/{order_id}/payments", **wanted)).status_code == 503
     payment_id = await pool.fetchval("SELECT id::text FROM payments.payments")
     address_id = await live_somewhere(far, pool)
+    consignment_id = await dispatch(pool, buy, far, write_orders)
     entry_id = await hold_money(pool, order_id)
     settled = await far.get("/v1/admin/ledger/sellers/7/statements", headers=as_admin())
     (statement,) = settled.json()["items"]
@@ -129,6 +133,8 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
         "order_id": order_id,
         "payment_id": payment_id,
         "address_id": address_id,
+        "consignment_id": consignment_id,
+        "consignment_ids": consignment_id,
         "seller_id": "7",
         "entry_id": entry_id,
         "statement_id": statement["statement_id"],
@@ -146,6 +152,17 @@ async def live_somewhere(far, pool):
     home = {"country": "AE", "recipient": "Ann", "line1": "1 Pine St", "city": "Dubai"}
     answer = await far.post("/v1/addresses", headers=as_member(matrix.OWNER), json=home)
     return answer.json()["address_id"]
+
+
+async def dispatch(pool, buy, far, write_orders):
+    """Another order of the owner's, paid and planned; give its consignment."""
+    order_id = (await buy(far, matrix.OWNER, key="sent")).json()["order_id"]
+    await write_orders()
+    async with db.transaction(pool) as conn:
+        order = await orders.find(conn, order_id=order_id)
+        await orders.pay(conn, order, payment_id="sent")
+    await dispatch_orders(pool, batch_max=1)
+    return str(await pool.fetchval("SELECT id FROM fulfilment.consignments"))
 
 
 async def hold_money(pool, order_id):
@@ -217,6 +234,7 @@ async def test_what_the_matrix_cannot_do_is_noted_too(http, pool, buy, write_ord
     order_id = (await buy(http)).json()["order_id"]
     await write_orders()
     await do("POST /v1/admin/orders/{order_id}/cancel", order_id=order_id)
+    await split_and_merge(do, pool, buy, http, write_orders)
     for verb in ("withdraw", "offer"):
         await do(f"POST /v1/admin/skus/{{sku_id}}/{verb}", sku_id=sku_ids[2])
     line = {"sku_id": str(sku_ids[1]), "quantity": 1}
@@ -240,6 +258,22 @@ async def test_what_the_matrix_cannot_do_is_noted_too(http, pool, buy, write_ord
     noted = await http.get("/v1/admin/log?limit=100", headers=as_admin())
     assert [note["action"] for note in noted.json()["items"]] == done[::-1]
     assert set(done) > CONTRARY
+
+
+async def split_and_merge(do, pool, buy, http, write_orders):
+    """One consignment of two units becomes two, and one again."""
+    order_id = (await buy(http, matrix.STRANGER, quantity=2)).json()["order_id"]
+    await write_orders()
+    async with db.transaction(pool) as conn:
+        await orders.pay(conn, await orders.find(conn, order_id=order_id), payment_id="two")
+    await dispatch_orders(pool, batch_max=1)
+    whole = str(await pool.fetchval("SELECT id FROM fulfilment.consignments"))
+    lines = [{"order_id": order_id, "line_no": 1, "quantity": 1}]
+    route = "POST /v1/admin/consignments/{consignment_id}/split"
+    halves = await do(route, {"lines": lines}, consignment_id=whole)
+    ids = [halves[half]["consignment_id"] for half in ("stays", "leaves")]
+    merged = await do("POST /v1/admin/consignments/merge", {"consignment_ids": ids})
+    assert [line["quantity"] for line in merged["lines"]] == [2]
 
 
 async def test_a_route_that_no_document_names_is_one_of_the_pages(settings):

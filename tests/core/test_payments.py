@@ -18,6 +18,7 @@ from core.flows import give_back, refund, settle_late
 from core.flows.audit_ledger import LedgerAudit, audit_ledger
 from core.flows.audit_sale import audit_sale
 from core.flows.cancel_order import cancel_for_staff, cancel_order
+from core.flows.dispatch_orders import dispatch_orders
 from core.flows.expire_holds import expire_holds
 from core.flows.place_order import place_order
 from core.flows.rebuild_sale import rebuild_sale
@@ -192,6 +193,7 @@ class Shop(msgspec.Struct):
     async def settle_down(self) -> None:
         """Deliver and write until nothing moves any more."""
         for _ in range(50):
+            await dispatch_orders(self.pool, batch_max=1_000)
             waiting = await self.deliver()
             await self.write()
             async with db.reading(self.pool) as conn:
