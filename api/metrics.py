@@ -24,7 +24,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.problems import AWAY
-from core import feeds, ledger, sales, staff
+from core import feeds, ledger, sales, staff, webhooks
 from core.kit import db, outbox
 from core.kit.refusal import Refusal, slug
 from hotpath.till import Till
@@ -118,13 +118,15 @@ class Known(NamedTuple):
     parked: int
     feeds: list[feeds.Feed]
     proof: staff.Proof | None
+    deliveries: webhooks.Figures
 
 
 async def known(conn: db.Conn) -> Known:
     audits, booked = await sales.audits(conn), await ledger.last_audit(conn)
     waiting, parked = await outbox.count(conn)
     told, proof = await feeds.feeds(conn), await staff.last_proof(conn)
-    return Known(audits, booked, waiting, parked, told, proof)
+    deliveries = await webhooks.figures(conn)
+    return Known(audits, booked, waiting, parked, told, proof, deliveries)
 
 
 class Books(Collector):
@@ -160,6 +162,7 @@ class Books(Collector):
             "sluice_outbox_parked", "Messages given up, for a person to see to.", self._known.parked
         )
         yield from self._freshness()
+        yield from self._deliveries()
         if self._known.proof is not None:
             yield GaugeMetricFamily(
                 "sluice_staff_log_broken",
@@ -171,6 +174,17 @@ class Books(Collector):
                 "Since the notary's last word.",
                 self._known.proof.age_s,
             )
+
+    def _deliveries(self) -> Iterator[GaugeMetricFamily]:
+        told = self._known.deliveries
+        for name, what, figure in (
+            ("pending", "Messages on their way to subscribers.", told.pending),
+            ("oldest_seconds", "How long the oldest of them waits.", told.oldest_s),
+            ("given_up", "Messages that never arrived, and are not tried again.", told.given_up),
+            ("failing", "Subscriptions whose last attempt failed.", told.failing),
+            ("disabled", "Subscriptions that are told nothing any more.", told.disabled),
+        ):
+            yield GaugeMetricFamily(f"sluice_webhooks_{name}", what, figure)
 
     def _freshness(self) -> Iterator[GaugeMetricFamily]:
         labels = ["system", "place"]

@@ -14,7 +14,7 @@ import httpx
 from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 
-from core import ledger, payments, pricing, risk
+from core import ledger, payments, pricing, risk, webhooks
 from core.settings import Settings, UnreadableSettings, split
 from hotpath import nodes
 from hotpath._risk_py import siphash
@@ -92,6 +92,21 @@ def authority(certificate: bytes) -> x509.Certificate | None:
             return x509.load_der_x509_certificate(certificate)
         except (CryptographyDeprecationWarning, ValueError):
             return None
+
+
+def webhook_reach(settings: Settings) -> webhooks.Reach:
+    """Read SLUICE_WEBHOOK_PORTS and SLUICE_WEBHOOK_LOOPBACK."""
+    if settings.webhook_loopback and settings.env == "production":
+        raise UnreadableSettings("SLUICE_WEBHOOK_LOOPBACK is for development only")
+    listed = split(settings.webhook_ports)
+    if not all(re.fullmatch("[1-9][0-9]{0,4}", port) for port in listed):
+        raise UnreadableSettings("SLUICE_WEBHOOK_PORTS is not 443,8443")
+    return webhooks.Reach(frozenset(map(int, listed)), loopback=settings.webhook_loopback)
+
+
+def webhook_sender(settings: Settings) -> webhooks.Sender:
+    """The way to those who want to be told. Use it with `async with`."""
+    return webhooks.Sender(webhook_reach(settings))
 
 
 def bank(settings: Settings) -> ledger.Bank:

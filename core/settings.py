@@ -60,6 +60,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     "`currency:minor:free_from`: what sending a cart costs; the shop sells in no other currency."
     order_hold_s: Annotated[int, msgspec.Meta(ge=60, le=604_800)] = 1_800
     "So long an order that was checked out keeps its units without being paid."
+    webhook_ports: str = "443"
+    "Ports, separated by commas, that messages are sent to."
+    webhook_loopback: bool = False
+    "Development only: messages may go to this machine too, by http and to any port."
     pool_size_max: Annotated[int, msgspec.Meta(ge=2, le=200)] = 10
     claim_queue_max: Annotated[int, msgspec.Meta(ge=16, le=1_000_000)] = 20_000
     claim_wait_max_ms: Annotated[int, msgspec.Meta(ge=10, le=1_500)] = 150

@@ -19,6 +19,7 @@ from api.admin import (
     statements,
     stock,
     transfers,
+    webhooks,
 )
 
 routes = Router(
@@ -37,6 +38,7 @@ routes = Router(
         ledger.routes,
         statements.routes,
         log.routes,
+        webhooks.routes,
     ],
     guards=[auth.needs_permission],
     security=auth.SECURITY,

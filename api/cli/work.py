@@ -29,6 +29,8 @@ NAMES = (
     "importer",
     "exporter",
     "statement_taker",
+    "herald",
+    "courier",
 )
 
 
@@ -41,7 +43,7 @@ NAMES = (
     help="Only this role; may be given several times. Default: all of them.",
 )
 def command(names: tuple[str, ...]) -> None:
-    """Play the background roles, from writing orders to proving the log of staff.
+    """Play the background roles, from writing orders to telling others of them.
 
     Run it once or many times, on one machine or several: each role has one player at a time, and
     another takes over within seconds when that one is gone.
@@ -61,12 +63,14 @@ async def work(settings: Settings, names: tuple[str, ...]) -> None:
             db.create_pool(settings.database_url, size_max=settings.pool_size_max) as pool,
             wiring.redis_client(settings) as redis,
             wiring.payment_channels(settings) as channels,
+            wiring.webhook_sender(settings) as sender,
         ):
             everyone = cast.roles(
                 pool,
                 redis,
                 wiring.keyring(settings),
                 channels,
+                sender,
                 backlog_max=settings.claim_backlog_max,
             )
             holder = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"

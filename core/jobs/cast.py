@@ -3,15 +3,17 @@
 import asyncio
 from functools import partial
 
-from core import payments, staff
+from core import payments, staff, webhooks
 from core.flows import give_back, refund, relist, settle_late
 from core.jobs import (
     auditor,
     conductor,
+    courier,
     dispatcher,
     expirer,
     exporter,
     fence,
+    herald,
     importer,
     notary,
     order_writer,
@@ -31,6 +33,7 @@ def roles(
     redis: Redis,
     keyring: Keyring,
     channels: payments.Channels,
+    sender: webhooks.Sender,
     *,
     backlog_max: int,
 ) -> list[Role]:
@@ -44,6 +47,7 @@ def roles(
         relist.TOPIC: partial(relist.relist, pool),
     }
     writer = order_writer.OrderWriter(pool, redis, keyring)
+    sending = courier.Courier(pool, sender, webhooks.Keys(keyring.signers))
     return [
         Role("order_writer", writer.step, order_writer.REST_S),
         Role("expirer", expirer.Expirer(pool).step, expirer.REST_S),
@@ -60,6 +64,8 @@ def roles(
         Role("importer", importer.Importer(pool).step, importer.REST_S),
         Role("notary", notary.Notary(pool, staff.Sealer(keyring.signers)).step, notary.REST_S),
         Role("reconciler", reconciler.Reconciler(pool, channels).step, reconciler.REST_S),
+        Role("herald", herald.Herald(pool).step, herald.REST_S),
+        Role("courier", sending.step, courier.REST_S, sending.end),
         Role("rebalancer", rebalancer.Rebalancer(pool, redis).step, rebalancer.REST_S),
         Role(
             "statement_taker",

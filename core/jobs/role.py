@@ -25,15 +25,27 @@ Thing = TypeVar("Thing")
 
 
 class Role(NamedTuple):
-    """`step` says whether there is more to do at once; if not, it rests for `rest_s`."""
+    """`step` says whether there is more to do at once; if not, it rests for `rest_s`.
+
+    `end` is what is left to do when nobody plays it any more.
+    """
 
     name: str
     step: Step
     rest_s: float
+    end: Callable[[], Awaitable[None]] | None = None
 
 
 async def play(pool: db.Pool, role: Role, *, holder: str) -> None:
     """Play a role for ever, whenever its lease is ours."""
+    try:
+        await _play(pool, role, holder)
+    finally:
+        if role.end is not None:
+            await role.end()
+
+
+async def _play(pool: db.Pool, role: Role, holder: str) -> None:
     clock = asyncio.get_running_loop().time
     backoff_s = role.rest_s
     renew_at = 0.0

@@ -233,6 +233,28 @@ class Logged(msgspec.Struct, frozen=True):
         return msgspec.json.decode(self.text, type=Event)
 
 
+class Happened(msgspec.Struct, frozen=True):
+    """An event of some order, as whoever reads all of them on meets it. `xact` wrote it."""
+
+    xact: int
+    order_id: OrderId
+    sale_id: int | None
+    number: int
+    happened_at: datetime
+    text: str
+
+    @property
+    def event(self) -> Event:
+        return msgspec.json.decode(self.text, type=Event)
+
+
+class Agreed(msgspec.Struct, frozen=True):
+    """An ordinary order that was placed, as whoever reads all of them on meets it."""
+
+    xact: int
+    order_id: OrderId
+
+
 class NewOrder(msgspec.Struct, frozen=True):
     """A claim that becomes a row by itself. `hold_s` counts from the moment the row is written."""
 

@@ -4,17 +4,20 @@ from datetime import datetime
 from core.kit import outbox
 from core.kit.db import Conn
 from core.kit.states import IllegalMove, check_move
+from core.kit.tail import Stretch
 from hotpath.entries import Entry
 from hotpath.records import Packer
 
 from . import rows, store
 from .model import (
+    Agreed,
     Agreement,
     Cancelled,
     Delivered,
     Event,
     Expired,
     Follows,
+    Happened,
     KeyTaken,
     Logged,
     NewOrder,
@@ -34,6 +37,7 @@ from .states import AXES, MOVES, Shown, State, shown
 
 EVENTS_MAX = 1_000
 PAID_TOPIC = "orders.paid"
+BEFORE_ALL = OrderId("00000000-0000-0000-0000-000000000000")
 
 
 async def write(
@@ -220,3 +224,31 @@ async def written_in(conn: Conn, *, bucket: int, page_max: int) -> AsyncIterator
     while page := await store.written_in(conn, bucket, after, page_max):
         yield page
         after = page[-1].id
+
+
+async def happened(conn: Conn, stretch: Stretch, *, page_max: int) -> list[Happened]:
+    """What happened to orders in a stretch, by transaction, and per order as it came."""
+    found = await store.happened(conn, stretch, page_max)
+    return sorted(found, key=lambda one: (one.xact, one.order_id, one.number))
+
+
+async def agreed(conn: Conn, stretch: Stretch, *, page_max: int) -> list[Agreed]:
+    """The ordinary orders that were placed in a stretch, by transaction."""
+    return await store.agreed(conn, stretch, page_max)
+
+
+async def find_all(conn: Conn, *, order_ids: Collection[OrderId]) -> list[Order]:
+    """Those of them that there are."""
+    return await store.find_all(conn, order_ids)
+
+
+async def placed_in(
+    conn: Conn, *, bucket: int, epoch: int, after: OrderId, page_max: int
+) -> list[Order]:
+    """Orders of a bucket's epoch, in the order of their ids, which is that of their commits."""
+    return await store.placed_in(conn, bucket, epoch, after, page_max)
+
+
+async def last_in(conn: Conn, *, bucket: int, epoch: int) -> OrderId:
+    """The newest order of a bucket's epoch, or what is below all of them."""
+    return await store.last_in(conn, bucket, epoch) or BEFORE_ALL

@@ -3,12 +3,15 @@ from collections.abc import AsyncIterator, Collection, Sequence
 import msgspec
 
 from core.kit.db import Conn, many, one
+from core.kit.tail import Stretch
 
 from .model import (
+    Agreed,
     Agreement,
     Cancelled,
     Event,
     Expired,
+    Happened,
     Head,
     Line,
     Logged,
@@ -332,3 +335,72 @@ WRITTEN_IN = """ -- -> Written
 
 async def written_in(conn: Conn, bucket: int, after: OrderId, page_max: int) -> list[Written]:
     return many(Written, await conn.fetch(WRITTEN_IN, bucket, after, page_max))
+
+
+# WITH TIES: a transaction is read whole, so that the next reading may begin behind it.
+HAPPENED = """ -- -> Happened
+    SELECT e.xact, order_id::text, sale_id, number, happened_at, event::text AS text
+      FROM orders.events e JOIN orders.orders o ON o.id = order_id
+     WHERE e.xact >= $1 AND e.xact < $2 AND happened_at >= $3
+     ORDER BY e.xact FETCH FIRST $4 ROWS WITH TIES
+"""
+
+
+async def happened(conn: Conn, stretch: Stretch, page_max: int) -> list[Happened]:
+    where = (stretch.reached, stretch.horizon, stretch.since)
+    return many(Happened, await conn.fetch(HAPPENED, *where, page_max))
+
+
+AGREED = """ -- -> Agreed
+    SELECT xact, order_id::text FROM orders.agreements
+     WHERE xact >= $1 AND xact < $2 AND agreed_at >= $3
+     ORDER BY xact FETCH FIRST $4 ROWS WITH TIES
+"""
+
+
+async def agreed(conn: Conn, stretch: Stretch, page_max: int) -> list[Agreed]:
+    where = (stretch.reached, stretch.horizon, stretch.since)
+    return many(Agreed, await conn.fetch(AGREED, *where, page_max))
+
+
+FIND_ALL = """ -- -> Head
+    SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
+           fulfilment, reason, amount_minor, currency,
+           coalesce(shipping_minor, 0) AS shipping_minor,
+           coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
+           coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
+           asked, follows::text, placed_at, expires_at, version
+      FROM orders.orders WHERE id = ANY($1::uuid[]) ORDER BY id
+"""
+
+
+async def find_all(conn: Conn, order_ids: Collection[OrderId]) -> list[Order]:
+    return await with_lines(conn, many(Head, await conn.fetch(FIND_ALL, order_ids)))
+
+
+PLACED_IN = """ -- -> Head
+    SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
+           fulfilment, reason, amount_minor, currency,
+           coalesce(shipping_minor, 0) AS shipping_minor,
+           coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
+           coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
+           asked, follows::text, placed_at, expires_at, version
+      FROM orders.orders
+     WHERE bucket = $1 AND epoch = $2 AND id > $3 ORDER BY orders.id LIMIT $4
+"""
+
+
+async def placed_in(
+    conn: Conn, bucket: int, epoch: int, after: OrderId, page_max: int
+) -> list[Order]:
+    where = (bucket, epoch, after)
+    return await with_lines(conn, many(Head, await conn.fetch(PLACED_IN, *where, page_max)))
+
+
+LAST_IN = """
+    SELECT id::text FROM orders.orders WHERE bucket = $1 AND epoch = $2 ORDER BY id DESC LIMIT 1
+"""
+
+
+async def last_in(conn: Conn, bucket: int, epoch: int) -> OrderId | None:
+    return await conn.fetchval(LAST_IN, bucket, epoch)

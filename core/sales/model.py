@@ -80,6 +80,14 @@ class Cursor(msgspec.Struct, frozen=True):
     written: int
 
 
+class Epoch(msgspec.Struct, frozen=True):
+    """One loading of a bucket, and up to where its claims are written down."""
+
+    bucket: BucketNumber
+    epoch: int
+    position: str
+
+
 class Advanced(Cursor, frozen=True):
     """A cursor that this transaction has moved, and when the transaction began."""
 

@@ -16,6 +16,7 @@ from .model import (
     Cursor,
     DeadLetter,
     Entry,
+    Epoch,
     Item,
     NewTransfer,
     NoSuchDeadLetter,
@@ -158,6 +159,16 @@ async def book(conn: Conn, entries: Iterable[Entry]) -> None:
     rows = [(*where, *figures) for where, figures in summed.items()]
     if await store.book(conn, rows) != len(rows):
         raise Unaccounted(f"an allotment is missing among {sorted(summed)}")
+
+
+async def epochs(conn: Conn) -> list[Epoch]:
+    """Of all sales from their arming to their retirement, but none of a rehearsal."""
+    return await store.epochs(conn)
+
+
+async def shadows(conn: Conn) -> set[SaleId]:
+    """The sales that are rehearsals."""
+    return await store.shadows(conn)
 
 
 async def cursors(conn: Conn, *, bucket: int) -> dict[int, Cursor]:

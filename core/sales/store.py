@@ -11,6 +11,7 @@ from .model import (
     BucketNumber,
     Cursor,
     DeadLetter,
+    Epoch,
     Item,
     NewTransfer,
     Sale,
@@ -282,6 +283,25 @@ CURSORS = """ -- -> Cursor
 
 async def cursors(conn: Conn, bucket: int) -> dict[int, Cursor]:
     return {found.epoch: found for found in many(Cursor, await conn.fetch(CURSORS, bucket))}
+
+
+EPOCHS = """ -- -> Epoch
+    SELECT bucket, c.epoch, c.position
+      FROM sales.cursors c JOIN sales.buckets b ON number = bucket
+      JOIN sales.sales s ON s.id = sale_id
+     WHERE s.state IN ('armed', 'open', 'paused', 'closed') AND NOT shadow ORDER BY bucket, c.epoch
+"""
+
+
+async def epochs(conn: Conn) -> list[Epoch]:
+    return many(Epoch, await conn.fetch(EPOCHS))
+
+
+SHADOWS = "SELECT id FROM sales.sales WHERE shadow"
+
+
+async def shadows(conn: Conn) -> set[SaleId]:
+    return {row["id"] for row in await conn.fetch(SHADOWS)}
 
 
 INSERT_CURSOR = "INSERT INTO sales.cursors (bucket, epoch, position) VALUES ($1, $2, $3)"

@@ -39,6 +39,8 @@ class Permission(StrEnum):
     OWN_STOCK_READ = "own_stock:read"
     LEDGER_READ = "ledger:read"
     LEDGER_WRITE = "ledger:write"
+    WEBHOOKS_READ = "webhooks:read"
+    WEBHOOKS_WRITE = "webhooks:write"
     STAFF_READ = "staff:read"
     STAFF_WRITE = "staff:write"
 
@@ -52,6 +54,7 @@ class Role(StrEnum):
     PLANNER = "planner"
     FINANCE = "finance"
     SUPPORT = "support"
+    INTEGRATOR = "integrator"
     AUDITOR = "auditor"
     SYSTEM = "system"
 

@@ -32,6 +32,7 @@ ROLES: Mapping[Role, frozenset[Permission]] = {
         {P.ORDERS_READ, P.ORDERS_WRITE, P.SALES_READ, P.CATALOGUE_READ, P.STOCK_READ}
     )
     | {P.FULFILMENT_READ},
+    Role.INTEGRATOR: frozenset({P.WEBHOOKS_READ, P.WEBHOOKS_WRITE}),
     Role.AUDITOR: READING,
     # A program: it hears and tells of the places that it has a feed of, and of no other.
     Role.SYSTEM: frozenset({P.OWN_STOCK_TELL, P.OWN_STOCK_READ}),

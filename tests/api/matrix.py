@@ -32,7 +32,17 @@ UNSIGNED = ("nobody", "basic", "forged", "expired", "unsigned", "grafted", "cut"
 GONE = ("left", "unheard of")
 SAYS_NO = {401: "unauthenticated", 403: "forbidden"}
 # What ends a life comes when all else was asked.
-ENDS = ("deliver", "publish", "offer", "withdraw", "cancel", "close", "archive", "remove")
+ENDS = (
+    "deliver",
+    "publish",
+    "offer",
+    "withdraw",
+    "cancel",
+    "close",
+    "archive",
+    "remove",
+    "disable",
+)
 # What belongs to one member, and is nobody else's business.
 OWNED = {"address_id", "order_id"}
 NUMBERS = itertools.count(1)

@@ -13,7 +13,7 @@ from api import auth, openapi, problems
 from api.app import create_app
 from api.problems import AnyRequest
 from api.requests import StrictRequest
-from core import ledger, orders, staff
+from core import ledger, orders, staff, webhooks
 from core.flows.dispatch_orders import dispatch_orders
 from core.flows.settle_sellers import settle_sellers
 from core.kit import db
@@ -112,6 +112,7 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
     address_id = await live_somewhere(far, pool)
     consignment_id = await dispatch(pool, buy, far, write_orders)
     entry_id = await hold_money(pool, order_id)
+    subscription_id, delivery_id = await tell(pool, make)
     settled = await far.get("/v1/admin/ledger/sellers/7/statements", headers=as_admin())
     (statement,) = settled.json()["items"]
     # A seller's and a provider's, of the same number.
@@ -140,6 +141,9 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
         "statement_id": statement["statement_id"],
         "difference_id": difference["difference_id"],
         "channel": "sandbox",
+        "subscription_id": subscription_id,
+        "delivery_id": delivery_id,
+        "url": "https://shop.example/",
         "name": "sold-out",
         "account": "escrow",
         "currency": "CNY",
@@ -163,6 +167,18 @@ async def dispatch(pool, buy, far, write_orders):
         await orders.pay(conn, order, payment_id="sent")
     await dispatch_orders(pool, batch_max=1)
     return str(await pool.fetchval("SELECT id FROM fulfilment.consignments"))
+
+
+async def tell(pool, make):
+    """A subscription that an event is on its way to."""
+    made = await make("/webhooks", url="https://shop.example/", kinds=["order.paid"])
+    subscription_id = made["subscription"]["subscription_id"]
+    told = webhooks.OrderPaid("o", 1, "p")
+    async with db.transaction(pool) as conn:
+        now = await conn.fetchval("SELECT now()")
+        await webhooks.tell(conn, [webhooks.message("order_o_1", told, happened_at=now)])
+    delivery_id = await pool.fetchval("SELECT id FROM webhooks.deliveries")
+    return subscription_id, str(delivery_id)
 
 
 async def hold_money(pool, order_id):

@@ -5,9 +5,12 @@ import pytest
 from core.kit import db
 from tests.api.conftest import (  # noqa: F401  fixtures are found by their names
     app,
+    buy,
     far,
     http,
     keyring,
+    plan,
+    sale,
     settings,
     sku_ids,
     token,

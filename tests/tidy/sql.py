@@ -30,6 +30,7 @@ PYTHON_TYPES: dict[str, set[object]] = {
     "int2": {int},
     "int4": {int},
     "int8": {int},
+    "xid8": {int},
     "float4": {float},
     "float8": {float},
     "numeric": {Decimal},

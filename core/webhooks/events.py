@@ -1,0 +1,151 @@
+"""What others are told: the kinds of events, and what a message of each holds.
+
+A message is `{"type": "order.paid", "timestamp": when it happened, "data": a Struct of ours}`.
+Amounts are in minor units of their currency; ids are texts.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from .model import Cursor, Message, Source
+
+
+class EventKind(StrEnum):
+    ORDER_PLACED = "order.placed"
+    ORDER_REJECTED = "order.rejected"
+    ORDER_PAID = "order.paid"
+    ORDER_CANCELLED = "order.cancelled"
+    ORDER_REPLACES = "order.replaces"
+    ORDER_SHIPPED = "order.shipped"
+    ORDER_DELIVERED = "order.delivered"
+
+
+class OrderLine(msgspec.Struct, frozen=True):
+    """`price` is of one unit, the other amounts of all; `tax` is added, not included in it."""
+
+    line_no: int
+    sku_id: str
+    seller_id: str
+    quantity: int
+    price: int
+    discount: int
+    tax: int
+
+
+class OrderPlaced(msgspec.Struct, frozen=True):
+    """An order stands, and waits for its payment until `expires_at`.
+
+    `amount` is what its lines come to, with `shipping` and what tax is added to that.
+    """
+
+    order_id: str
+    sale_id: str | None
+    member_id: str
+    amount: int
+    shipping: int
+    shipping_tax: int
+    currency: str
+    placed_at: datetime
+    expires_at: datetime
+    lines: list[OrderLine]
+
+
+class OrderRejected(msgspec.Struct, frozen=True):
+    """A claim that was accepted could not become an order. Its buyer was told so."""
+
+    order_id: str
+    sale_id: str | None
+    member_id: str
+    reason: str
+
+
+class OrderPaid(msgspec.Struct, frozen=True):
+    """`number` counts what happened to the order since it was placed."""
+
+    order_id: str
+    number: int
+    payment_id: str
+
+
+class OrderCancelled(msgspec.Struct, frozen=True):
+    """`refund_id` names the refund of an order that was paid."""
+
+    order_id: str
+    number: int
+    reason: str
+    refund_id: str | None
+
+
+class OrderReplaces(msgspec.Struct, frozen=True):
+    """Money came late: the order takes the place of `replaced_id`, which was cancelled."""
+
+    order_id: str
+    number: int
+    replaced_id: str
+
+
+class OrderShipped(msgspec.Struct, frozen=True):
+    """A parcel left; with the last one, nothing of the order is left here."""
+
+    order_id: str
+    number: int
+    consignment_id: str
+    is_last: bool
+
+
+class OrderDelivered(msgspec.Struct, frozen=True):
+    """A parcel is there; with the last one, all of the order is."""
+
+    order_id: str
+    number: int
+    consignment_id: str
+    is_last: bool
+
+
+KINDS: dict[EventKind, type[msgspec.Struct]] = {
+    EventKind.ORDER_PLACED: OrderPlaced,
+    EventKind.ORDER_REJECTED: OrderRejected,
+    EventKind.ORDER_PAID: OrderPaid,
+    EventKind.ORDER_CANCELLED: OrderCancelled,
+    EventKind.ORDER_REPLACES: OrderReplaces,
+    EventKind.ORDER_SHIPPED: OrderShipped,
+    EventKind.ORDER_DELIVERED: OrderDelivered,
+}
+
+SOURCES: dict[Source, frozenset[EventKind]] = {
+    Source.SALE_ORDERS: frozenset({EventKind.ORDER_PLACED, EventKind.ORDER_REJECTED}),
+    Source.ORDINARY_ORDERS: frozenset({EventKind.ORDER_PLACED}),
+    Source.ORDER_EVENTS: frozenset(
+        {EventKind.ORDER_PAID, EventKind.ORDER_CANCELLED, EventKind.ORDER_REPLACES}
+        | {EventKind.ORDER_SHIPPED, EventKind.ORDER_DELIVERED}
+    ),
+}
+
+OF_DATA = {shape: kind for kind, shape in KINDS.items()}
+
+
+class _Body(msgspec.Struct, frozen=True):
+    type: str
+    timestamp: datetime
+    data: msgspec.Struct
+
+
+def message(event_id: str, data: msgspec.Struct, *, happened_at: datetime) -> Message:
+    """Write an event as every attempt will send it. `event_id` holds no full stop."""
+    assert "." not in event_id
+    kind = OF_DATA[type(data)]
+    body = msgspec.json.encode(_Body(kind, happened_at, data))
+    return Message(event_id, kind, happened_at, body)
+
+
+def idle(cursors: Iterable[Cursor], wanted: Collection[str]) -> list[Cursor]:
+    """The cursors of what nobody wants."""
+    return [cursor for cursor in cursors if not SOURCES[Source(cursor.source)] & set(wanted)]
+
+
+def sources_of(kinds: set[str]) -> list[Source]:
+    """Where all events of these kinds are read, in one order for all who hold them."""
+    return sorted(source for source, told in SOURCES.items() if told & kinds)
