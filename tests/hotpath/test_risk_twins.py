@@ -8,9 +8,9 @@ import pytest
 from hotpath import _risk_py
 from hotpath.risk import IMPLEMENTATION, Sizes, Table
 
-STEPS = int(os.environ.get("TEST_STEPS", "100000"))
+STEPS = int(os.environ.get("TEST_STEPS", "100_000"))
 SEED = int(os.environ.get("TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
-LIVES = 10
+STEPS_PER_LIFE = 10_000
 NEITHER = {"deny": ([], [], []), "allow": ([], [], [])}
 V4 = 0xFFFF << 32
 
@@ -85,7 +85,9 @@ def live(dice: random.Random, steps: int) -> tuple[int, ...]:
 
 def test_the_compiled_risk_kernel_agrees_with_its_twin():
     print(f"TEST_SEED={SEED}")
-    told = [live(random.Random(SEED + life), STEPS // LIVES) for life in range(LIVES)]
+    # Many lives and no long ones: in an old small table nothing is sure any more.
+    lives = max(1, STEPS // STEPS_PER_LIFE)
+    told = [live(random.Random(SEED + life), STEPS // lives) for life in range(lives)]
     # A test that only ever saw one verdict would have seen nothing.
     assert all(sum(column) > STEPS // 50 for column in zip(*told, strict=True))
 
