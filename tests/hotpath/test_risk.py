@@ -203,7 +203,7 @@ def hammer(path: str, who: int, claims: int, start, passed) -> None:
 @pytest.mark.parametrize("number", range(ROUNDS))
 def test_several_processes_let_exactly_one_hundred_through(tmp_path, number):
     context = multiprocessing.get_context("spawn")
-    start, passed = context.Barrier(4), context.Array("b", 300, lock=False)
+    start, passed = context.Barrier(4, timeout=60), context.Array("b", 300, lock=False)
     path = str(tmp_path / "risk")
     workers = [
         context.Process(target=hammer, args=(path, number * 10 + who, 300, start, passed))
@@ -221,7 +221,7 @@ def test_one_hundred_it_is_though_workers_are_killed_in_the_middle_of_it(tmp_pat
     path = str(tmp_path / "risk")
     table = opened(Path(path))
     for life in range(10 * ROUNDS):
-        start, passed = context.Barrier(4), context.Array("b", 300, lock=False)
+        start, passed = context.Barrier(4, timeout=60), context.Array("b", 300, lock=False)
         claims = range(1_000 * life, 1_000 * life + 300)
         where = HERE + life
         lives = [
