@@ -24,7 +24,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.problems import AWAY
-from core import feeds, ledger, sales, staff, webhooks
+from core import feeds, fulfilment, ledger, sales, staff, webhooks
 from core.kit import db, outbox
 from core.kit.refusal import Refusal, slug
 from hotpath.till import Till
@@ -34,6 +34,7 @@ log = structlog.get_logger()
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 LATENCY_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 STARTED = "sluice_started"
+LEAD_DAYS = 1
 # What the lane refuses before it looks at the claim.
 NO_CLAIM = "unauthenticated"
 
@@ -119,6 +120,7 @@ class Known(NamedTuple):
     feeds: list[feeds.Feed]
     proof: staff.Proof | None
     deliveries: webhooks.Figures
+    leads: fulfilment.LeadSummary
 
 
 async def known(conn: db.Conn) -> Known:
@@ -126,7 +128,8 @@ async def known(conn: db.Conn) -> Known:
     waiting, parked = await outbox.count(conn)
     told, proof = await feeds.feeds(conn), await staff.last_proof(conn)
     deliveries = await webhooks.figures(conn)
-    return Known(audits, booked, waiting, parked, told, proof, deliveries)
+    leads = await fulfilment.lead_times(conn, days=LEAD_DAYS)
+    return Known(audits, booked, waiting, parked, told, proof, deliveries, leads)
 
 
 class Books(Collector):
@@ -163,6 +166,7 @@ class Books(Collector):
         )
         yield from self._freshness()
         yield from self._deliveries()
+        yield from self._lead_times()
         if self._known.proof is not None:
             yield GaugeMetricFamily(
                 "sluice_staff_log_broken",
@@ -185,6 +189,25 @@ class Books(Collector):
             ("disabled", "Subscriptions that are told nothing any more.", told.disabled),
         ):
             yield GaugeMetricFamily(f"sluice_webhooks_{name}", what, figure)
+
+    def _lead_times(self) -> Iterator[GaugeMetricFamily]:
+        to_shipped, to_delivered, waiting = self._known.leads
+        yield GaugeMetricFamily(
+            "sluice_unshipped_orders", "Paid, planned, and not all of it has left.", waiting.orders
+        )
+        yield GaugeMetricFamily(
+            "sluice_unshipped_oldest_seconds", "Since the first of them is paid.", waiting.oldest_s
+        )
+        took = GaugeMetricFamily(
+            "sluice_lead_seconds",
+            "From the payment on, of orders of the last day.",
+            labels=["to", "quantile"],
+        )
+        for to, times in (("shipped", to_shipped), ("delivered", to_delivered)):
+            for quantile, took_s in (("0.5", times.p50_s), ("0.9", times.p90_s)):
+                if took_s is not None:
+                    took.add_metric([to, quantile], took_s)
+        yield took
 
     def _freshness(self) -> Iterator[GaugeMetricFamily]:
         labels = ["system", "place"]

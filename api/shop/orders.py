@@ -1,6 +1,7 @@
 """Buy, look at an order, take it back."""
 
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -14,7 +15,7 @@ from api import auth, metrics
 from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, OrderLine, before, order_lines
-from core import orders, risk, sales
+from core import fulfilment, orders, risk, sales
 from core.flows import cancel_order, find_order, list_orders, pass_risk, place_order
 from core.flows.directory import Directory
 from core.kit import db, ids
@@ -26,6 +27,8 @@ from hotpath.recall import Recall
 from hotpath.receipts import Keyring
 from hotpath.risk import Risk
 
+# What nothing is ever sent for, or not yet.
+UNSENT = frozenset({"accepted", orders.Shown.PENDING_PAYMENT, orders.Shown.REJECTED})
 ANSWERS = (
     risk.RiskBlocked,
     sales.NoSuchSale,
@@ -56,11 +59,28 @@ class Accepted(msgspec.Struct, frozen=True):
     receipt: str
 
 
+class ParcelLine(msgspec.Struct, frozen=True):
+    line_no: int
+    sku_id: str
+    quantity: int
+
+
+class Parcel(msgspec.Struct, frozen=True):
+    """What is sent together; of other orders in it nothing is told. `tracking` once it has left."""
+
+    state: str
+    carrier: str | None
+    tracking: str | None
+    shipped_at: datetime | None
+    delivered_at: datetime | None
+    lines: list[ParcelLine]
+
+
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     """While it is `accepted` it has neither amount nor times yet. Amounts are in minor units.
 
     A sale's order has a sale, a SKU and a quantity; an ordinary one has shipping instead, with the
-    tax that is added to it and the tax that it includes. Both have lines.
+    tax that is added to it and the tax that it includes. Both have lines, and parcels once paid.
     """
 
     order_id: str
@@ -78,6 +98,7 @@ class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     shipping: int | msgspec.UnsetType = msgspec.UNSET
     shipping_tax: int | msgspec.UnsetType = msgspec.UNSET
     shipping_included_tax: int | msgspec.UnsetType = msgspec.UNSET
+    parcels: list[Parcel] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Orders(msgspec.Struct, frozen=True):
@@ -164,10 +185,16 @@ async def find(
     redis: NamedDependency[Redis],
     keyring: NamedDependency[Keyring],
 ) -> Order:
-    """Look at an order of one's own."""
-    return _shown(
-        await find_order.find_order(pool, redis, keyring, order_id=order_id, member_id=member_id)
+    """Look at an order of one's own, and where its parcels are."""
+    found = await find_order.find_order(
+        pool, redis, keyring, order_id=order_id, member_id=member_id
     )
+    shown = _shown(found)
+    if found.state in UNSENT:
+        return shown
+    async with db.snapshot(pool) as conn:
+        sent = await fulfilment.of_orders(conn, order_ids=[found.order_id])
+    return msgspec.structs.replace(shown, parcels=_parcels(found.order_id, sent) or msgspec.UNSET)
 
 
 @post(
@@ -230,6 +257,25 @@ def _shown(order: find_order.OrderView) -> Order:
         shipping_tax=_set(order.shipping_tax_minor),
         shipping_included_tax=_set(order.shipping_included_tax_minor),
     )
+
+
+def _parcels(order_id: str, sent: Sequence[fulfilment.Loaded]) -> list[Parcel]:
+    return [
+        Parcel(
+            state=one.state,
+            carrier=one.carrier,
+            tracking=one.tracking,
+            shipped_at=one.shipped_at,
+            delivered_at=one.delivered_at,
+            lines=[
+                ParcelLine(line.line_no, str(line.sku_id), line.quantity)
+                for line in lines
+                if line.order_id == order_id
+            ],
+        )
+        for one, lines in sent
+        if one.state != fulfilment.State.CANCELLED
+    ]
 
 
 def _set(number: int | None) -> int | msgspec.UnsetType:

@@ -108,7 +108,7 @@ class Lead(msgspec.Struct, frozen=True):
 
 
 class LeadTimes(msgspec.Struct, frozen=True):
-    """How long orders took that were shipped, or delivered, in some time; half, 90% and 99%."""
+    """Of the orders that were shipped, or delivered, in some time: what half, 90%, 99% took."""
 
     orders: int
     p50_s: float | None

@@ -259,9 +259,9 @@ async def lead(conn: Conn, order_id: str) -> Lead | None:
 
 
 SHIPPING_TIMES = """ -- -> LeadTimes
-    SELECT count(*) AS orders, percentile_cont(0.5) WITHIN GROUP (ORDER BY took_s) AS p50_s,
-           percentile_cont(0.9) WITHIN GROUP (ORDER BY took_s) AS p90_s,
-           percentile_cont(0.99) WITHIN GROUP (ORDER BY took_s) AS p99_s
+    SELECT count(*) AS orders, percentile_disc(0.5) WITHIN GROUP (ORDER BY took_s) AS p50_s,
+           percentile_disc(0.9) WITHIN GROUP (ORDER BY took_s) AS p90_s,
+           percentile_disc(0.99) WITHIN GROUP (ORDER BY took_s) AS p99_s
       FROM (SELECT extract(epoch FROM shipped_at - paid_at)::float8 AS took_s
               FROM fulfilment.leads WHERE shipped_at >= now() - make_interval(days => $1)) AS done
 """
@@ -272,9 +272,9 @@ async def shipping_times(conn: Conn, days: int) -> LeadTimes | None:
 
 
 DELIVERY_TIMES = """ -- -> LeadTimes
-    SELECT count(*) AS orders, percentile_cont(0.5) WITHIN GROUP (ORDER BY took_s) AS p50_s,
-           percentile_cont(0.9) WITHIN GROUP (ORDER BY took_s) AS p90_s,
-           percentile_cont(0.99) WITHIN GROUP (ORDER BY took_s) AS p99_s
+    SELECT count(*) AS orders, percentile_disc(0.5) WITHIN GROUP (ORDER BY took_s) AS p50_s,
+           percentile_disc(0.9) WITHIN GROUP (ORDER BY took_s) AS p90_s,
+           percentile_disc(0.99) WITHIN GROUP (ORDER BY took_s) AS p99_s
       FROM (SELECT extract(epoch FROM delivered_at - paid_at)::float8 AS took_s
               FROM fulfilment.leads WHERE delivered_at >= now() - make_interval(days => $1)) AS done
 """
