@@ -17,6 +17,7 @@ QUESTIONS = (
     ("growth", "nodes"),
     ("overload",),
     ("reserve",),
+    ("checkout",),
     ("ledger",),
     ("orders", "--batches", "100,1000,4000"),
     ("catalogue",),
