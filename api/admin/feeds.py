@@ -30,7 +30,7 @@ FOLLOWED_DEFAULT = 100
 FOLLOWED_MAX = 1_000
 SILENT_MAX_S = 30 * 86_400
 CODE_MAX = 64
-SYSTEM = r"^[a-z][a-z0-9._-]{0,62}$(?!\n)"
+SYSTEM = re.compile(r"[a-z][a-z0-9._-]{0,62}")
 PLACE = re.compile(r"([0-9]{1,18})(?:\.([0-9]{1,18})\.([0-9]{1,18}))?", re.ASCII)
 
 Many = Annotated[int, QueryParameter(ge=1, le=FOLLOWED_MAX, description="How many to list.")]
@@ -226,7 +226,7 @@ async def open_feed(
     pool: NamedDependency[db.Pool],
 ) -> Feed:
     """Let an account of staff tell and hear about a place, or change its promise."""
-    if not re.fullmatch(SYSTEM, system):
+    if not SYSTEM.fullmatch(system):
         raise InvalidValue("No account has such a name.")
     return shown(
         await opener.open_feed(
@@ -252,6 +252,8 @@ async def close_feed(
     pool: NamedDependency[db.Pool],
 ) -> Feed:
     """Let an account tell and hear no more about a place. What it told stays."""
+    if not SYSTEM.fullmatch(system):
+        raise feeds.NoSuchFeed
     return shown(
         await opener.close_feed(
             pool, system=system, place_id=place_of(place_id), author=changes.author

@@ -66,17 +66,6 @@ class Verdict(msgspec.Struct, frozen=True):
     detail: str
 
 
-class Person(msgspec.Struct, frozen=True):
-    name: str
-    roles: list[str]
-    active: bool
-    added_at: datetime
-
-
-class People(msgspec.Struct, frozen=True):
-    items: list[Person]
-
-
 @get("/log", permission="staff:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
 async def listing(
     pool: NamedDependency[db.Pool],
@@ -98,14 +87,6 @@ async def verify(pool: NamedDependency[db.Pool], sealer: NamedDependency[staff.S
     """Hold the newest notes against their seals."""
     async with db.snapshot(pool) as conn:
         return shown_finding(await staff.verify_newest(conn, sealer, notes_max=VERIFIED_MAX))
-
-
-@get("/people", permission="staff:read", responses=refuses(*auth.SIGNED_IN))
-async def people(pool: NamedDependency[db.Pool]) -> People:
-    """List who works here."""
-    async with db.reading(pool) as conn:
-        found = await staff.people(conn)
-    return People([Person(one.name, one.roles, one.active, one.added_at) for one in found])
 
 
 def object_of(text: str) -> staff.Object:
@@ -139,6 +120,6 @@ def checkpoint(of: staff.Checkpoint) -> str:
 
 routes = Router(
     "/",
-    route_handlers=[listing, verify, people],
+    route_handlers=[listing, verify],
     tags=["staff"],
 )

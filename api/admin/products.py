@@ -22,6 +22,7 @@ SKUS_AT_ONCE_MAX = 100
 PRICE_MAX = 10**12
 NUMBER_MAX = 10**15
 ATTRIBUTES_MAX = 50
+WORDS_MAX = 200
 
 # `$` alone lets a line break pass behind it.
 NO_BREAK = r"(?!\n)"
@@ -59,6 +60,15 @@ OfCode = Annotated[
     QueryParameter(
         pattern=r"^[A-Z0-9][A-Z0-9._-]{0,63}$(?!\n)",
         description="List only what has this code, or has a SKU with this code or GTIN.",
+    ),
+]
+
+Words = Annotated[
+    str | None,
+    QueryParameter(
+        min_length=1,
+        max_length=WORDS_MAX,
+        description="List only what has all of these words in its code, titles or descriptions.",
     ),
 ]
 
@@ -170,12 +180,17 @@ async def listing(
     cursor: Cursor = None,
     only: InState = None,
     code: OfCode = None,
+    q: Words = None,
 ) -> KeptProducts:
-    """List products in every state."""
+    """List products in every state, or search them."""
+    if code is not None and q is not None:
+        detail = "Ask by a code, or by words."
+        raise InvalidValue(errors=[{"parameter": "q", "detail": detail}])
+    words = None if q is None else q.replace("\0", " ")
     start = catalogue.ProductId(after(cursor) or 0)
     async with db.snapshot(pool) as conn:
         products, skus = await catalogue.every(
-            conn, after=start, page_max=limit, state=only, code=code
+            conn, after=start, page_max=limit, state=only, code=code, words=words
         )
     return KeptProducts(
         [shown(product, skus[product.id]) for product in products],

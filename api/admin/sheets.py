@@ -264,6 +264,20 @@ async def fetch_export(export_id: FromPath[str], pool: NamedDependency[db.Pool])
     return attached(parts(pool, wanted), f"goods-{wanted}.{found.format}", FILE)
 
 
+@post(
+    "/exports/{export_id:str}/cancel",
+    permission="catalogue:export",
+    status_code=200,
+    responses=refuses(*auth.SIGNED_IN, sheets.NoSuchExport, IllegalMove),
+)
+async def cancel_export(export_id: FromPath[str], changes: NamedDependency[Changes]) -> Export:
+    """Write it no further: another is written in its place."""
+    wanted = export_of(export_id)
+    async with changes.of("export", wanted, kept_export) as change:
+        await sheets.cancel_export(change.conn, export_id=wanted)
+    return change.after
+
+
 async def parts(pool: db.Pool, export_id: sheets.ExportId) -> AsyncIterator[bytes]:
     number = 0
     while True:
@@ -356,6 +370,7 @@ routes = Router(
         list_exports,
         find_export,
         fetch_export,
+        cancel_export,
     ],
     tags=["sheets"],
 )

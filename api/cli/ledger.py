@@ -75,8 +75,12 @@ def settle(reference: str) -> None:
 
     A run that was stopped goes on. Orders that were held for SLUICE_ESCROW_DAYS are released first.
     """
-    days = context.settings().escrow_days
-    run = with_pool(lambda pool: settle_sellers(pool, reference=reference, escrow_days=days))
+    days, by = context.settings().escrow_days, author("ledger:write")
+
+    async def work(pool: db.Pool) -> ledger.Run:
+        return await settle_sellers(pool, reference=reference, escrow_days=days, author=by)
+
+    run = with_pool(work)
     print(f"run {run.id}, {run.state}")
 
 
@@ -84,7 +88,8 @@ def settle(reference: str) -> None:
 def payout() -> int:
     """Ask the bank for every open payout. Fails while one's outcome is not known."""
     bank = wiring.bank(context.settings())
-    states = with_pool(lambda pool: pay_out(pool, bank))
+    by = author("ledger:write")
+    states = with_pool(lambda pool: pay_out(pool, bank, author=by))
     for state, count in sorted(states.items()):
         print(f"{count} {state}")
     return 1 if states["unknown"] else 0

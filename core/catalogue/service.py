@@ -201,14 +201,23 @@ async def search(
 
 
 async def every(
-    conn: Conn, *, after: ProductId, page_max: int, state: State | None, code: str | None = None
+    conn: Conn,
+    *,
+    after: ProductId,
+    page_max: int,
+    state: State | None,
+    code: str | None = None,
+    words: str | None = None,
 ) -> tuple[list[Product], dict[ProductId, list[Sku]]]:
     """Products in one state, or in all, in the order of their ids, from the first after `after`.
 
-    With a `code`, those that have it, or have a SKU with this code or GTIN.
+    With a `code`, those that have it, or have a SKU with this code or GTIN; else with `words`,
+    those that have all of them in their code, titles or descriptions.
     """
     await store.plan_anew(conn)
-    if code is None:
+    if words is not None and code is None:
+        products = await store.of_words(conn, after, page_max, state, words)
+    elif code is None:
         products = await store.every(conn, after, page_max, state)
     else:
         products = await store.of_code(conn, after, page_max, state, code)

@@ -278,6 +278,21 @@ async def of_code(
     return many(Product, await conn.fetch(OF_CODE, after, page_max, state, code))
 
 
+OF_WORDS = """ -- -> Product
+    SELECT id, code, state, title, description, images, category_id, attributes
+      FROM catalogue.products
+     WHERE id > $1 AND ($3::text IS NULL OR state = $3)
+       AND catalogue.words_of(code, title, description) @@ catalogue.asked($4)
+     ORDER BY id LIMIT $2
+"""
+
+
+async def of_words(
+    conn: Conn, after: ProductId, page_max: int, state: State | None, words: str
+) -> list[Product]:
+    return many(Product, await conn.fetch(OF_WORDS, after, page_max, state, words))
+
+
 FIND = """ -- -> Product
     SELECT id, code, state, title, description, images, category_id, attributes
       FROM catalogue.products WHERE id = $1

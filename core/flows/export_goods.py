@@ -1,7 +1,8 @@
 """The catalogue leaves as a sheet, page by page."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 from typing import BinaryIO, Self
 
 from core import catalogue, sheets
@@ -22,8 +23,9 @@ async def export_goods(
         file.seek(0)
         file.truncate()
         try:
-            async for written in _write(pool, file, form):
-                yield written
+            async with aclosing(_write(pool, file, form)) as pages:
+                async for written in pages:
+                    yield written
         except _NoColumn:
             continue
         return
@@ -64,7 +66,7 @@ def _writer(
     return (_CsvWriter if form == "csv" else sheets.workbook.Writer)(file, header)
 
 
-async def _write(pool: db.Pool, file: BinaryIO, form: sheets.Format) -> AsyncIterator[int]:
+async def _write(pool: db.Pool, file: BinaryIO, form: sheets.Format) -> AsyncGenerator[int, None]:
     async with db.snapshot(pool) as conn:
         header = await catalogue.header_in_use(conn)
     written = 0

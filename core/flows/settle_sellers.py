@@ -2,16 +2,19 @@
 transaction of its own. Stopped anywhere, the run of the same reference goes on where it was.
 """
 
-from core import ledger
+from core import ledger, staff
 from core.kit import db
 
 BATCH_MAX = 500
 
 
-async def settle_sellers(pool: db.Pool, *, reference: str, escrow_days: int) -> ledger.Run:
+async def settle_sellers(
+    pool: db.Pool, *, reference: str, escrow_days: int, author: staff.Author | None = None
+) -> ledger.Run:
     """Release first what has been held for so many days. A run that is closed changes nothing."""
     async with db.transaction(pool) as conn:
         run = await ledger.open_run(conn, reference=reference)
+        await staff.note(conn, author, kind="run", object_id=str(run.id), after=run)
     if run.state == ledger.RunState.OPEN:
         await _release_due(pool, escrow_days)
     while run.state == ledger.RunState.OPEN:

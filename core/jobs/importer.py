@@ -1,4 +1,7 @@
-"""Works off the files of goods that staff hand in, one after the other."""
+"""Works off the files of goods that staff hand in, one after the other.
+
+One that keeps failing, for whatever reason, lets all others pass.
+"""
 
 from core import sheets
 from core.flows.import_goods import LostPlace, Reading, apply_goods
@@ -13,9 +16,9 @@ class Importer:
         self._reading: tuple[sheets.ImportId, Reading] | None = None
 
     async def step(self) -> bool:
-        """A batch of the oldest file."""
-        async with db.reading(self._pool) as conn:
-            due = await sheets.due(conn)
+        """A batch of the oldest file, after those whose last batch went well."""
+        async with db.transaction(self._pool) as conn:
+            due = await sheets.try_next(conn)
         if due is None or due.state != sheets.State.READING:
             self._close()
         if due is None:
@@ -24,6 +27,8 @@ class Importer:
             await apply_goods(self._pool, import_id=due.id)
         else:
             await self._read(due.id)
+        async with db.transaction(self._pool) as conn:
+            await sheets.went_well(conn, import_id=due.id)
         return True
 
     async def _read(self, import_id: sheets.ImportId) -> None:

@@ -7,6 +7,7 @@ States  see `states.MOVES`, `states.EXPORT_MOVES`
 from . import text, workbook
 from .exports import (
     begin_export,
+    cancel_export,
     count_export,
     end_export,
     export_due,
@@ -47,7 +48,6 @@ from .service import (
     cancel,
     decide,
     drop,
-    due,
     every,
     find,
     finish,
@@ -59,7 +59,9 @@ from .service import (
     refuse,
     report,
     take,
+    try_next,
     wait,
+    went_well,
 )
 from .states import ExportState, State
 
@@ -93,10 +95,10 @@ __all__ = [
     "begin_export",
     "begin_reading",
     "cancel",
+    "cancel_export",
     "count_export",
     "decide",
     "drop",
-    "due",
     "end_export",
     "every",
     "export_due",
@@ -113,8 +115,10 @@ __all__ = [
     "report",
     "take",
     "text",
+    "try_next",
     "wait",
     "want_export",
+    "went_well",
     "workbook",
     "write_part",
     "written_part",

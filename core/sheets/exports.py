@@ -60,8 +60,11 @@ async def written_part(conn: Conn, *, export_id: ExportId, number: int) -> bytes
 async def end_export(
     conn: Conn, *, export_id: ExportId, size_bytes: int, refusal: Refusal | None = None
 ) -> None:
-    """It is whole, or there is a reason why it never will be."""
-    export = await find_export(conn, export_id=export_id)
+    """It is whole, or there is a reason why it never will be. What is cancelled stays so."""
+    export = await _hold(conn, export_id)
+    if export.state == ExportState.CANCELLED:
+        await store.drop_written(conn, export_id)
+        return
     source = ExportState(export.state)
     target = ExportState.DONE if refusal is None else ExportState.FAILED
     check_move(EXPORT_MOVES, source, target)
@@ -69,3 +72,21 @@ async def end_export(
     if refusal is not None:
         problem = {"reason": slug(type(refusal)), "detail": str(refusal)}
     await store.move_export(conn, export_id, source, target, size_bytes, problem)
+
+
+async def cancel_export(conn: Conn, *, export_id: ExportId) -> None:
+    """Write it no further. Raises NoSuchExport, IllegalMove."""
+    export = await _hold(conn, export_id)
+    source, target = ExportState(export.state), ExportState.CANCELLED
+    if source is target:
+        return
+    check_move(EXPORT_MOVES, source, target)
+    await store.drop_written(conn, export_id)
+    await store.move_export(conn, export_id, source, target, 0, None)
+
+
+async def _hold(conn: Conn, export_id: ExportId) -> Export:
+    found = await store.hold_export(conn, export_id)
+    if found is None:
+        raise NoSuchExport
+    return found

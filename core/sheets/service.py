@@ -84,10 +84,17 @@ async def every(conn: Conn, *, before: ImportId | None, page_max: int) -> list[I
     return await store.every(conn, before, page_max)
 
 
-async def due(conn: Conn) -> Import | None:
-    """The oldest import that there is something to do for."""
-    import_id = await store.due(conn)
+async def try_next(conn: Conn) -> Import | None:
+    """The oldest import that there is something to do for, of those whose last step went well.
+
+    The caller says when its step has gone well (`went_well`).
+    """
+    import_id = await store.try_next(conn)
     return None if import_id is None else await store.find(conn, import_id)
+
+
+async def went_well(conn: Conn, *, import_id: ImportId) -> None:
+    await store.went_well(conn, import_id)
 
 
 async def hold(conn: Conn, *, import_id: ImportId, state: State) -> Import | None:

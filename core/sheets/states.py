@@ -14,12 +14,14 @@ class ExportState(StrEnum):
     WRITING = "writing"
     DONE = "done"
     FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 EXPORT_MOVES: dict[ExportState, frozenset[ExportState]] = {
-    ExportState.WRITING: frozenset({ExportState.DONE, ExportState.FAILED}),
+    ExportState.WRITING: frozenset({ExportState.DONE, ExportState.FAILED, ExportState.CANCELLED}),
     ExportState.DONE: frozenset(),
     ExportState.FAILED: frozenset(),
+    ExportState.CANCELLED: frozenset(),
 }
 
 

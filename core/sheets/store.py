@@ -132,13 +132,24 @@ async def hold(conn: Conn, import_id: ImportId) -> Import | None:
     return one(Import, await conn.fetchrow(HOLD, import_id))
 
 
-DUE = """
-    SELECT id FROM sheets.imports WHERE state IN ('reading', 'applying') ORDER BY id LIMIT 1
+# Whoever is killed by a file leaves its try behind.
+TRY_NEXT = """
+    UPDATE sheets.imports SET tries = tries + 1
+     WHERE id = (SELECT id FROM sheets.imports WHERE state IN ('reading', 'applying')
+                  ORDER BY tries, id LIMIT 1)
+ RETURNING id
 """
 
 
-async def due(conn: Conn) -> ImportId | None:
-    return await conn.fetchval(DUE)
+async def try_next(conn: Conn) -> ImportId | None:
+    return await conn.fetchval(TRY_NEXT)
+
+
+WENT_WELL = "UPDATE sheets.imports SET tries = 0 WHERE id = $1"
+
+
+async def went_well(conn: Conn, import_id: ImportId) -> None:
+    await conn.execute(WENT_WELL, import_id)
 
 
 EVERY = """ -- -> Import
@@ -327,6 +338,16 @@ async def find_export(conn: Conn, export_id: ExportId) -> Export | None:
     return one(Export, await conn.fetchrow(FIND_EXPORT, export_id))
 
 
+HOLD_EXPORT = """ -- -> Export
+    SELECT id, format, state, by_whom, rows, bytes, problem, created_at, ended_at
+      FROM sheets.exports WHERE id = $1 FOR UPDATE
+"""
+
+
+async def hold_export(conn: Conn, export_id: ExportId) -> Export | None:
+    return one(Export, await conn.fetchrow(HOLD_EXPORT, export_id))
+
+
 EXPORTS = """ -- -> Export
     SELECT id, format, state, by_whom, rows, bytes, problem, created_at, ended_at
       FROM sheets.exports WHERE $1::bigint IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
@@ -347,7 +368,7 @@ async def export_due(conn: Conn) -> Export | None:
     return one(Export, await conn.fetchrow(EXPORT_DUE))
 
 
-COUNT_EXPORT = "UPDATE sheets.exports SET rows = $2 WHERE id = $1"
+COUNT_EXPORT = "UPDATE sheets.exports SET rows = $2 WHERE id = $1 AND state <> 'cancelled'"
 
 
 async def count_export(conn: Conn, export_id: ExportId, rows: int) -> None:

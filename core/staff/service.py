@@ -33,6 +33,7 @@ PEOPLE_MAX = 10_000
 VERIFY_PAGE_MAX = 1_000
 # `sluice token --admin` bears it, and nobody else may look like that.
 RESERVED = frozenset({"admin"})
+NAME = re.compile(r"[a-z][a-z0-9._-]{0,62}")
 
 
 async def may(conn: Conn, *, name: str) -> frozenset[Permission] | None:
@@ -47,7 +48,7 @@ async def people(conn: Conn) -> list[Person]:
 
 async def add(conn: Conn, author: Author, *, name: str, roles: Sequence[str]) -> Person:
     """Raises ImpossibleName, NoSuchRole, PersonExists, TooManyPeople."""
-    if not re.fullmatch(r"[a-z][a-z0-9._-]{0,62}", name) or name in RESERVED:
+    if not NAME.fullmatch(name) or name in RESERVED:
         raise ImpossibleName
     if len(await store.people(conn, PEOPLE_MAX)) == PEOPLE_MAX:
         raise TooManyPeople
@@ -86,7 +87,7 @@ async def enable(conn: Conn, author: Author, *, name: str) -> Person:
 
 
 async def hold(conn: Conn, *, name: str) -> Person:
-    person = await store.hold(conn, name)
+    person = await store.hold(conn, name) if NAME.fullmatch(name) else None
     if person is None:
         raise NoSuchPerson
     return person

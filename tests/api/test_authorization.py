@@ -67,6 +67,7 @@ async def people(pool):
     async with db.transaction(pool) as conn:
         for name, roles in ROLES.items():
             await staff.add(conn, CHIEF, name=name, roles=roles)
+        await staff.add(conn, CHIEF, name="spare", roles=["support"])
         await staff.add(conn, CHIEF, name="left", roles=["administrator"])
         await staff.disable(conn, CHIEF, name="left")
 
@@ -125,6 +126,7 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
         "transfer_id": transfer["transfer_id"],
         "count_id": count["count_id"],
         "system": "system",
+        "person": "spare",
         "snapshot_id": told["items"][0]["snapshot_id"],
         "import_id": handed_in["import_id"],
         "export_id": export["export_id"],

@@ -261,6 +261,13 @@ async def test_sellers_are_settled_with_and_paid(sluice, pool, settings, monkeyp
     monkeypatch.setenv(f"{PREFIX}ENV", settings.env)
     assert said(await sluice("ledger", "payout")) == "1 paid"
     assert said(await sluice("ledger", "payout")) == ""
+    noted = [json.loads(line) for line in said(await sluice("staff", "log", "--json")).splitlines()]
+    assert [(one["object"], one["action"]) for one in noted] == [
+        ("payout:1", "sluice ledger payout"),
+        ("run:1", "sluice ledger settle"),
+        ("run:1", "sluice ledger settle"),
+    ]
+    assert noted[0]["change"] == {"before": {"state": "planned"}, "after": {"state": "paid"}}
 
 
 async def test_stock_is_counted_by_two_people_where_it_is_worth_much(

@@ -18,6 +18,7 @@ from core.flows.export_goods import export_goods
 from core.flows.import_goods import receive_goods
 from core.jobs.importer import Importer
 from core.kit import db
+from core.kit.refusal import Refusal
 from tests.core import goods
 
 
@@ -343,3 +344,33 @@ async def clear(pool: db.Pool) -> None:
 
 def content_of(book: bytes) -> list[list[str]]:
     return [row.cells for row in sheets.workbook.read_rows(io.BytesIO(book))]
+
+
+async def test_a_file_that_keeps_failing_lets_the_others_pass(shop):
+    async def hand_over(name):
+        async def parts():
+            header = b"spu_code,sku_code,title.en,currency,price.CNY\n"
+            yield header + f"{name},{name},{name},CNY,1.00\n".encode()
+
+        found = await receive_goods(shop, parts(), name=name, form="csv", is_trial=False, by="test")
+        return found.id
+
+    async def state(import_id):
+        async with db.reading(shop) as conn:
+            return (await sheets.find(conn, import_id=import_id)).state
+
+    importer = Importer(shop)
+    bad = await hand_over("BAD")
+    while await state(bad) != sheets.State.APPLYING:
+        await importer.step()
+    async with db.transaction(shop) as conn:
+        await conn.execute("UPDATE sheets.imports SET columns = '{what,is,that}'")
+    good = await hand_over("GOOD")
+    failed = 0
+    for _ in range(20):
+        try:
+            await importer.step()
+        except Refusal:
+            failed += 1
+    assert (await state(good), await state(bad)) == (sheets.State.DONE, sheets.State.APPLYING)
+    assert failed > 1, "it is tried again where nothing else is due"

@@ -398,11 +398,12 @@ async def test_a_system_hears_and_tells_of_its_own_places_only(
     await canton.tell(message, refused=(404, "no-such-feed"))
     again = await staff("POST", f"/feeds/wms.can/places/{canton.place_id}/close")
     assert again | {"age_s": 0} == closed | {"age_s": 0}
-    for path in ("wms.sha/places/1", "wms.can/places/77"):
+    for path in ("wms.sha/places/1", "wms.can/places/77", "%00/places/1"):
         await staff("POST", f"/feeds/{path}/close", refused=(404, "no-such-feed"))
     again = await staff("POST", f"/feeds/wms.can/places/{canton.place_id}", silent_max_s=5)
     assert (again["told"], again["is_silent"]) == (1, False)
     assert outcomes(await canton.tell(message)) == ["applied"]
+    await staff("POST", "/feeds/%00/places/1", silent_max_s=5, refused=(422, "invalid-value"))
     for path in ("wms.can/places/77", "wms.can/places/x"):
         body = {"silent_max_s": 5, "refused": (404, "no-such-place")}
         await staff("POST", f"/feeds/{path}", **body)

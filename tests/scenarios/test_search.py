@@ -1,5 +1,7 @@
 """Buyers find goods: by category, attributes, price and words, in Chinese and in English."""
 
+from urllib.parse import urlencode
+
 import pytest
 
 from tests.api.conftest import problem
@@ -192,3 +194,30 @@ async def test_the_longest_texts_can_be_searched(found, staff, offer):
     title = {"en": "Book", "zh": "书"}
     await staff("POST", f"/products/{product_id}", title=title, description=long)
     assert await found(q="宇宙") == [product_id]
+
+
+async def test_staff_search_what_no_buyer_finds(staff, goods, found):
+    title = {"en": "Silk tie", "zh": "真丝领带"}
+    draft = (await staff("POST", "/products", code="TIE-7", title=title))["product_id"]
+    gone = goods["scarf"]
+    await staff("POST", f"/products/{gone}/withdraw")
+    assert await found(q="真丝") == []
+
+    async def search(**asked):
+        listed = await staff("GET", f"/products?{urlencode(asked)}")
+        return [one["product_id"] for one in listed["items"]]
+
+    for words in ("真丝", "silk"):
+        assert set(await search(q=words)) >= {draft, gone}
+    assert await search(q="silk ties") == [draft]
+    assert await search(q="tie-7") == [draft]
+    assert await search(q="silk", state="draft") == [draft]
+    assert await search(q="silk", state="withdrawn") == [gone]
+    assert await search(q="silk", state="published") == [goods["cup"]]
+    assert await search(q="青瓷杯") == await search(q="nothing\0") == []
+    first = await staff("GET", "/products?q=silk&limit=1")
+    rest = await staff("GET", f"/products?q=silk&limit=9&cursor={first['cursor']}")
+    listed = [one["product_id"] for one in first["items"] + rest["items"]]
+    assert listed == sorted({gone, goods["cup"], draft}, key=int)
+    for odd in ("q=", "q=silk&code=TIE-7", f"q={'x' * 201}"):
+        await staff("GET", f"/products?{odd}", refused=(422, "invalid-value"))

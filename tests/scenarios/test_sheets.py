@@ -6,6 +6,8 @@ import io
 
 import pytest
 
+from core import sheets
+from core.jobs import exporter as exporting
 from core.jobs.exporter import Exporter
 from core.jobs.importer import Importer
 from core.kit import db
@@ -140,6 +142,49 @@ async def test_a_dry_run_changes_nothing_and_a_cancelled_import_takes_no_further
     log = (await ask("GET", "/log?limit=100")).json()["items"]
     noted = [one["object"] for one in log if one["object"].startswith("import:")]
     assert noted == [f"import:{number}" for number in (begun, begun, begun, trial["import_id"])]
+
+
+async def test_a_cancelled_export_lets_the_next_one_be_written(
+    shop, ask, hand_in, work, monkeypatch
+):
+    await hand_in(goods.as_csv([cells for cells, _ in goods.rows(1_500)]))
+    await work()
+    begun, other = [
+        (await ask("POST", "/exports", json={"format": "csv"})).json()["export_id"]
+        for _ in range(2)
+    ]
+    monkeypatch.setattr(exporting, "PAGES_MAX", 1)
+    exporter = Exporter(shop)
+    await exporter.step()
+    begun_with = (await ask("GET", f"/exports/{begun}")).json()
+    assert begun_with["state"] == "writing"
+    assert 0 < begun_with["rows"] < 1_485
+    for _ in range(2):
+        told = (await ask("POST", f"/exports/{begun}/cancel")).json()
+        assert (told["state"], told["bytes"]) == ("cancelled", 0)
+    while await exporter.step():
+        pass
+    assert (await ask("GET", f"/exports/{begun}")).json() == told
+    assert problem(await ask("GET", f"/exports/{begun}/file")) == "export-not-written"
+    written = (await ask("GET", f"/exports/{other}")).json()
+    assert (written["state"], written["rows"]) == ("done", 1_485)
+    assert problem(await ask("POST", f"/exports/{other}/cancel")) == "illegal-move"
+    for path in ("/exports/999/cancel", "/exports/x/cancel"):
+        assert problem(await ask("POST", path)) == "no-such-export"
+
+
+async def test_an_export_that_is_cancelled_while_it_is_handed_over_leaves_nothing(shop, ask):
+    wanted = (await ask("POST", "/exports", json={"format": "csv"})).json()["export_id"]
+    export_id = sheets.ExportId(int(wanted))
+    async with db.transaction(shop) as conn:
+        await sheets.begin_export(conn, export_id=export_id)
+    await ask("POST", f"/exports/{wanted}/cancel")
+    async with db.transaction(shop) as conn:
+        await sheets.write_part(conn, export_id=export_id, number=0, content=b"late")
+        await sheets.end_export(conn, export_id=export_id, size_bytes=4)
+    async with db.reading(shop) as conn:
+        assert await sheets.written_part(conn, export_id=export_id, number=0) is None
+    assert (await ask("GET", f"/exports/{wanted}")).json()["state"] == "cancelled"
 
 
 async def test_what_is_no_sheet_is_refused_in_words(shop, ask, hand_in, work):

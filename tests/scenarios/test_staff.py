@@ -114,3 +114,58 @@ async def test_a_note_bears_the_callers_request_id(staff, client):
 @pytest.mark.parametrize("query", ["object=7", "object=:7", "by=%00", "cursor=x", "object=sku:%00"])
 async def test_odd_questions_to_the_log_are_refused(staff, query):
     await staff("GET", f"/log?{query}", refused=(422, "invalid-value"))
+
+
+async def test_staff_are_added_and_given_roles_over_http(staff, client):
+    async def may(path, name="bea"):
+        headers = {"Authorization": f"Bearer {token(name, 'staff')}"}
+        return (await client.get(f"/v1/admin{path}", headers=headers)).status_code
+
+    made = await staff("POST", "/people", name="bea", roles=["storekeeper"])
+    assert (made["name"], made["roles"], made["active"]) == ("bea", ["storekeeper"], True)
+    assert (await may("/places"), await may("/log")) == (200, 403)
+    assert (await staff("POST", "/people/bea/grant", role="auditor"))["roles"] == [
+        "auditor",
+        "storekeeper",
+    ]
+    assert (await may("/places"), await may("/log")) == (200, 200)
+    assert (await staff("POST", "/people/bea/revoke", role="auditor"))["roles"] == ["storekeeper"]
+    assert await may("/log") == 403
+    assert not (await staff("POST", "/people/bea/disable"))["active"]
+    assert await may("/places") == 401
+    assert await staff("POST", "/people/bea/enable") == made
+    assert await may("/places") == 200
+    noted = (await staff("GET", "/log?object=person:bea"))["items"]
+    assert [note["action"].rpartition("/")[2] for note in noted] == [
+        "enable",
+        "disable",
+        "revoke",
+        "grant",
+        "people",
+    ]
+    assert noted[3]["change"]["after"] == {"roles": ["auditor", "storekeeper"]}
+
+    twice = {"name": "bea", "roles": []}
+    await staff("POST", "/people", refused=(409, "person-exists"), **twice)
+    for name in ("admin", "Bea", "7", "b a", "b" * 63 + "\n"):
+        odd = {"name": name, "roles": []}
+        _, slug = refused = (422, "impossible-name" if len(name) < 64 else "invalid-value")
+        assert slug
+        await staff("POST", "/people", refused=refused, **odd)
+    await staff("POST", "/people", refused=(422, "invalid-value"), name="ann", roles=["king"])
+    await staff("POST", "/people/bea/grant", refused=(422, "invalid-value"), role="king")
+    for verb, more in {
+        "grant": {"role": "support"},
+        "revoke": {"role": "x"},
+        "disable": {},
+    }.items():
+        for who in ("nobody", "Bea", "%00"):
+            path = f"/people/{who}/{verb}"
+            await staff("POST", path, refused=(404, "no-such-person"), **more)
+
+
+async def test_who_may_not_write_staff_gives_nobody_a_role(hire):
+    for role in ("auditor", "storekeeper", "finance", "system"):
+        ask = await hire(f"a.{role}", role)
+        answer = await ask("POST", f"/people/a.{role}/grant", role="administrator")
+        assert answer.status_code == 403
