@@ -101,6 +101,7 @@ ZH = {
     "not-narrower": "下级类目只能收窄继承的属性，不能放宽。",
     "not-on-sale": "该商品规格未在售：已停售、仍是草稿，或其商品未发布。",
     "not-payable": "该订单不在待支付状态。",
+    "not-understood": "消息已验签，但内容不完整。",
     "not-refundable": "可退金额不足。",
     "not-priceable": "这样的购物篮无法计价。",
     "not-ready": "还有前置步骤尚未完成，详见说明。",

@@ -54,6 +54,8 @@ async def payment_channels(settings: Settings) -> AsyncIterator[payments.Channel
                 shop_url=settings.shop_url,
                 clock=time.monotonic,
             )
+        if settings.alipay_app_id:
+            found["alipay"] = alipay(settings, http)
         yield payments.Channels(found)
 
 
@@ -92,6 +94,36 @@ def authority(certificate: bytes) -> x509.Certificate | None:
             return x509.load_der_x509_certificate(certificate)
         except (CryptographyDeprecationWarning, ValueError):
             return None
+
+
+def alipay(settings: Settings, http: httpx.AsyncClient) -> payments.AlipayClient:
+    """Read SLUICE_ALIPAY_*."""
+    if not re.fullmatch("[0-9]{1,32}", settings.alipay_app_id):
+        raise UnreadableSettings("SLUICE_ALIPAY_APP_ID is not a number")
+    if not re.fullmatch("2088[0-9]{12}", settings.alipay_seller_id):
+        raise UnreadableSettings("SLUICE_ALIPAY_SELLER_ID is not 2088 and twelve digits more")
+    gateway = settings.alipay_gateway or payments.ALIPAY_GATEWAY
+    if settings.env == "production" and not gateway.startswith("https://"):
+        raise UnreadableSettings("SLUICE_ALIPAY_GATEWAY has to be https:// in production")
+    try:
+        keys = payments.Keys(
+            private_key=settings.alipay_private_key, their_public_key=settings.alipay_public_key
+        )
+    except payments.UnreadableKey:
+        raise UnreadableSettings(
+            "SLUICE_ALIPAY_PRIVATE_KEY and SLUICE_ALIPAY_PUBLIC_KEY need to be Base64 of RSA keys"
+            " of 2,048 bits or more"
+        ) from None
+    return payments.AlipayClient(
+        http,
+        keys=keys,
+        app_id=settings.alipay_app_id,
+        seller_id=settings.alipay_seller_id,
+        gateway=gateway,
+        product=settings.alipay_product,
+        shop_url=settings.shop_url,
+        clock=time.time,
+    )
 
 
 def webhook_reach(settings: Settings) -> webhooks.Reach:

@@ -17,6 +17,7 @@ VERBS = (
     "work",
     "paypal",
     "sandbox",
+    "alipay",
     "migrate",
     "seed",
     "token",

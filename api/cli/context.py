@@ -1,13 +1,18 @@
 """Settings as a command sees them: the environment, completed from SLUICE_HOME."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from core import embedded
 from core.settings import PREFIX, Settings, UnreadableSettings, load
 
+PLAYED_APP_ID = "2021000000000001"
+PLAYED_SELLER_ID = "2088000000000001"
 HELP = {
     "database_url": "start `sluice dev`, or set it to a postgresql:// address",
     "redis_url": "start `sluice dev`, or set it to a redis:// address",
+    "alipay_gateway": "start `sluice dev`, or set it to http://127.0.0.1:PORT/gateway.do",
     "paypal_url": "start `sluice dev`, or set it to where `sluice paypal` answers",
     "sandbox_url": "start `sluice dev`, or set it to where `sluice sandbox` answers",
 }
@@ -40,6 +45,7 @@ def completed(found: Settings) -> Settings:
         "database_url": services.database_url if services else "",
         "redis_url": services.redis_url if services else "",
         "sandbox_url": services.sandbox_url if services else "",
+        "alipay_gateway": services.alipay_gateway if services else "",
     }
     if services and not found.paypal_url:
         # PayPal as we play it: all of its settings, or none where they are somebody's own.
@@ -50,5 +56,22 @@ def completed(found: Settings) -> Settings:
             "paypal_webhook_id": "SLUICEDEVWEBHOOK1",
             "paypal_ca": str(found.home_path / "paypal" / "ca.pem"),
         }
-    filled = {name: value for name, value in fallback.items() if not getattr(found, name)}
-    return msgspec.structs.replace(found, **filled)
+    if found.alipay_app_id:
+        del fallback["alipay_gateway"]  # A real app is none of the Alipay that we play.
+    found = filled(found, fallback)
+    return filled(found, played_app(keys)) if found.alipay_gateway else found
+
+
+def played_app(keys: embedded.Keys) -> dict[str, str]:
+    """The shop at the Alipay that `sluice alipay` plays."""
+    return {
+        "alipay_app_id": PLAYED_APP_ID,
+        "alipay_seller_id": PLAYED_SELLER_ID,
+        "alipay_private_key": keys.alipay_app,
+        "alipay_public_key": embedded.public_key(keys.alipay_gateway),
+    }
+
+
+def filled(found: Settings, fallback: Mapping[str, str]) -> Settings:
+    missing = {name: value for name, value in fallback.items() if not getattr(found, name)}
+    return msgspec.structs.replace(found, **missing)

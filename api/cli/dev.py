@@ -30,6 +30,11 @@ HANDED_DOWN = (
     "paypal_secret",
     "paypal_webhook_id",
     "paypal_ca",
+    "alipay_app_id",
+    "alipay_seller_id",
+    "alipay_private_key",
+    "alipay_public_key",
+    "alipay_gateway",
 )
 SERVERS_S_MAX = 120
 READY_S_MAX = 60
@@ -82,6 +87,8 @@ def bring_up(found: Settings, supervisor: embedded.Supervisor, *, is_empty: bool
     if not found.paypal_url:
         certificates.establish(found.home_path / "paypal")
         programs.append(verb("paypal", settings, environment))
+    if not found.alipay_app_id and not found.alipay_gateway:
+        programs.append(verb("alipay", settings, environment))
     supervisor.start(*programs, within_s=READY_S_MAX)
     if not is_empty:
         open_demo_sale(settings)
@@ -127,6 +134,8 @@ def start_servers(found: Settings, supervisor: embedded.Supervisor) -> embedded.
         or f"http://127.0.0.1:{embedded.remembered_port(home, 'sandbox')}",
         paypal_url=found.paypal_url
         or f"http://127.0.0.1:{embedded.remembered_port(home, 'paypal')}",
+        alipay_gateway=found.alipay_gateway
+        or f"http://127.0.0.1:{embedded.remembered_port(home, 'alipay')}/gateway.do",
         shop_url=found.shop_url,
     )
     return postgres

@@ -67,8 +67,11 @@ CHOICES = Template(
 )
 
 
-def render(checkout: Checkout, language: Language) -> str:
+def render(checkout: Checkout, language: Language, *, provider: str = "") -> str:
+    """`provider` is shown instead of the sandbox's own name."""
     texts = TEXTS[language]
+    if provider:
+        texts = {**texts, "provider": provider}
     return PAGE.substitute(
         texts,
         amount=figures(checkout.amount, checkout.currency),

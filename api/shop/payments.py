@@ -141,13 +141,44 @@ async def hear_sandbox(
     return Heard(told.event_id)
 
 
+@post(
+    "/webhooks/alipay",
+    status_code=200,
+    media_type="text/plain",
+    responses=refuses(
+        payments.Forged,
+        payments.NoSuchPayment,
+        payments.NotUnderstood,
+        BodyTooLarge,
+        plain=(408,),
+    ),
+)
+async def hear_alipay(
+    request: AnyRequest,
+    pool: NamedDependency[db.Pool],
+    channels: NamedDependency[payments.Channels],
+) -> str:
+    """Alipay says what became of a payment, signed. It repeats itself until it hears `success`."""
+    if "alipay" not in channels.offered:
+        raise payments.Forged("Nobody signs for a channel that is not offered.")
+    alipay = channels.of("alipay")
+    assert isinstance(alipay, payments.AlipayClient)
+    await settle_payment(pool, alipay.hear(await read_webhook(request)))
+    return "success"
+
+
+async def read_webhook(request: AnyRequest) -> bytes:
+    body = await request.body()
+    if len(body) > WEBHOOK_BYTES_MAX:
+        raise BodyTooLarge(bytes_max=WEBHOOK_BYTES_MAX)
+    return body
+
+
 async def read_signed(request: AnyRequest, secret: bytes) -> bytes:
     """The body, just as it was signed. Nothing of it is read before the signature is checked."""
     if len(secret) < SECRET_BYTES_MIN:
         raise payments.ChannelUnavailable
-    body = await request.body()
-    if len(body) > WEBHOOK_BYTES_MAX:
-        raise BodyTooLarge(bytes_max=WEBHOOK_BYTES_MAX)
+    body = await read_webhook(request)
     claimed = request.headers.getall(payments.SIGNATURE_HEADER.lower(), [])
     if len(claimed) != 1:
         raise payments.Forged
@@ -155,5 +186,5 @@ async def read_signed(request: AnyRequest, secret: bytes) -> bytes:
     return body
 
 
-routes = Router("/v1", route_handlers=[start, hear_sandbox], tags=["payments"])
+routes = Router("/v1", route_handlers=[start, hear_sandbox, hear_alipay], tags=["payments"])
 route_handlers = [routes]

@@ -6,11 +6,20 @@ import json
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import SystemRandom
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
 
 from core.kit.refusal import Kind, Refusal
 
@@ -18,6 +27,7 @@ from . import process
 
 SERVICES = "services.json"
 SECRET_BYTES = 32
+RSA_BITS = 2_048
 PORT_FIRST, PORT_LAST = 20_000, 32_000  # below the range the kernel gives to clients
 PORT_TRIES_MAX = 200
 
@@ -44,6 +54,7 @@ class Services:
     redis_url: str
     sandbox_url: str
     paypal_url: str
+    alipay_gateway: str
     shop_url: str
 
 
@@ -54,6 +65,10 @@ class Keys:
     "The first key of the keyring, in Base64."
     sandbox_secret: str
     paypal_secret: str
+    alipay_app: str
+    "The private key of our app at the Alipay that we play, in PEM."
+    alipay_gateway: str
+    "The private key of that Alipay."
 
 
 @contextmanager
@@ -93,6 +108,7 @@ def announce(
     redis_url: str,
     sandbox_url: str,
     paypal_url: str,
+    alipay_gateway: str,
     shop_url: str,
 ) -> Services:
     """Tell the other verbs where our servers are, for as long as this process lives."""
@@ -103,6 +119,7 @@ def announce(
         redis_url=redis_url,
         sandbox_url=sandbox_url,
         paypal_url=paypal_url,
+        alipay_gateway=alipay_gateway,
         shop_url=shop_url,
     )
     write_private(home / SERVICES, json.dumps(asdict(services), indent=2))
@@ -128,14 +145,32 @@ def keys(home: Path) -> Keys:
         receipt_key=_kept(folder / "receipt-1"),
         sandbox_secret=_kept(folder / "sandbox"),
         paypal_secret=_kept(folder / "paypal"),
+        alipay_app=_kept(folder / "alipay-app", make=_rsa_key),
+        alipay_gateway=_kept(folder / "alipay-gateway", make=_rsa_key),
     )
 
 
-def _kept(path: Path) -> str:
+def public_key(private_key: str) -> str:
+    """In PEM, as both are."""
+    key = load_pem_private_key(private_key.encode(), None).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def _secret() -> str:
+    return base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+
+
+def _rsa_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=RSA_BITS)
+    form = (Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return key.private_bytes(*form).decode()
+
+
+def _kept(path: Path, *, make: Callable[[], str] = _secret) -> str:
     """A secret that is there completely or not at all, also when two processes make it at once."""
     if not path.exists():
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
-        write_private(fresh, base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode())
+        write_private(fresh, make())
         try:
             path.hardlink_to(fresh)
             sync_folder(path.parent)

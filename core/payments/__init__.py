@@ -7,6 +7,7 @@ Words   started: asked for; captured: the money is ours, and exactly what was as
         and `Channels` has those that are connected
 """
 
+from .alipay_client import ALIPAY_GATEWAY, AlipayClient
 from .model import (
     Booked,
     ChannelNotOffered,
@@ -22,6 +23,7 @@ from .model import (
     NoSuchRefund,
     NotPayable,
     NotRefundable,
+    NotUnderstood,
     Payment,
     PaymentId,
     Refund,
@@ -31,6 +33,7 @@ from .model import (
 from .paypal_client import PayPalClient
 from .paypal_webhooks import PayPalWebhooks, Transmission
 from .provider import Channels, Checkout, Provider, ProviderRefused, Reporter
+from .rsa2 import Keys, UnreadableKey
 from .sandbox_client import SandboxClient
 from .service import (
     KEPT_REFUND_TOPIC,
@@ -66,11 +69,13 @@ from .signature import SIGNATURE_HEADER, check_signature, sign
 from .states import MOVES, REFUND_MOVES, RefundState, State
 
 __all__ = [
+    "ALIPAY_GATEWAY",
     "KEPT_REFUND_TOPIC",
     "MOVES",
     "REFUND_MOVES",
     "REFUND_TOPIC",
     "SIGNATURE_HEADER",
+    "AlipayClient",
     "Booked",
     "ChannelNotOffered",
     "ChannelUnavailable",
@@ -81,12 +86,14 @@ __all__ = [
     "Event",
     "EventKind",
     "Forged",
+    "Keys",
     "Look",
     "Movement",
     "NoSuchPayment",
     "NoSuchRefund",
     "NotPayable",
     "NotRefundable",
+    "NotUnderstood",
     "PayPalClient",
     "PayPalWebhooks",
     "Payment",
@@ -101,6 +108,7 @@ __all__ = [
     "SandboxClient",
     "State",
     "Transmission",
+    "UnreadableKey",
     "attach",
     "booked",
     "booked_in",

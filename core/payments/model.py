@@ -168,3 +168,9 @@ class Forged(Refusal):
     """The signature is not right."""
 
     kind = Kind.UNAUTHENTICATED
+
+
+class NotUnderstood(Refusal):
+    """The message is signed, and does not say what such a message says."""
+
+    kind = Kind.INVALID

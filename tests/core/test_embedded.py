@@ -289,7 +289,7 @@ with embedded.owned(home), embedded.Supervisor(say=say) as supervisor:
     program = embedded.Program("family", family, log=log, environment={"PATH": "/usr/bin:/bin"})
     supervisor.start(program)
     embedded.announce(home, database_url=postgres.url, redis_url=redis.url,
-                      sandbox_url="", paypal_url="", shop_url="")
+                      sandbox_url="", paypal_url="", alipay_gateway="", shop_url="")
     say(json.dumps([redis.pid, postgres.pid, program.pid]))
     supervisor.watch()
 say("stopped")
@@ -394,7 +394,13 @@ def test_a_home_is_made_for_its_owner_alone(tmp_path):
 
 def test_an_announcement_counts_while_its_process_lives(home):
     told = embedded.announce(
-        home, database_url="d", redis_url="r", sandbox_url="", paypal_url="", shop_url=""
+        home,
+        database_url="d",
+        redis_url="r",
+        sandbox_url="",
+        paypal_url="",
+        alipay_gateway="",
+        shop_url="",
     )
     assert embedded.running(home) == told
     assert not embedded.ended_badly(home)

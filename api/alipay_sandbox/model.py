@@ -1,0 +1,97 @@
+from typing import Annotated, Literal
+
+import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
+Number = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_]{1,64}\Z")]
+Yuan = Annotated[str, msgspec.Meta(pattern=r"\A(?=.*[1-9])(0|[1-9][0-9]{0,8})(\.[0-9]{1,2})?\Z")]
+Moment = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}\Z")]
+Address = Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[!-~]{1,1000}\Z")]
+
+
+class Merchant(msgspec.Struct, frozen=True):
+    """Who may ask, and the keys: the app's public one, and the gateway's own private one. PEM."""
+
+    app_id: str
+    seller_id: str
+    app_public_key: str
+    gateway_private_key: str
+
+
+class WantTrade(msgspec.Struct, frozen=True):
+    """What `alipay.trade.page.pay` and `wap.pay` carry."""
+
+    out_trade_no: Number
+    total_amount: Yuan
+    subject: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    product_code: str
+    time_expire: Moment | None = None
+
+
+class WantRefund(msgspec.Struct, frozen=True):
+    """Without an `out_request_no` all of the trade goes back, and the trade names it."""
+
+    refund_amount: Yuan
+    out_trade_no: str = ""
+    trade_no: str = ""
+    out_request_no: Number | None = None
+    refund_reason: str = ""
+
+
+class WantTradeNamed(msgspec.Struct, frozen=True):
+    """What query, close and the refund's query carry."""
+
+    out_trade_no: str = ""
+    trade_no: str = ""
+    out_request_no: str = ""
+
+
+class Trade(msgspec.Struct, frozen=True):
+    trade_no: str
+    out_trade_no: str
+    amount: int
+    subject: str
+    notify_url: str
+    return_url: str
+    expires_at_s: float
+    status: str
+    created_at: str
+    paid_at: str | None
+    refunded: int
+
+
+class Refund(msgspec.Struct, frozen=True):
+    out_request_no: str
+    trade_no: str
+    amount: int
+    reason: str
+    at: str
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """One notification on its way. `tries` counts what has been tried before."""
+
+    id: int
+    url: str
+    body: bytes
+    tries: int
+
+
+class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the gateway misbehaves. Every draw follows from `seed`."""
+
+    seed: int = 1
+    down: bool = False
+    "Answers 503, and notifies nobody."
+    slow_s: Seconds = 0
+    "Each answer of the gateway waits so long."
+    nonsense: Literal["", "html", "half", "unsigned", "other key", "flipped", "endless"] = ""
+    duplicate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.25
+    "How likely a notification is sent twice."
+    delay_s: Seconds = 0
+    shuffle_s: Seconds = 0
+    "Each copy waits up to this much longer, so that notifications overtake each other."
+    drop_first: Annotated[int, msgspec.Meta(ge=0, le=24)] = 0
+    "So many tries of each copy are lost on the way."
+    amount_off: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31)] = 0
+    "A buyer pays so many fen more than the trade says."

@@ -1,0 +1,166 @@
+"""The books of the Alipay we play, in one SQLite file: what was answered outlives a kill -9."""
+
+import sqlite3
+from pathlib import Path
+
+import msgspec
+
+from .model import Behaviour, Delivery, Refund, Trade
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS trades (
+    trade_no      TEXT PRIMARY KEY,
+    out_trade_no  TEXT NOT NULL UNIQUE,
+    amount        INTEGER NOT NULL,
+    subject       TEXT NOT NULL,
+    notify_url    TEXT NOT NULL,
+    return_url    TEXT NOT NULL,
+    expires_at_s  REAL NOT NULL,
+    status        TEXT NOT NULL DEFAULT 'WAIT_BUYER_PAY',
+    created_at    TEXT NOT NULL,
+    paid_at       TEXT
+);
+CREATE TABLE IF NOT EXISTS refunds (
+    out_request_no  TEXT NOT NULL,
+    trade_no        TEXT NOT NULL REFERENCES trades (trade_no),
+    amount          INTEGER NOT NULL,
+    reason          TEXT NOT NULL,
+    at              TEXT NOT NULL,
+    PRIMARY KEY (trade_no, out_request_no)
+);
+CREATE TABLE IF NOT EXISTS deliveries (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    url        TEXT NOT NULL,
+    body       BLOB NOT NULL,
+    due_at_s   REAL NOT NULL,
+    tries      INTEGER NOT NULL DEFAULT 0,
+    ended      TEXT
+);
+CREATE INDEX IF NOT EXISTS deliveries_by_due ON deliveries (due_at_s) WHERE ended IS NULL;
+CREATE TABLE IF NOT EXISTS behaviour (
+    id    INTEGER PRIMARY KEY CHECK (id = 1),
+    said  BLOB NOT NULL
+);
+"""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the books. `with conn:` is a transaction; each is on disk when it ends."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    conn = sqlite3.connect(path, timeout=5)
+    conn.execute("PRAGMA journal_mode = WAL")
+    conn.execute("PRAGMA synchronous = FULL")
+    conn.executescript(SCHEMA)
+    return conn
+
+
+OPEN = """
+    INSERT INTO trades (trade_no, out_trade_no, amount, subject, notify_url, return_url,
+                        expires_at_s, created_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (out_trade_no) DO NOTHING
+"""
+
+
+def open_trade(conn: sqlite3.Connection, *facts: object) -> None:
+    """The columns of OPEN. A trade that is there stays as it is."""
+    conn.execute(OPEN, facts)
+
+
+FIND = """
+    SELECT trade_no, out_trade_no, amount, subject, notify_url, return_url, expires_at_s, status,
+           created_at, paid_at,
+           (SELECT coalesce(sum(amount), 0) FROM refunds WHERE refunds.trade_no = trades.trade_no)
+      FROM trades WHERE trade_no = ? OR out_trade_no = ?
+"""
+
+
+def find(conn: sqlite3.Connection, *, trade_no: str = "", out_trade_no: str = "") -> Trade | None:
+    """By Alipay's number or by the merchant's."""
+    row = conn.execute(FIND, (trade_no, out_trade_no)).fetchone()
+    return None if row is None else Trade(*row)
+
+
+# Names the status we read, so a second click changes nothing.
+MOVE = """
+    UPDATE trades SET status = ?, amount = ?, paid_at = coalesce(paid_at, ?)
+     WHERE trade_no = ? AND status = ?
+"""
+
+
+def move(
+    conn: sqlite3.Connection, trade: Trade, status: str, *, amount: int, paid_at: str | None
+) -> bool:
+    facts = (status, amount, paid_at, trade.trade_no, trade.status)
+    return conn.execute(MOVE, facts).rowcount == 1
+
+
+REFUND = """
+    INSERT INTO refunds (out_request_no, trade_no, amount, reason, at) VALUES (?, ?, ?, ?, ?)
+"""
+
+
+def refund(conn: sqlite3.Connection, wanted: Refund) -> None:
+    conn.execute(REFUND, msgspec.structs.astuple(wanted))
+
+
+FIND_REFUND = """
+    SELECT out_request_no, trade_no, amount, reason, at
+      FROM refunds WHERE trade_no = ? AND out_request_no = ?
+"""
+
+
+def find_refund(conn: sqlite3.Connection, trade: Trade, out_request_no: str) -> Refund | None:
+    row = conn.execute(FIND_REFUND, (trade.trade_no, out_request_no)).fetchone()
+    return None if row is None else Refund(*row)
+
+
+SEND = "INSERT INTO deliveries (url, body, due_at_s) VALUES (?, ?, ?)"
+
+
+def send(conn: sqlite3.Connection, url: str, body: bytes, *, due_at_s: float) -> None:
+    conn.execute(SEND, (url, body, due_at_s))
+
+
+DUE = """
+    SELECT id, url, body, tries FROM deliveries
+     WHERE ended IS NULL AND due_at_s <= ? ORDER BY due_at_s LIMIT ?
+"""
+
+
+def due(conn: sqlite3.Connection, *, now_s: float, batch_max: int) -> list[Delivery]:
+    return [Delivery(*row) for row in conn.execute(DUE, (now_s, batch_max))]
+
+
+NEXT_DUE = "SELECT min(due_at_s) FROM deliveries WHERE ended IS NULL"
+
+
+def next_due(conn: sqlite3.Connection) -> float | None:
+    (found,) = conn.execute(NEXT_DUE).fetchone()
+    return found
+
+
+TRIED = "UPDATE deliveries SET tries = tries + 1, due_at_s = ?, ended = ? WHERE id = ?"
+
+
+def tried(
+    conn: sqlite3.Connection, delivery: Delivery, *, due_at_s: float, ended: str | None
+) -> None:
+    conn.execute(TRIED, (due_at_s, ended, delivery.id))
+
+
+BEHAVIOUR = "SELECT said FROM behaviour"
+
+
+def behaviour(conn: sqlite3.Connection) -> Behaviour:
+    row = conn.execute(BEHAVIOUR).fetchone()
+    return Behaviour() if row is None else msgspec.json.decode(row[0], type=Behaviour)
+
+
+BEHAVE = """
+    INSERT INTO behaviour (id, said) VALUES (1, ?)
+    ON CONFLICT (id) DO UPDATE SET said = excluded.said
+"""
+
+
+def behave(conn: sqlite3.Connection, said: Behaviour) -> None:
+    conn.execute(BEHAVE, (msgspec.json.encode(said),))
