@@ -15,7 +15,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp
 
-from api import auth, health, logs, metrics, openapi, origin, problems, wiring
+from api import asyncapi, auth, health, logs, metrics, openapi, origin, problems, wiring
 from api.admin import routes as back_office
 from api.requests import BODY_BYTES_MAX, StrictRequest
 from api.shop import (
@@ -91,6 +91,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             health.ready,
             metrics.metrics,
             problems.explain,
+            asyncapi.document,
             orders.routes,
             *payments.route_handlers,
             paypal.routes,

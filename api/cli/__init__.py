@@ -28,6 +28,7 @@ VERBS = (
     "catalogue",
     "inventory",
     "ledger",
+    "webhooks",
     "receipt",
     "rehearse",
     "doctor",

@@ -8,6 +8,7 @@ Words   a message is an event as it is sent, byte for byte, to everybody who wan
 """
 
 from .addresses import Reach, is_allowed, target
+from .asyncapi import document as asyncapi
 from .events import (
     KINDS,
     SOURCES,
@@ -125,6 +126,7 @@ __all__ = [
     "TooManySubscriptions",
     "UnfitUrl",
     "arrived",
+    "asyncapi",
     "bucket_cursors",
     "change",
     "deliveries",

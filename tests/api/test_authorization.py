@@ -42,6 +42,7 @@ UNDOCUMENTED = {
     "/page/pictures/{name}",
     "/page/texts.js",
     "/schema",
+    "/schema/asyncapi.json",
     "/schema/openapi.json",
     "/schema/{path}",
 }

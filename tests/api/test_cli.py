@@ -11,13 +11,15 @@ import msgspec
 import pytest
 
 from api.cli import main
-from core import inventory, ledger
+from core import inventory, ledger, webhooks
+from core.flows import tell_events
 from core.flows.place_order import Accepted, place_order
 from core.jobs.order_writer import OrderWriter
 from core.kit import db
 from core.settings import PREFIX
 from hotpath.claims import Claim
-from tests.api.conftest import ROOT, SECRET, environment
+from hotpath.receipts import Keyring
+from tests.api.conftest import RECEIPT_KEY, ROOT, SECRET, environment
 
 RUN_S_MAX = 40
 
@@ -360,3 +362,38 @@ async def test_the_next_proof_asks_for_where_the_last_one_came_to(sluice, pool):
         await conn.execute("UPDATE staff.head SET note_id = n.id, seal = n.seal FROM staff.notes n")
     wrong = await sluice("staff", "verify")
     assert (wrong.returncode, wrong.stdout.split(",")[0]) == (1, "note 2 is gone")
+
+
+async def test_what_did_not_arrive_is_seen_and_sent_again(sluice, pool):
+    kinds = [webhooks.EventKind.ORDER_PAID]
+    async with db.transaction(pool) as conn:
+        await tell_events.begin(conn, kinds)
+        keys = webhooks.Keys(Keyring({1: RECEIPT_KEY}).signers)
+        url = "https://shop.example/hook"
+        made, _ = await webhooks.subscribe(
+            conn, webhooks.Reach(), keys, url=url, kinds=kinds, salt=b"s"
+        )
+        now = await conn.fetchval("SELECT now()")
+        paid = webhooks.OrderPaid("o", 1, "p")
+        await webhooks.tell(conn, [webhooks.message("order_o_1", paid, happened_at=now)])
+    (listed,) = map(json.loads, said(await sluice("webhooks", "list", "--json")).splitlines())
+    assert (listed["url"], listed["state"]) == (url, "active")
+    assert "active" in said(await sluice("webhooks", "list"))
+    name = str(made.id)
+    assert "pending" in said(await sluice("webhooks", "deliveries", name))
+    assert "order_o" not in said(
+        await sluice("webhooks", "deliveries", name, "--state", "given_up")
+    )
+    await pool.execute("UPDATE webhooks.deliveries SET state = 'given_up', ended_at = now()")
+    again = ("webhooks", "replay", name)
+    assert said(await sluice(*again, "--since", "2026-01-01")) == "1 messages are sent again"
+    await pool.execute("UPDATE webhooks.deliveries SET state = 'delivered', ended_at = now()")
+    missing = (*again, "--since", "2026-01-01", "--missing-only")
+    assert said(await sluice(*missing)) == "0 messages are sent again"
+    delivery = str(await pool.fetchval("SELECT id FROM webhooks.deliveries"))
+    assert said(await sluice(*again, "--delivery", delivery)) == "1 messages are sent again"
+    assert await pool.fetchval("SELECT state FROM webhooks.deliveries") == "pending"
+    assert "--since" in failed(await sluice(*again))
+    assert "no such delivery" in failed(await sluice(*again, "--delivery", "99"))
+    notes = await pool.fetchval("SELECT count(*) FROM staff.notes WHERE action LIKE '%replay'")
+    assert notes == 3

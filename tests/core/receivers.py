@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import jsonschema_rs
 import msgspec
 from standardwebhooks import Webhook
+
+from core import webhooks
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -41,8 +45,11 @@ class Receiver(msgspec.Struct):
         return [one.id for one in self.got]
 
     def verified(self, secret: str) -> list[dict]:
-        """What the vendor's own library makes of all that came."""
-        return [Webhook(secret).verify(one.body, one.headers) for one in self.got]
+        """What the vendor's own library makes of all that came, each by its published schema."""
+        told = [Webhook(secret).verify(one.body, one.headers) for one in self.got]
+        for got, said in zip(self.got, told, strict=True):
+            fit(said, got.headers)
+        return told
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.tasks.append(asyncio.current_task())
@@ -68,6 +75,18 @@ class Receiver(msgspec.Struct):
                 await self.answer(writer)
         finally:
             self.at_once -= 1
+
+
+DOCUMENT = json.loads(msgspec.json.encode(webhooks.asyncapi()))
+MESSAGES = {one["name"]: one for one in DOCUMENT["components"]["messages"].values()}
+
+
+def fit(said: dict, headers: dict[str, str]) -> None:
+    """Hold a message against what the AsyncAPI document says of its kind."""
+    message = MESSAGES[said["type"]]
+    for part, value in (("payload", said), ("headers", headers)):
+        schema = {"components": DOCUMENT["components"], **message[part]}
+        jsonschema_rs.Draft202012Validator(schema, validate_formats=True).validate(value)
 
 
 def status(code: int, *lines: str, body: bytes = b"") -> bytes:

@@ -1,12 +1,15 @@
 """What happens in the shop arrives at whoever wants to be told: signed, and none is lost."""
 
 import asyncio
+import json
 import random
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
+from jsonschema_rs import ValidationError
+from pydantic_asyncapi import AsyncAPI
 from standardwebhooks import WebhookVerificationError
 
 from core import orders, webhooks
@@ -16,7 +19,7 @@ from core.jobs.herald import Herald
 from core.kit import db, tail
 from core.webhooks.rules import pause_s, rest_s
 from hotpath.signing import Signer
-from tests.core.receivers import OK, receiving, status
+from tests.core.receivers import DOCUMENT, OK, fit, receiving, status
 from tests.core.steps import drain
 
 REACH = webhooks.Reach(loopback=True)
@@ -219,6 +222,72 @@ async def test_every_attempt_sends_the_same_bytes_under_the_same_id(
         (2, 200, "ok"),
         (1, 500, "no\ufffd room \ufffd"),
     ]
+
+
+async def test_each_kind_of_event_fits_what_the_document_says_of_it(pool):
+    """An order goes the whole way, and another is rejected."""
+    async with db.transaction(pool) as conn:
+        order_id, other_id = await place(conn), await place(conn)
+        for verb, facts in (
+            (orders.follow, {"follows": other_id}),
+            (orders.pay, {"payment_id": "p-1"}),
+            (orders.ship, {"consignment_id": "c-1", "is_last": True}),
+            (orders.deliver, {"consignment_id": "c-1", "is_last": True}),
+        ):
+            await verb(conn, await orders.find(conn, order_id=order_id), **facts)
+        await orders.cancel(conn, await orders.find(conn, order_id=other_id), reason="member")
+        bad = orders.NewOrder(str(uuid4()), 1, 1, 9, "k", 1, 1, 1, 2, 5_000, "CNY", 60)
+        await orders.reject(conn, bad, reason="poison: DamagedRecord")
+        placed = await orders.find_all(conn, order_ids=[order_id, bad.id])
+        now = await tail.horizon(conn)
+        stretch = tail.Stretch(tail.FIRST, now.xact + 1, now.at - tail.TRANSACTION_MAX)
+        happened = await orders.happened(conn, stretch, page_max=100)
+    messages = [*map(tell_events.of_order, placed), *map(tell_events.of_event, happened)]
+    for message in messages:
+        signed = webhooks.headers(message.id, message.body, [b"s" * 32], now_s=1)
+        headers = {name.decode(): text.decode() for name, text in signed}
+        fit(json.loads(message.body), headers)
+    assert {message.kind for message in messages} == set(webhooks.EventKind)
+    odd = json.loads(messages[0].body)
+    with pytest.raises(ValidationError):
+        fit(odd | {"data": odd["data"] | {"amount": "5000"}}, headers)
+
+
+def test_the_document_is_what_asyncapi_says_a_document_is():
+    """Its models, every reference, and each kind once; then the check is shown what is wrong."""
+    AsyncAPI.model_validate(DOCUMENT)
+    assert dangling(DOCUMENT) == []
+    named = [one["name"] for one in DOCUMENT["components"]["messages"].values()]
+    assert sorted(named) == sorted(webhooks.EventKind)
+    (channel,) = DOCUMENT["channels"].values()
+    told = [one["$ref"].rpartition("/")[2] for one in DOCUMENT["operations"]["tell"]["messages"]]
+    assert sorted(told) == sorted(channel["messages"])
+    broken = DOCUMENT | {"operations": {"tell": {"action": "shout", "channel": {"$ref": "#/x"}}}}
+    assert dangling(broken) == ["#/x"]
+    with pytest.raises(ValueError, match="validation error"):
+        AsyncAPI.model_validate(broken)
+
+
+def dangling(document):
+    """References that lead nowhere."""
+    found, waiting = [], [document]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting += one.values()
+            if isinstance(one.get("$ref"), str):
+                found.append(one["$ref"])
+        elif isinstance(one, list):
+            waiting += one
+    return [where for where in found if not leads(document, where)]
+
+
+def leads(document, where):
+    for part in where.removeprefix("#/").split("/"):
+        if part not in document:
+            return False
+        document = document[part]
+    return True
 
 
 async def test_what_commits_late_is_told_and_nothing_is_told_twice(pool, herald, subscribe):
