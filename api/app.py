@@ -21,6 +21,7 @@ from api.requests import BODY_BYTES_MAX, StrictRequest
 from api.shop import (
     addresses,
     availability,
+    cases,
     categories,
     checkout,
     demo,
@@ -84,6 +85,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
     wiring.keyring(settings)
     wiring.count_value_max(settings)
     wiring.shipping_rates(settings)
+    wiring.after_sale_days(settings)
     logs.configure()
     app = Litestar(
         [
@@ -93,6 +95,7 @@ def create_app(settings: Settings | None = None) -> Litestar:
             problems.explain,
             asyncapi.document,
             orders.routes,
+            cases.routes,
             *payments.route_handlers,
             paypal.routes,
             categories.routes,

@@ -27,7 +27,7 @@ SHEETS = {
     ),
     "/v1/admin/statements": ("text/csv",),
 }
-KEYED = ("/v1/sales/{sale_id}/orders", "/v1/checkouts")
+KEYED = ("/v1/sales/{sale_id}/orders", "/v1/checkouts", "/v1/orders/{order_id}/cases")
 RETRYABLE = ("429", "503")
 
 IDEMPOTENCY_KEY = Parameter(

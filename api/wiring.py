@@ -14,7 +14,7 @@ import httpx
 from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 
-from core import ledger, payments, pricing, risk, webhooks
+from core import aftersale, ledger, payments, pricing, risk, webhooks
 from core.settings import Settings, UnreadableSettings, split
 from hotpath import nodes
 from hotpath._risk_py import siphash
@@ -213,6 +213,19 @@ def shipping_rates(settings: Settings) -> dict[str, pricing.Shipping]:
             raise UnreadableSettings("SLUICE_SHIPPING is not CNY:1000:9900,USD:599:4900")
         free_from = None if read[3] is None else int(read[3])
         found[read[1]] = pricing.Shipping(int(read[2]), free_from_minor=free_from)
+    return found
+
+
+def after_sale_days(settings: Settings) -> dict[str, int]:
+    """Read SLUICE_AFTER_SALE_DAYS: kind of case -> days after delivery."""
+    found = {}
+    for part in split(settings.after_sale_days):
+        kind, _, days = part.partition(":")
+        if kind not in set(aftersale.Kind) or not re.fullmatch("[0-9]{1,4}", days):
+            raise UnreadableSettings("SLUICE_AFTER_SALE_DAYS is not return:7,exchange:15,claim:30")
+        found[kind] = int(days)
+    if found.keys() != set(aftersale.Kind):
+        raise UnreadableSettings("SLUICE_AFTER_SALE_DAYS has to name return, exchange and claim")
     return found
 
 

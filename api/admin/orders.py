@@ -177,7 +177,7 @@ async def find_past(
     return Past(
         order_id=order_id,
         moment=moment,
-        state=orders.shown(past.state, past.payment, past.fulfilment),
+        state=past.shown,
         standing=past.state,
         payment=past.payment,
         fulfilment=past.fulfilment,

@@ -5,6 +5,7 @@ from litestar.di import Provide
 
 from api import auth
 from api.admin import (
+    cases,
     categories,
     changes,
     consignments,
@@ -32,6 +33,7 @@ routes = Router(
         orders.routes,
         flow.routes,
         consignments.routes,
+        cases.routes,
         sales.routes,
         sheets.routes,
         stock.routes,

@@ -216,7 +216,7 @@ async def cancel(
     redis: NamedDependency[Redis],
     keyring: NamedDependency[Keyring],
 ) -> Order:
-    """Take an unpaid order back."""
+    """Take an order back while nothing of it has left. What was paid goes back as it came."""
     return _shown(
         await cancel_order.cancel_order(
             pool, redis, keyring, order_id=order_id, member_id=member_id

@@ -1,6 +1,6 @@
 """What PayPal tells us, and a buyer who comes back from there. Both only make us ask PayPal."""
 
-import asyncio
+import re
 from typing import Annotated
 
 import msgspec
@@ -11,7 +11,6 @@ from litestar.params import FromPath
 from api.problems import AnyRequest, BodyTooLarge, refuses
 from api.requests import READS_BODY, decode, fit
 from core import payments
-from core.flows.settle_payment import settle_payment
 from core.kit import db
 
 WEBHOOK_BYTES_MAX = 65_536
@@ -23,7 +22,7 @@ HEADERS = (
     "paypal-auth-algo",
     "paypal-cert-url",
 )
-# Whatever else PayPal tells says nothing about money that we wait for: of our refunds we ask.
+# Whatever else PayPal tells says nothing about money that we wait for.
 HEARD = frozenset(
     {
         "CHECKOUT.ORDER.APPROVED",
@@ -32,11 +31,12 @@ HEARD = frozenset(
         "PAYMENT.CAPTURE.DECLINED",
         "PAYMENT.CAPTURE.DENIED",
         "PAYMENT.CAPTURE.PENDING",
+        "PAYMENT.CAPTURE.REFUNDED",
+        "PAYMENT.CAPTURE.REVERSED",
     }
 )
-REVERSED = "PAYMENT.CAPTURE.REVERSED"
-# PayPal is asked while it waits for our answer.
-ASK_S_MAX = 4.0
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,128}\Z")]
 Ours = Annotated[str, msgspec.Meta(max_length=255)]
@@ -49,14 +49,13 @@ class Unit(msgspec.Struct, frozen=True):
 class Resource(msgspec.Struct, frozen=True):
     """An order, a capture or a refund. `custom_id` is what we called the payment."""
 
-    id: Name
     custom_id: Ours | None = None
     purchase_units: list[Unit] = []
 
     @property
-    def payment_id(self) -> payments.PaymentId:
+    def payment_id(self) -> payments.PaymentId | None:
         named = self.custom_id or (self.purchase_units[0].custom_id if self.purchase_units else "")
-        return payments.PaymentId(named or "")
+        return payments.PaymentId(named) if named and UUID.fullmatch(named) else None
 
 
 class Webhook(msgspec.Struct, frozen=True):
@@ -85,36 +84,21 @@ class Heard(msgspec.Struct, frozen=True):
 async def hear(
     request: AnyRequest,
     pool: NamedDependency[db.Pool],
-    channels: NamedDependency[payments.Channels],
     paypal: NamedDependency[payments.PayPalWebhooks | None],
 ) -> Heard:
     """PayPal says that something happened, signed. Repeats change nothing."""
     told = fit(decode(await read_signed(request, paypal)), Webhook)
-    if told.event_type == REVERSED:
-        await charge_back(pool, channels, told.resource.id)
-    elif told.event_type in HEARD:
-        await wake(pool, told)
-    return Heard(told.id)
-
-
-async def wake(pool: db.Pool, told: Webhook) -> None:
+    if told.event_type not in HEARD:
+        return Heard(told.id)
+    payment_id = told.resource.payment_id
+    if payment_id is None:
+        raise payments.NoSuchPayment
     async with db.transaction(pool) as conn:
-        payment = await payments.find(conn, payment_id=told.resource.payment_id)
+        payment = await payments.find(conn, payment_id=payment_id)
         if payment.channel != CHANNEL:
-            raise payments.NoSuchPayment(payment_id=payment.id)
+            raise payments.NoSuchPayment(payment_id=payment_id)
         await payments.hear(conn, payment, event_id=told.id, kind=told.event_type)
-
-
-async def charge_back(pool: db.Pool, channels: payments.Channels, reversal_id: str) -> None:
-    """PayPal gave the buyer money back by itself. It tells us again until it says so when asked."""
-    provider = channels.of(CHANNEL)
-    assert isinstance(provider, payments.PayPalClient)
-    try:
-        async with asyncio.timeout(ASK_S_MAX):
-            event = await provider.reversal(reversal_id)
-    except (TimeoutError, payments.ProviderRefused) as error:
-        raise payments.ChannelUnavailable from error
-    await settle_payment(pool, event)
+    return Heard(told.id)
 
 
 @get(
@@ -124,6 +108,8 @@ async def charge_back(pool: db.Pool, channels: payments.Channels, reversal_id: s
 )
 async def come_back(payment_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Response[None]:
     """A buyer comes back from PayPal, whatever was chosen there, and goes on to the order."""
+    if UUID.fullmatch(payment_id) is None:
+        raise payments.NoSuchPayment
     async with db.transaction(pool) as conn:
         payment = await payments.find(conn, payment_id=payments.PaymentId(payment_id))
         if payment.state == payments.State.STARTED:

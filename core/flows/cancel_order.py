@@ -1,4 +1,4 @@
-"""An order is taken back: by its member while it is unpaid, by staff also when it is paid.
+"""An order is taken back, by its member or by staff, as long as nothing of it has left.
 
 One transaction: the order ends, its money is owed back, and its units are on their way back.
 """
@@ -12,20 +12,22 @@ from core.kit import db
 from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
 
+BY = "orders"
+
 
 async def cancel_order(
     pool: db.Pool, redis: Redis, keyring: Keyring, *, order_id: str, member_id: int
 ) -> OrderView:
-    """Raises NoSuchOrder, NotYetWritten, and IllegalMove for an order that is paid or ended."""
+    """What was paid goes back, under the order's own id: it is cancelled once.
+
+    Raises NoSuchOrder, NotYetWritten, orders.AlreadyShipped, and IllegalMove for one that ended.
+    """
     seen = await find_order(pool, redis, keyring, order_id=order_id, member_id=member_id)
     if seen.state == "accepted":
         raise orders.NotYetWritten(retry_after_s=1)
     async with db.transaction(pool) as conn:
         order = await orders.find(conn, order_id=seen.order_id)
-        # Who settles a payment holds it first and moves its order then; so does who cancels.
-        await payments.call_off(conn, order_id=order.id)
-        await orders.cancel(conn, order, reason="member")
-        await book_release(conn, ended(order))
+        await _cancel(conn, order, payments.RefundId(order.id), reason="member", by=BY)
     return await find_order(pool, redis, keyring, order_id=order_id, member_id=member_id)
 
 
@@ -42,13 +44,7 @@ async def cancel_for_staff(
     """
     async with db.transaction(pool) as conn:
         order = await orders.find(conn, order_id=order_id)
-        if order.payment == orders.Payment.PAID:
-            await _cancel_paid(conn, order, refund_id)
-        else:
-            await payments.call_off(conn, order_id=order.id)
-            await orders.cancel(conn, order, reason="staff")
-        withdrawn = await fulfilment.withdraw(conn, order_id=order.id)
-        await book_release(conn, ended(order), recalled=deeds(withdrawn, by=author.by))
+        await _cancel(conn, order, refund_id, reason="staff", by=author.by)
         after = await orders.find(conn, order_id=order_id)
         await staff.note(
             conn,
@@ -61,15 +57,32 @@ async def cancel_for_staff(
     return after
 
 
-async def _cancel_paid(conn: db.Conn, order: orders.Order, refund_id: payments.RefundId) -> None:
+async def _cancel(
+    conn: db.Conn, order: orders.Order, refund_id: payments.RefundId, *, reason: str, by: str
+) -> None:
+    # Who settles a payment holds it first and moves its order then; so does who cancels.
+    if order.payment == orders.Payment.PAID:
+        await _cancel_paid(conn, order, refund_id, reason)
+    else:
+        await payments.call_off(conn, order_id=order.id)
+        await orders.cancel(conn, order, reason=reason)
+    withdrawn = await fulfilment.withdraw(conn, order_id=order.id)
+    await book_release(conn, ended(order), recalled=deeds(withdrawn, by=by))
+
+
+async def _cancel_paid(
+    conn: db.Conn, order: orders.Order, refund_id: payments.RefundId, reason: str
+) -> None:
     payment = await payments.hold_kept(conn, order_id=order.id)
-    assert payment is not None, "what pays an order is kept"
-    await orders.cancel(conn, order, reason="staff", refund_id=refund_id)
+    await orders.cancel(conn, order, reason=reason, refund_id=refund_id)
+    if payment is None:
+        assert order.amount_minor == 0, "what pays an order is kept"
+        return
     _, shares = await ledger.find_hold(conn, order_id=order.id)
     left = {share.line_no: share.amount_minor - share.returned_minor for share in shares}
     lines = {line_no: left_minor for line_no, left_minor in left.items() if left_minor}
     if lines:
-        await book_payment.owe(conn, payment, refund_id=refund_id, lines=lines, reason="staff")
+        await book_payment.owe(conn, payment, refund_id=refund_id, lines=lines, reason=reason)
 
 
 def ended(order: orders.Order) -> list[orders.Expired]:

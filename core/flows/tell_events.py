@@ -156,6 +156,10 @@ def of_event(happened: orders.Happened) -> webhooks.Message:
             told = webhooks.OrderShipped(*where, consignment_id, is_last)
         case orders.Delivered(consignment_id, is_last):
             told = webhooks.OrderDelivered(*where, consignment_id, is_last)
+        case orders.CaseOpened(case_id):
+            told = webhooks.AfterSaleOpened(*where, case_id)
+        case orders.CaseClosed(case_id, came_to, refund_id, follow_up):
+            told = webhooks.AfterSaleClosed(*where, case_id, came_to, refund_id, follow_up)
     return webhooks.message(
         f"order_{happened.order_id}_{happened.number}", told, happened_at=happened.happened_at
     )

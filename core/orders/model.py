@@ -25,6 +25,11 @@ class Standing(NamedTuple):
     fulfilment: Fulfilment
     reason: str | None
     follows: OrderId | None
+    open_cases: int
+
+    @property
+    def shown(self) -> Shown:
+        return shown(self.state, self.payment, self.fulfilment, self.open_cases)
 
 
 def position_of(order_id: OrderId) -> str:
@@ -106,6 +111,7 @@ class Head(msgspec.Struct, frozen=True):
     placed_at: datetime
     expires_at: datetime
     version: int
+    open_cases: int
 
     @property
     def claimed(self) -> Claimed | None:
@@ -126,11 +132,12 @@ class Head(msgspec.Struct, frozen=True):
             Fulfilment(self.fulfilment),
             self.reason,
             self.follows,
+            self.open_cases,
         )
 
     @property
     def shown(self) -> Shown:
-        return shown(State(self.state), Payment(self.payment), Fulfilment(self.fulfilment))
+        return self.standing.shown
 
 
 class Order(Head, frozen=True):
@@ -211,7 +218,22 @@ class Delivered(msgspec.Struct, frozen=True, tag="delivered", omit_defaults=True
     is_last: bool = False
 
 
-Event: TypeAlias = Paid | Cancelled | Follows | Shipped | Delivered
+class CaseOpened(msgspec.Struct, frozen=True, tag="case_opened"):
+    """Its buyer wants something put right."""
+
+    case_id: str
+
+
+class CaseClosed(msgspec.Struct, frozen=True, tag="case_closed", omit_defaults=True):
+    """What came of it: a refund, or an order that sends other units, or nothing."""
+
+    case_id: str
+    came_to: str
+    refund_id: str | None = None
+    follow_up: str | None = None
+
+
+Event: TypeAlias = Paid | Cancelled | Follows | Shipped | Delivered | CaseOpened | CaseClosed
 
 
 class PaidOrder(msgspec.Struct, frozen=True):

@@ -9,6 +9,8 @@ from core.kit.states import IllegalMove, check_move
 from .model import (
     AlreadyShipped,
     Cancelled,
+    CaseClosed,
+    CaseOpened,
     Delivered,
     Event,
     Follows,
@@ -21,7 +23,7 @@ from .model import (
     Shipped,
     Standing,
 )
-from .states import FULFILMENT_MOVES, MOVES, PAYMENT_MOVES, Fulfilment, Payment, State, shown
+from .states import FULFILMENT_MOVES, MOVES, PAYMENT_MOVES, Fulfilment, Payment, State
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TO_SHIP = frozenset({Fulfilment.UNSHIPPED, Fulfilment.PART_SHIPPED})
@@ -32,7 +34,7 @@ def as_placed(order: Order) -> Standing:
     """Where its log begins. Nothing ever happens to an order that was placed as rejected."""
     if order.state == State.REJECTED:
         return order.standing
-    return Standing(State.OPEN, Payment.UNPAID, Fulfilment.UNSHIPPED, None, None)
+    return Standing(State.OPEN, Payment.UNPAID, Fulfilment.UNSHIPPED, None, None, 0)
 
 
 def as_bought(purchase: Purchase, placed: Placed) -> Order:
@@ -59,6 +61,7 @@ def as_bought(purchase: Purchase, placed: Placed) -> Order:
         placed_at=placed.placed_at,
         expires_at=placed.expires_at,
         version=0,
+        open_cases=0,
         lines=purchase.lines,
     )
 
@@ -68,8 +71,9 @@ def after(standing: Standing, event: Event) -> Standing:
 
     Raises AlreadyShipped for a cancel that comes too late.
     """
-    state, payment, fulfilment, _, follows = standing
+    state, payment, fulfilment, _, follows, open_cases = standing
     is_paid = (state, payment) == (State.OPEN, Payment.PAID)
+    is_opened = isinstance(event, CaseOpened)
     match event:
         case Paid() if state is State.OPEN:
             check_move(PAYMENT_MOVES, payment, Payment.PAID)
@@ -85,7 +89,9 @@ def after(standing: Standing, event: Event) -> Standing:
             return moved_on(standing, target)
         case Delivered() if is_paid and fulfilment in TO_DELIVER:
             return moved_on(standing, Fulfilment.DELIVERED if event.is_last else fulfilment)
-    source = shown(state, payment, fulfilment)
+        case CaseOpened() | CaseClosed() if is_paid and (open_cases or is_opened):
+            return standing._replace(open_cases=open_cases + (1 if is_opened else -1))
+    source = standing.shown
     raise IllegalMove(
         f"An order that is {source.value!r} cannot become {event.__struct_config__.tag!r}.",
         source=source.value,

@@ -13,6 +13,8 @@ from .model import (
     Agreed,
     Agreement,
     Cancelled,
+    CaseClosed,
+    CaseOpened,
     Delivered,
     Event,
     Expired,
@@ -33,7 +35,7 @@ from .model import (
     Written,
 )
 from .rules import after, as_bought, fold
-from .states import AXES, MOVES, Shown, State, shown
+from .states import AXES, MOVES, Shown, State
 
 EVENTS_MAX = 1_000
 PAID_TOPIC = "orders.paid"
@@ -149,6 +151,24 @@ async def deliver(conn: Conn, order: Order, *, consignment_id: str, is_last: boo
     await append(conn, order, Delivered(consignment_id, is_last))
 
 
+async def open_case(conn: Conn, order: Order, *, case_id: str) -> None:
+    """Something about it has to be put right. Raises IllegalMove."""
+    await append(conn, order, CaseOpened(case_id))
+
+
+async def close_case(
+    conn: Conn,
+    order: Order,
+    *,
+    case_id: str,
+    came_to: str,
+    refund_id: str | None = None,
+    follow_up: str | None = None,
+) -> None:
+    """Raises IllegalMove."""
+    await append(conn, order, CaseClosed(case_id, came_to, refund_id, follow_up))
+
+
 async def hold(conn: Conn, *, order_ids: Collection[OrderId]) -> list[Order]:
     """Orders that nothing happens to until the transaction ends, by their ids."""
     await store.hold(conn, order_ids)
@@ -164,7 +184,7 @@ async def append(conn: Conn, order: Order, event: Event) -> None:
         raise IllegalMove(
             "The order moved while we were looking.",
             source=order.shown,
-            target=shown(standing.state, standing.payment, standing.fulfilment),
+            target=standing.shown,
         )
 
 

@@ -34,6 +34,7 @@ class Shown(StrEnum):
     PAID = "paid"
     SHIPPED = "shipped"
     COMPLETED = "completed"
+    AFTER_SALE = "after_sale"
     CANCELLED = "cancelled"
     REJECTED = "rejected"
 
@@ -65,26 +66,35 @@ class Axes(NamedTuple):
     state: State
     payment: Payment | None = None
     fulfilment: frozenset[Fulfilment] | None = None
+    has_case: bool | None = None
 
 
-# It is on its way from its first parcel on, and completed with its last one's arrival.
+# It is on its way from its first parcel on, and completed with its last one's arrival; while
+# something about it has to be put right, that is what it shows.
 AXES: dict[Shown, Axes] = {
     Shown.PENDING_PAYMENT: Axes(State.OPEN, Payment.UNPAID),
-    Shown.PAID: Axes(State.OPEN, Payment.PAID, frozenset({Fulfilment.UNSHIPPED})),
+    Shown.AFTER_SALE: Axes(State.OPEN, Payment.PAID, has_case=True),
+    Shown.PAID: Axes(State.OPEN, Payment.PAID, frozenset({Fulfilment.UNSHIPPED}), has_case=False),
     Shown.SHIPPED: Axes(
-        State.OPEN, Payment.PAID, frozenset({Fulfilment.PART_SHIPPED, Fulfilment.SHIPPED})
+        State.OPEN,
+        Payment.PAID,
+        frozenset({Fulfilment.PART_SHIPPED, Fulfilment.SHIPPED}),
+        has_case=False,
     ),
-    Shown.COMPLETED: Axes(State.OPEN, Payment.PAID, frozenset({Fulfilment.DELIVERED})),
+    Shown.COMPLETED: Axes(
+        State.OPEN, Payment.PAID, frozenset({Fulfilment.DELIVERED}), has_case=False
+    ),
     Shown.CANCELLED: Axes(State.CANCELLED),
     Shown.REJECTED: Axes(State.REJECTED),
 }
 
 
-def shown(state: State, payment: Payment, fulfilment: Fulfilment) -> Shown:
+def shown(state: State, payment: Payment, fulfilment: Fulfilment, open_cases: int) -> Shown:
     return next(
         word
         for word, axes in AXES.items()
         if axes.state is state
         and axes.payment in {None, payment}
         and (axes.fulfilment is None or fulfilment in axes.fulfilment)
+        and axes.has_case in {None, open_cases > 0}
     )

@@ -92,7 +92,7 @@ FIND = """ -- -> Head
            coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
-           asked, follows::text, placed_at, expires_at, version
+           asked, follows::text, placed_at, expires_at, version, open_cases
       FROM orders.orders WHERE id = $1
 """
 
@@ -107,7 +107,7 @@ FIND_BY_KEY = """ -- -> Head
            coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
-           asked, follows::text, placed_at, expires_at, version
+           asked, follows::text, placed_at, expires_at, version, open_cases
       FROM orders.orders
      WHERE sale_id = $1 AND member_id = $2 AND idempotency_key = $3
 """
@@ -124,7 +124,7 @@ FIND_PLACED = """ -- -> Head
            coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
-           asked, follows::text, placed_at, expires_at, version
+           asked, follows::text, placed_at, expires_at, version, open_cases
       FROM unnest($1::bigint[], $2::text[]) AS asked_by (member, key)
       JOIN orders.orders ON sale_id IS NULL AND member_id = member AND idempotency_key = key
 """
@@ -197,14 +197,14 @@ APPEND = """
     WITH moved AS (
         UPDATE orders.orders o
            SET state = $4, payment = $5, fulfilment = $6, reason = $7, follows = $8,
-               version = version + 1,
-               head = orders.sealed(coalesce(head, orders.as_placed(o)), version + 1, at, $9)
+               open_cases = $9, version = version + 1,
+               head = orders.sealed(coalesce(head, orders.as_placed(o)), version + 1, at, $10)
           FROM clock_timestamp() AS at
          WHERE id = $1 AND version = $2 AND state = $3
      RETURNING id, version, at, head
     )
     INSERT INTO orders.events (order_id, number, happened_at, event, digest)
-    SELECT id, version, at, $9, head FROM moved
+    SELECT id, version, at, $10, head FROM moved
  RETURNING true
 """
 
@@ -278,18 +278,19 @@ LISTING = """ -- -> Head
            coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
-           asked, follows::text, placed_at, expires_at, version
+           asked, follows::text, placed_at, expires_at, version, open_cases
       FROM orders.orders
      WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR payment = $2)
-       AND ($3::text[] IS NULL OR fulfilment = ANY($3)) AND ($4::uuid IS NULL OR id < $4)
-     ORDER BY id DESC LIMIT $5
+       AND ($3::text[] IS NULL OR fulfilment = ANY($3))
+       AND ($4::boolean IS NULL OR (open_cases > 0) = $4) AND ($5::uuid IS NULL OR id < $5)
+     ORDER BY id DESC LIMIT $6
 """
 
 
 async def listing(
     conn: Conn, axes: Axes | None, before: OrderId | None, page_max: int
 ) -> list[Order]:
-    found = await conn.fetch(LISTING, *(axes or (None, None, None)), before, page_max)
+    found = await conn.fetch(LISTING, *(axes or (None, None, None, None)), before, page_max)
     return await with_lines(conn, many(Head, found))
 
 
@@ -301,7 +302,7 @@ OF_MEMBER = """ -- -> Head
            coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
-           asked, follows::text, placed_at, expires_at, version
+           asked, follows::text, placed_at, expires_at, version, open_cases
       FROM ((SELECT o.* FROM unnest($2::bigint[]) AS sale (number)
               CROSS JOIN LATERAL (SELECT * FROM orders.orders
                                    WHERE sale_id = number AND member_id = $1
@@ -369,7 +370,7 @@ FIND_ALL = """ -- -> Head
            coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
-           asked, follows::text, placed_at, expires_at, version
+           asked, follows::text, placed_at, expires_at, version, open_cases
       FROM orders.orders WHERE id = ANY($1::uuid[]) ORDER BY id
 """
 
@@ -384,7 +385,7 @@ PLACED_IN = """ -- -> Head
            coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
-           asked, follows::text, placed_at, expires_at, version
+           asked, follows::text, placed_at, expires_at, version, open_cases
       FROM orders.orders
      WHERE bucket = $1 AND epoch = $2 AND id > $3 ORDER BY orders.id LIMIT $4
 """

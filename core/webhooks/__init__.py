@@ -12,6 +12,8 @@ from .asyncapi import document as asyncapi
 from .events import (
     KINDS,
     SOURCES,
+    AfterSaleClosed,
+    AfterSaleOpened,
     EventKind,
     OrderCancelled,
     OrderDelivered,
@@ -91,6 +93,8 @@ __all__ = [
     "SOURCES",
     "SUBSCRIPTIONS_MAX",
     "TRIES_MAX",
+    "AfterSaleClosed",
+    "AfterSaleOpened",
     "Answer",
     "Attempt",
     "BucketCursor",

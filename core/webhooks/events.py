@@ -21,6 +21,8 @@ class EventKind(StrEnum):
     ORDER_REPLACES = "order.replaces"
     ORDER_SHIPPED = "order.shipped"
     ORDER_DELIVERED = "order.delivered"
+    CASE_OPENED = "case.opened"
+    CASE_CLOSED = "case.closed"
 
 
 class OrderLine(msgspec.Struct, frozen=True):
@@ -105,6 +107,25 @@ class OrderDelivered(msgspec.Struct, frozen=True):
     is_last: bool
 
 
+class AfterSaleOpened(msgspec.Struct, frozen=True):
+    """Its buyer wants something put right."""
+
+    order_id: str
+    number: int
+    case_id: str
+
+
+class AfterSaleClosed(msgspec.Struct, frozen=True):
+    """What came of it: `refunded`, `replaced` (by `follow_up`), `refused`, or `withdrawn`."""
+
+    order_id: str
+    number: int
+    case_id: str
+    came_to: str
+    refund_id: str | None
+    follow_up: str | None
+
+
 KINDS: dict[EventKind, type[msgspec.Struct]] = {
     EventKind.ORDER_PLACED: OrderPlaced,
     EventKind.ORDER_REJECTED: OrderRejected,
@@ -113,6 +134,8 @@ KINDS: dict[EventKind, type[msgspec.Struct]] = {
     EventKind.ORDER_REPLACES: OrderReplaces,
     EventKind.ORDER_SHIPPED: OrderShipped,
     EventKind.ORDER_DELIVERED: OrderDelivered,
+    EventKind.CASE_OPENED: AfterSaleOpened,
+    EventKind.CASE_CLOSED: AfterSaleClosed,
 }
 
 SOURCES: dict[Source, frozenset[EventKind]] = {
@@ -121,6 +144,7 @@ SOURCES: dict[Source, frozenset[EventKind]] = {
     Source.ORDER_EVENTS: frozenset(
         {EventKind.ORDER_PAID, EventKind.ORDER_CANCELLED, EventKind.ORDER_REPLACES}
         | {EventKind.ORDER_SHIPPED, EventKind.ORDER_DELIVERED}
+        | {EventKind.CASE_OPENED, EventKind.CASE_CLOSED}
     ),
 }
 

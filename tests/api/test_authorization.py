@@ -13,7 +13,7 @@ from api import auth, openapi, problems
 from api.app import create_app
 from api.problems import AnyRequest
 from api.requests import StrictRequest
-from core import ledger, orders, staff, webhooks
+from core import aftersale, ledger, orders, staff, webhooks
 from core.flows.dispatch_orders import dispatch_orders
 from core.flows.settle_sellers import settle_sellers
 from core.kit import db
@@ -21,6 +21,7 @@ from core.settings import Settings
 from hotpath.signing import Signer
 from tests.api import matrix
 from tests.api.conftest import RECEIPT_KEY, SECRET, as_admin, as_member, known
+from tests.core.keeper import Keeper
 
 CHIEF = staff.Author(
     staff.Sealer({1: Signer(RECEIPT_KEY)}), "chief", staff.Permission.STAFF_WRITE, "test", "r"
@@ -52,6 +53,9 @@ DAY_STATEMENT = (
 )
 # What others have done to the one object there is keeps these from ending well: see the test below.
 CONTRARY = {
+    "POST /v1/admin/cases/{case_id}/refund",
+    "POST /v1/admin/cases/{case_id}/refuse",
+    "POST /v1/admin/cases/{case_id}/replace",
     "POST /v1/admin/consignments/merge",
     "POST /v1/admin/consignments/{consignment_id}/split",
     "POST /v1/admin/counts",
@@ -113,6 +117,7 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
     payment_id = await pool.fetchval("SELECT id::text FROM payments.payments")
     address_id = await live_somewhere(far, pool)
     consignment_id = await dispatch(pool, buy, far, write_orders)
+    case_id = await complain(pool, order_id, sku_id)
     entry_id = await hold_money(pool, order_id)
     subscription_id, delivery_id = await tell(pool, make)
     settled = await far.get("/v1/admin/ledger/sellers/7/statements", headers=as_admin())
@@ -120,6 +125,7 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
     # A seller's and a provider's, of the same number.
     assert statement["statement_id"] == taken.json()["statement_id"]
     return {
+        "case_id": case_id,
         "sale_id": str(sale.id),
         "sku_id": sku_id,
         "place_id": MAIN,
@@ -184,6 +190,31 @@ async def tell(pool, make):
     return subscription_id, str(delivery_id)
 
 
+async def complain(pool, order_id, sku_id):
+    """A case about an order, as if it had been there."""
+    sold = aftersale.Sold(order_id, 1, matrix.OWNER, 7, int(sku_id), 1, 1, None, 0, "CNY")
+    wish = aftersale.Wish(1, aftersale.Kind.RETURN, 1, 0, "it rattles")
+    facts = {"key": "k", "days": {"return": 7}, "now": datetime.now(UTC)}
+    async with db.transaction(pool) as conn:
+        return str((await aftersale.ask(conn, sold, wish, **facts)).id)
+
+
+async def settle_cases(do, keeper):
+    """One case of each kind, each with another end."""
+    line = (0, 3, 100, 0, 0, 7, 500)
+    order_id = await keeper.sent(matrix.STRANGER, [line])
+    kinds = {"return": 0, "exchange": 0, "claim": 5}
+    refused, swapped, claimed = [
+        await keeper.ask(order_id, matrix.STRANGER, kind, amount=amount)
+        for kind, amount in kinds.items()
+    ]
+    await keeper.receive(await keeper.agree(swapped))
+    case = "POST /v1/admin/cases/{case_id}"
+    await do(f"{case}/refuse", {"answer": "no"}, case_id=refused.id)
+    await do(f"{case}/replace", case_id=swapped.id)
+    await do(f"{case}/refund", {"amount": 3}, case_id=claimed.id)
+
+
 async def hold_money(pool, order_id):
     """An order's money in escrow, and another's that is settled; give the first one's entry."""
     part = ledger.goods(1, seller_id=ledger.SellerId(7), amount_minor=5_000, commission_bps=500)
@@ -232,7 +263,9 @@ async def test_nobody_does_or_learns_what_is_not_theirs(world, pool):
     assert proven.checked > len(changing)
 
 
-async def test_what_the_matrix_cannot_do_is_noted_too(http, pool, buy, write_orders, sku_ids):
+async def test_what_the_matrix_cannot_do_is_noted_too(
+    http, pool, buy, write_orders, sku_ids, keyring
+):
     done = []
 
     async def do(route, body=None, **ids):
@@ -274,6 +307,7 @@ async def test_what_the_matrix_cannot_do_is_noted_too(http, pool, buy, write_ord
     async with db.transaction(pool) as conn:
         await conn.execute("UPDATE inventory.counts SET counted_by = 'bea'")
     await do("POST /v1/admin/counts/{count_id}/approve", count_id=count["count_id"])
+    await settle_cases(do, await Keeper(pool, keyring).open(10))
     noted = await http.get("/v1/admin/log?limit=100", headers=as_admin())
     assert [note["action"] for note in noted.json()["items"]] == done[::-1]
     assert set(done) > CONTRARY
