@@ -69,7 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     after_sale_days: str = "return:7,exchange:15,claim:30"
     "So many days after delivery each may be asked for."
     escrow_days: Annotated[int, msgspec.Meta(ge=0, le=365)] = 15
-    "So long an order's money is held where nobody says that the order is done."
+    "So long after its delivery an order's money is held where nobody says that it is done."
     shipping: str = "CNY:1000:9900,USD:599:4900,EUR:499:4900,GBP:399:3900,JPY:600:5000"
     "`currency:minor:free_from`: what sending a cart costs; the shop sells in no other currency."
     order_hold_s: Annotated[int, msgspec.Meta(ge=60, le=604_800)] = 1_800

@@ -15,7 +15,7 @@ from api.admin.stock import Codes, Units, codes_of
 from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
-from core import fulfilment
+from core import fulfilment, inventory
 from core.flows import send_consignments
 from core.kit import db, ids
 from core.kit.states import IllegalMove
@@ -245,6 +245,7 @@ async def merge(
         *READS_BODY,
         fulfilment.NoSuchConsignment,
         IllegalMove,
+        inventory.NotKept,
         plain=READS_BODY_PLAIN,
     ),
 )

@@ -73,7 +73,7 @@ def balances() -> None:
 def settle(reference: str) -> None:
     """Draw a line under what each seller is owed, and plan the payouts, once for each REFERENCE.
 
-    A run that was stopped goes on. Orders that were held for SLUICE_ESCROW_DAYS are released first.
+    A run that was stopped goes on. Orders delivered SLUICE_ESCROW_DAYS ago are released first.
     """
     days, by = context.settings().escrow_days, author("ledger:write")
 

@@ -161,7 +161,8 @@ def _reverse(desk: Desk, taken: Capture) -> None:
     )
     store.add_refund(desk.conn, gone)
     store.move_capture(desk.conn, taken.id, "REFUNDED")
-    told = shapes.refund_of(gone, url=desk.url)
+    # As PayPal tells it: of the capture, and not of the merchant's own names.
+    told = shapes.refund_of(msgspec.structs.replace(gone, custom_id=None), url=desk.url)
     desk.courier.announce("PAYMENT.CAPTURE.REVERSED", "refund", told)
 
 

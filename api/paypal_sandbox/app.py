@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlencode
@@ -118,10 +119,13 @@ async def statement(
     """Each movement of money, oldest first."""
     if page < 1 or not 1 <= page_size <= PAGE_MAX:
         raise Refused(400, "INVALID_REQUEST", "INVALID_PARAMETER_VALUE")
-    lines = store.statement(desk_of(state).conn, since=start_date, until=end_date)
+    conn = desk_of(state).conn
+    lines = store.statement(conn, since=start_date, until=end_date)
+    written_at = datetime.now(UTC) + timedelta(seconds=store.behaviour(conn).written_s)
     shown = lines[(page - 1) * page_size : page * page_size]
     return {
         "transaction_details": [shapes.line_of(line) for line in shown],
+        "last_refreshed_datetime": written_at.isoformat(),
         "page": page,
         "total_items": len(lines),
         "total_pages": -(-len(lines) // page_size),

@@ -145,6 +145,8 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     "Each copy waits up to so long, so that webhooks overtake each other."
     drop_first: Annotated[int, msgspec.Meta(ge=0, le=25)] = 0
     "So many tries of each copy are lost on the way."
+    written_s: Annotated[float, msgspec.Meta(ge=-(10**6), le=10**6)] = 0
+    "How far ahead of now the statement is written; real ones are hours behind."
     is_mute: bool = False
     "No webhook is sent at all."
 

@@ -6,6 +6,8 @@ from decimal import Decimal
 from . import store
 from .model import DIGITS, Capture, Line, Money, Order, Refund
 
+FEE_PER_CENT = 3
+
 Document = dict[str, object]
 
 
@@ -105,9 +107,7 @@ def dispute_of(capture: Capture, *, dispute_id: str) -> Document:
 
 
 def line_of(line: Line) -> Document:
-    amount = money(abs(line.amount), line.currency)
-    if line.amount < 0:
-        amount["value"] = f"-{amount['value']}"
+    fee = line.amount * FEE_PER_CENT // 100 if line.amount > 0 else 0
     return {
         "transaction_info": _present(
             transaction_id=line.id,
@@ -116,7 +116,8 @@ def line_of(line: Line) -> Document:
             transaction_event_code=line.code,
             transaction_initiation_date=line.at,
             transaction_updated_date=line.at,
-            transaction_amount=amount,
+            transaction_amount=money(line.amount, line.currency),
+            fee_amount=money(-fee, line.currency) if fee else None,
             transaction_status="S",
             invoice_id=line.invoice_id,
             custom_field=line.custom_id,

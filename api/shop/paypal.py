@@ -1,6 +1,6 @@
 """What PayPal tells us, and a buyer who comes back from there. Both only make us ask PayPal."""
 
-import re
+import asyncio
 from typing import Annotated
 
 import msgspec
@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from api.problems import AnyRequest, BodyTooLarge, refuses
 from api.requests import READS_BODY, decode, fit
 from core import payments
+from core.flows.settle_payment import settle_payment
 from core.kit import db
 
 WEBHOOK_BYTES_MAX = 65_536
@@ -22,7 +23,7 @@ HEADERS = (
     "paypal-auth-algo",
     "paypal-cert-url",
 )
-# Whatever else PayPal tells says nothing about money that we wait for.
+# Whatever else PayPal tells says nothing about money that we wait for: of our refunds we ask.
 HEARD = frozenset(
     {
         "CHECKOUT.ORDER.APPROVED",
@@ -31,12 +32,11 @@ HEARD = frozenset(
         "PAYMENT.CAPTURE.DECLINED",
         "PAYMENT.CAPTURE.DENIED",
         "PAYMENT.CAPTURE.PENDING",
-        "PAYMENT.CAPTURE.REFUNDED",
-        "PAYMENT.CAPTURE.REVERSED",
     }
 )
-
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+REVERSED = "PAYMENT.CAPTURE.REVERSED"
+# PayPal is asked while it waits for our answer.
+ASK_S_MAX = 4.0
 
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,128}\Z")]
 Ours = Annotated[str, msgspec.Meta(max_length=255)]
@@ -49,13 +49,14 @@ class Unit(msgspec.Struct, frozen=True):
 class Resource(msgspec.Struct, frozen=True):
     """An order, a capture or a refund. `custom_id` is what we called the payment."""
 
+    id: Name
     custom_id: Ours | None = None
     purchase_units: list[Unit] = []
 
     @property
-    def payment_id(self) -> payments.PaymentId | None:
+    def payment_id(self) -> payments.PaymentId:
         named = self.custom_id or (self.purchase_units[0].custom_id if self.purchase_units else "")
-        return payments.PaymentId(named) if named and UUID.fullmatch(named) else None
+        return payments.PaymentId(named or "")
 
 
 class Webhook(msgspec.Struct, frozen=True):
@@ -84,21 +85,36 @@ class Heard(msgspec.Struct, frozen=True):
 async def hear(
     request: AnyRequest,
     pool: NamedDependency[db.Pool],
+    channels: NamedDependency[payments.Channels],
     paypal: NamedDependency[payments.PayPalWebhooks | None],
 ) -> Heard:
     """PayPal says that something happened, signed. Repeats change nothing."""
     told = fit(decode(await read_signed(request, paypal)), Webhook)
-    if told.event_type not in HEARD:
-        return Heard(told.id)
-    payment_id = told.resource.payment_id
-    if payment_id is None:
-        raise payments.NoSuchPayment
-    async with db.transaction(pool) as conn:
-        payment = await payments.find(conn, payment_id=payment_id)
-        if payment.channel != CHANNEL:
-            raise payments.NoSuchPayment(payment_id=payment_id)
-        await payments.hear(conn, payment, event_id=told.id, kind=told.event_type)
+    if told.event_type == REVERSED:
+        await charge_back(pool, channels, told.resource.id)
+    elif told.event_type in HEARD:
+        await wake(pool, told)
     return Heard(told.id)
+
+
+async def wake(pool: db.Pool, told: Webhook) -> None:
+    async with db.transaction(pool) as conn:
+        payment = await payments.find(conn, payment_id=told.resource.payment_id)
+        if payment.channel != CHANNEL:
+            raise payments.NoSuchPayment(payment_id=payment.id)
+        await payments.hear(conn, payment, event_id=told.id, kind=told.event_type)
+
+
+async def charge_back(pool: db.Pool, channels: payments.Channels, reversal_id: str) -> None:
+    """PayPal gave the buyer money back by itself. It tells us again until it says so when asked."""
+    provider = channels.of(CHANNEL)
+    assert isinstance(provider, payments.PayPalClient)
+    try:
+        async with asyncio.timeout(ASK_S_MAX):
+            event = await provider.reversal(reversal_id)
+    except (TimeoutError, payments.ProviderRefused) as error:
+        raise payments.ChannelUnavailable from error
+    await settle_payment(pool, event)
 
 
 @get(
@@ -108,8 +124,6 @@ async def hear(
 )
 async def come_back(payment_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Response[None]:
     """A buyer comes back from PayPal, whatever was chosen there, and goes on to the order."""
-    if UUID.fullmatch(payment_id) is None:
-        raise payments.NoSuchPayment
     async with db.transaction(pool) as conn:
         payment = await payments.find(conn, payment_id=payments.PaymentId(payment_id))
         if payment.state == payments.State.STARTED:

@@ -6,7 +6,7 @@ stock last.
 
 from collections.abc import Mapping, Sequence
 
-from core import fulfilment, inventory, orders, staff
+from core import fulfilment, inventory, ledger, orders, staff
 from core.flows.dispatch_orders import deeds
 from core.kit import db
 from core.kit.states import IllegalMove
@@ -22,7 +22,8 @@ async def ship_consignment(
 ) -> fulfilment.Loaded:
     """It leaves its place. The same parcel again changes nothing.
 
-    Raises fulfilment.NoSuchConsignment, and IllegalMove for what cannot leave.
+    Raises fulfilment.NoSuchConsignment, IllegalMove for what cannot leave, and inventory.NotKept
+    where somebody took its units by hand.
     """
     async with db.transaction(pool) as conn:
         held, (loaded,) = await _hold(conn, [consignment_id])
@@ -44,7 +45,7 @@ async def deliver_consignment(
     by: str,
     author: staff.Author | None = None,
 ) -> fulfilment.Loaded:
-    """It is at its address. Again changes nothing.
+    """It is at its address. Again changes nothing. The last one begins an order's days of escrow.
 
     Raises fulfilment.NoSuchConsignment, and IllegalMove for what has not left.
     """
@@ -56,6 +57,8 @@ async def deliver_consignment(
                 await orders.deliver(
                     conn, order, consignment_id=str(consignment_id), is_last=order.id in ended
                 )
+                if order.id in ended:
+                    await ledger.delivered(conn, order_id=order.id)
         return await _noted(conn, author, loaded)
 
 

@@ -11,7 +11,7 @@ BATCH_MAX = 500
 async def settle_sellers(
     pool: db.Pool, *, reference: str, escrow_days: int, author: staff.Author | None = None
 ) -> ledger.Run:
-    """Release first what has been held for so many days. A run that is closed changes nothing."""
+    """Release first what was delivered so many days ago. A run that is closed changes nothing."""
     async with db.transaction(pool) as conn:
         run = await ledger.open_run(conn, reference=reference)
         await staff.note(conn, author, kind="run", object_id=str(run.id), after=run)

@@ -135,8 +135,13 @@ async def release(conn: Conn, *, order_id: str) -> None:
         await _release(conn, [hold])
 
 
+async def delivered(conn: Conn, *, order_id: str) -> None:
+    """All of an order is there: the days until its release count from now on."""
+    await store.delivered(conn, order_id)
+
+
 async def release_due(conn: Conn, *, days: int, batch_max: int) -> int:
-    """Release what has been held for so many days, oldest first, and return how many orders."""
+    """Release what was delivered so many days ago, oldest first; return how many orders."""
     due = await store.hold_due(conn, days, batch_max)
     await _release(conn, due)
     return len(due)

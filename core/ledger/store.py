@@ -163,8 +163,8 @@ async def hold_order(conn: Conn, order_id: str) -> Hold | None:
 
 HOLD_DUE = """ -- -> Hold
     SELECT order_id, channel, currency, state, held_at FROM ledger.holds
-     WHERE state = 'held' AND held_at <= now() - make_interval(days => $1)
-     ORDER BY held_at LIMIT $2 FOR UPDATE SKIP LOCKED
+     WHERE state = 'held' AND delivered_at <= now() - make_interval(days => $1)
+     ORDER BY delivered_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 
 
@@ -183,6 +183,15 @@ async def shares(conn: Conn, order_ids: Collection[str]) -> list[Share]:
 
 
 # The caller holds them.
+DELIVERED = """
+    UPDATE ledger.holds SET delivered_at = now() WHERE order_id = $1 AND delivered_at IS NULL
+"""
+
+
+async def delivered(conn: Conn, order_id: str) -> None:
+    await conn.execute(DELIVERED, order_id)
+
+
 RELEASE = """
     UPDATE ledger.holds SET state = 'released'
      WHERE order_id = ANY($1::text[]) AND state = 'held'

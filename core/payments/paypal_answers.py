@@ -4,6 +4,7 @@ Anything that is not just so is nonsense, and raises msgspec.ValidationError.
 """
 
 import re
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -21,6 +22,7 @@ TWO_DIGITS = "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD ILS MXN MYR NOK NZD PHP PL
 NO_DIGITS = "HUF JPY TWD"
 DIGITS = dict.fromkeys(TWO_DIGITS.split(), 2) | dict.fromkeys(NO_DIGITS.split(), 0)
 
+MINUS = "-"
 FIGURES = re.compile(r"(0|[1-9][0-9]{0,12})(?:\.([0-9]{1,2}))?", re.ASCII)
 
 
@@ -43,6 +45,7 @@ class Capture(msgspec.Struct, frozen=True):
     id: Name
     status: Literal["COMPLETED", "DECLINED", "PARTIALLY_REFUNDED", "PENDING", "REFUNDED", "FAILED"]
     amount: Money
+    custom_id: Text | None = None
 
 
 class Refund(msgspec.Struct, frozen=True):
@@ -52,6 +55,7 @@ class Refund(msgspec.Struct, frozen=True):
     status: Literal["CANCELLED", "COMPLETED", "FAILED", "PENDING"]
     amount: Money
     custom_id: Text | None = None
+    links: list[Link] = []
 
 
 class Movements(msgspec.Struct, frozen=True):
@@ -77,6 +81,30 @@ class Order(msgspec.Struct, frozen=True):
     @property
     def capture(self) -> Capture | None:
         return self.unit.payments.captures[0] if self.unit.payments.captures else None
+
+
+class Transaction(msgspec.Struct, frozen=True):
+    """A line of the statement. `custom_field` is the `custom_id` of what moved."""
+
+    transaction_id: Name
+    transaction_event_code: Annotated[str, msgspec.Meta(pattern=r"\AT[0-9]{4}\Z")]
+    transaction_status: Text
+    transaction_initiation_date: datetime
+    transaction_amount: Money
+    fee_amount: Money | None = None
+    custom_field: Text | None = None
+
+
+class Line(msgspec.Struct, frozen=True):
+    transaction_info: Transaction
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """`last_refreshed_datetime` is up to when PayPal has written it."""
+
+    transaction_details: list[Line]
+    total_pages: Annotated[int, msgspec.Meta(ge=0)]
+    last_refreshed_datetime: datetime
 
 
 class Detail(msgspec.Struct, frozen=True):
@@ -120,6 +148,12 @@ def minor(money: Money) -> tuple[int, str]:
     if len(kept) != digits:
         raise msgspec.ValidationError("more decimals than the currency has")
     return int(whole + kept) * _unit(money.currency_code, digits), money.currency_code
+
+
+def signed(money: Money) -> tuple[int, str]:
+    """The same, of an amount that may be negative."""
+    amount_minor, currency = minor(Money(money.currency_code, money.value.removeprefix(MINUS)))
+    return (-amount_minor if money.value.startswith(MINUS) else amount_minor), currency
 
 
 def _unit(currency: str, digits: int) -> int:

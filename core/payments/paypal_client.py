@@ -6,19 +6,22 @@ Nothing here asks twice; each verb bears being repeated, and the buyer or a role
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TypeVar
+from urllib.parse import urlencode
 
 import httpx
 import msgspec
 import structlog
 
 from . import paypal_answers as said
-from .model import ChannelUnavailable, Event, EventKind, Payment
+from .model import ChannelUnavailable, Event, EventKind, Movement, Payment, PaymentId
 from .provider import Checkout, ProviderRefused
 from .states import State
 
+CHANNEL = "paypal"
 # For all that one verb asks.
 DEADLINE_S = 8.0
 ANSWER_BYTES_MAX = 262_144
@@ -29,6 +32,20 @@ TOKEN_SPARE_S = 60
 UNAUTHORIZED = 401
 # No answer to the question: too late, the same is under way, too many.
 PASSING = frozenset({408, 409, 425, 429})
+
+PAGE_MAX = 500
+PAGES_MAX = 200
+# Lines of the statement, by PayPal's codes: payments, refunds, reversals and chargebacks,
+# withdrawals to our bank. Authorizations and holds move nothing.
+DONE = "S"
+KINDS = {
+    "T00": "capture",
+    "T1107": "refund",
+    "T1106": "chargeback",
+    "T1201": "chargeback",
+    "T04": "payout",
+}
+NO_MOVES = frozenset({"T13", "T15", "T21"})
 
 PAY_LINKS = ("payer-action", "approve")
 MONEY_CAME = frozenset({"COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED"})
@@ -164,6 +181,56 @@ class PayPalClient:
             refund = await self._ask("POST", path, said.Refund, wanted, request_id=refund_id)
         return _is_gone(refund)
 
+    async def reversal(self, reversal_id: str) -> Event:
+        """Money that PayPal gave back by its own judgement, as a chargeback of its payment.
+
+        Raises ProviderRefused where PayPal knows of none such.
+        """
+        path = f"/v2/payments/refunds/{_known(reversal_id)}"
+        async with _deadline():
+            gone = await self._ask("GET", path, said.Refund)
+            captures = [link.href.rpartition("/")[2] for link in gone.links if link.rel == "up"]
+            if len(captures) != 1 or gone.status != "COMPLETED":
+                raise ProviderRefused(f"{path} is nothing that has gone")
+            capture_path = f"/v2/payments/captures/{_known(captures[0])}"
+            capture = await self._ask("GET", capture_path, said.Capture)
+        amount_minor, currency = _exact(gone.amount)
+        return Event(
+            channel=CHANNEL,
+            id=gone.id,
+            kind=EventKind.CHARGED_BACK,
+            payment_id=PaymentId(capture.custom_id or ""),
+            provider_ref=capture.id,
+            amount_minor=amount_minor,
+            currency=currency,
+        )
+
+    async def statement(self, day: date) -> list[Movement]:
+        """PayPal's days are those of UTC; hours later it has written them, until then it raises."""
+        ends = datetime.combine(day + timedelta(days=1), time(), UTC)
+        asked = {
+            "start_date": f"{day}T00:00:00.000Z",
+            "end_date": f"{day}T23:59:59.999Z",
+            "fields": "transaction_info",
+            "page_size": str(PAGE_MAX),
+        }
+        found: list[Movement] = []
+        for page in range(1, PAGES_MAX + 1):
+            query = urlencode(asked | {"page": str(page)})
+            async with _deadline():
+                told = await self._ask("GET", f"/v1/reporting/transactions?{query}", said.Statement)
+            if told.last_refreshed_datetime < ends:
+                raise _unavailable()
+            try:
+                found += [
+                    m for o in told.transaction_details for m in movements(o.transaction_info)
+                ]
+            except msgspec.ValidationError as error:
+                raise _unavailable() from error
+            if page >= told.total_pages:
+                return found
+        raise _unavailable()
+
     async def _order(self, payment: Payment) -> said.Order:
         path = f"/v2/checkout/orders/{_known(payment.provider_ref)}"
         order = await self._ask("GET", path, said.Order)
@@ -256,10 +323,7 @@ def _told(payment: Payment, order: said.Order) -> Event | None:
     """What an order says of its payment; None while nothing is decided."""
     capture = order.capture
     if capture is not None and capture.status in MONEY_CAME:
-        try:
-            amount_minor, currency = said.minor(capture.amount)
-        except msgspec.ValidationError as error:
-            raise _unavailable() from error
+        amount_minor, currency = _exact(capture.amount)
         return Event(
             channel=payment.channel,
             id=f"{capture.id} captured",
@@ -275,6 +339,36 @@ def _told(payment: Payment, order: said.Order) -> Event | None:
     if order.status == "VOIDED":
         return _event(payment, EventKind.CLOSED, f"{payment.id} voided")
     return None
+
+
+def movements(line: said.Transaction) -> Iterator[Movement]:
+    """What a line of the statement says: its money, and what PayPal took for it.
+
+    Raises msgspec.ValidationError. What we have no name for counts as a capture or a refund that
+    nobody here knows, so that somebody looks at it.
+    """
+    amount_minor, currency = said.signed(line.transaction_amount)
+    if line.transaction_status != DONE or line.transaction_event_code[:3] in NO_MOVES:
+        return
+    kind = KINDS.get(line.transaction_event_code) or KINDS.get(line.transaction_event_code[:3])
+    kind = kind or ("refund" if amount_minor < 0 else "capture")
+    moved_at = line.transaction_initiation_date
+    reference = "" if kind == "payout" else line.custom_field or line.transaction_id
+    if amount_minor:
+        yield Movement(line.transaction_id, kind, reference, abs(amount_minor), currency, moved_at)
+    fee_minor, fee_currency = said.signed(line.fee_amount) if line.fee_amount else (0, currency)
+    if fee_minor:
+        fee_id = f"{line.transaction_id} fee"
+        # Of a fee that PayPal gives back there is no entry yet: it has to be seen, as money.
+        fee_kind = "fee" if fee_minor < 0 else "capture"
+        yield Movement(fee_id, fee_kind, fee_id, abs(fee_minor), fee_currency, moved_at)
+
+
+def _exact(amount: said.Money) -> tuple[int, str]:
+    try:
+        return said.minor(amount)
+    except msgspec.ValidationError as error:
+        raise _unavailable() from error
 
 
 def _event(payment: Payment, kind: EventKind, event_id: str) -> Event:

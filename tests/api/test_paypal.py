@@ -17,9 +17,10 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from api.paypal_sandbox.certificates import Notary, establish
-from core import catalogue, embedded, inventory, payments
+from core import catalogue, embedded, inventory, ledger, payments
 from core.flows import book_payment
 from core.flows.audit_ledger import LedgerAudit, audit_ledger
+from core.flows.check_statement import fetch_statement
 from core.flows.plan_sale import PlannedItem, plan_sale
 from core.flows.run_sale import arm_sale
 from core.kit import db
@@ -164,8 +165,12 @@ class PayPalVisit(Visit):
     async def sent(self, payment, kind=""):
         """The webhooks about a payment, oldest first."""
         found = (await self.paypal("GET", "/_sent")).json()[::-1]
+        captured = (await self.payment(payment["payment_id"])).capture_ref
+        names = [name for name in (payment["payment_id"], captured) if name]
         return [
-            one for one in found if payment["payment_id"] in one["body"] and kind in one["body"]
+            one
+            for one in found
+            if kind in one["body"] and any(name in one["body"] for name in names)
         ]
 
     async def signed(self, body: bytes) -> dict[str, str]:
@@ -198,6 +203,12 @@ class PayPalVisit(Visit):
                 return await payments.find_refund(conn, refund_id=refund_id)
 
         return await until(look, lambda found: found.state == state)
+
+    async def escrow(self, payment) -> int:
+        """What is left in escrow of a payment's order."""
+        async with db.reading(self.pool) as conn:
+            _, shares = await ledger.find_hold(conn, order_id=payment["order_id"])
+        return sum(share.amount_minor - share.returned_minor for share in shares)
 
     async def asked(self) -> None:
         """Wait until PayPal was asked for all that it has to be asked for now."""
@@ -590,6 +601,62 @@ async def test_staff_cancel_a_paid_order_and_paypal_sends_the_rest_back(visit):
         ("T1107", "-5.00"),
         ("T1107", "-14.99"),
     ]
+    assert await audit_ledger(visit.pool) == LedgerAudit([], [])
+
+
+async def test_money_that_paypal_gives_back_by_itself_is_a_chargeback_once(visit):
+    payment = await visit.paid()
+    await visit.refund_becomes(await visit.refund(payment, 999), "paid")
+    kept = await visit.payment(payment["payment_id"])
+    await visit.behave(duplicate=1)
+    await visit.play(kept.capture_ref, "reverse")
+    sent = await until(lambda: visit.sent(payment, "PAYMENT.CAPTURE.REVERSED"), bool)
+    await until(lambda: visit.escrow(payment), lambda left: left == 0)
+    for one in sent:
+        assert (await visit.webhook(one["body"], one["headers"])).status_code == 200
+    made_up = event(payment, event_type="PAYMENT.CAPTURE.REVERSED", resource={"id": "NOBODY"})
+    assert (await visit.webhook(made_up, await visit.signed(made_up))).status_code == 503
+    reversal_id = json.loads(sent[0]["body"])["resource"]["id"]
+    other = await visit.paid()
+    stolen = event(other, event_type="PAYMENT.CAPTURE.REVERSED", resource={"id": reversal_id})
+    assert (await visit.webhook(stolen, await visit.signed(stolen))).status_code == 200
+    assert await visit.escrow(other) == PRICE
+    assert await audit_ledger(visit.pool) == LedgerAudit([], [])
+
+
+async def test_the_statement_of_a_day_is_held_against_our_books_line_by_line(visit):
+    payment = await visit.paid()
+    refund_id = await visit.refund(payment, 500)
+    await visit.refund_becomes(refund_id, "paid")
+    await visit.play((await visit.payment(payment["payment_id"])).capture_ref, "reverse")
+    await until(lambda: visit.escrow(payment), lambda left: left == 0)
+    today = datetime.now(UTC).date()
+    async with httpx.AsyncClient(trust_env=False) as http:
+        client = payments.PayPalClient(
+            http,
+            url=visit.town.paypal_url,
+            client_id=CLIENT,
+            secret=SECRET,
+            shop_url=visit.town.shop_url,
+            clock=time.monotonic,
+        )
+        with pytest.raises(payments.ChannelUnavailable):
+            await client.statement(today)
+        await visit.behave(written_s=200_000)
+        told = [
+            (one.kind, one.amount_minor, one.reference)
+            for one in await client.statement(today)
+            if one.reference in (payment["payment_id"], refund_id)
+        ]
+        assert told == [
+            ("capture", PRICE, payment["payment_id"]),
+            ("refund", 500, refund_id),
+            ("chargeback", PRICE - 500, payment["payment_id"]),
+        ]
+        for _ in range(2):
+            taken = await fetch_statement(visit.pool, client, channel="paypal", day=today)
+            assert (taken.open_count, taken.channel) == (0, "paypal")
+    assert taken.line_count > len(await visit.statement()), "the fees are lines of their own"
     assert await audit_ledger(visit.pool) == LedgerAudit([], [])
 
 

@@ -1,12 +1,13 @@
 """From paid to delivered with no hand: consignments, stock and the order's log move together."""
 
 import asyncio
+import itertools
 from uuid import uuid4
 
 import msgspec
 import pytest
 
-from core import fulfilment, inventory, orders, payments, staff
+from core import fulfilment, inventory, ledger, orders, payments, staff
 from core.flows.audit_ledger import audit_ledger
 from core.flows.cancel_order import cancel_for_staff
 from core.flows.dispatch_orders import dispatch_orders
@@ -23,6 +24,7 @@ from core.kit import db, outbox
 from core.kit.states import IllegalMove
 from hotpath.signing import Signer
 from tests.core.steps import books, drain
+from tests.core.test_payments import DEATHS, DOOM, mortal  # noqa: F401  found by its name
 
 PRICE = 5_000
 SEALER = staff.Sealer({1: Signer(b"n" * 32)})
@@ -162,6 +164,40 @@ async def test_a_message_that_comes_twice_or_is_cut_off_dispatches_once(house):
     assert await house.sent(order_id) == [("allocated", house.west, 2)]
     assert await house.stock() == {1: (1_000, 1_000, 0), house.west: (5, 3, 2)}
     assert await dispatch_orders(house.pool, batch_max=10) == 0
+
+
+async def test_wherever_the_dispatcher_dies_each_unit_is_picked_once(house, mortal):  # noqa: F811
+    """Once before and once after each command; whoever comes next finds all or nothing done."""
+    order_id = await house.paid(7, quantity=6)
+    for step in itertools.count(1):
+        DOOM.left = step
+        try:
+            await dispatch_orders(mortal["pool"], batch_max=10)
+        except DEATHS:
+            sent = await house.sent(order_id)
+        else:
+            break
+        finally:
+            DOOM.left = 0
+        stock = {1: (1_000, 1_000, 0), house.west: (5, 5, 0)}
+        if sent:
+            stock = {1: (1_000, 999, 1), house.west: (5, 0, 5)}
+        assert await house.stock() == stock
+    assert step > 20, "there is more to die of than this"
+    assert await house.sent(order_id) == [("allocated", 1, 1), ("allocated", house.west, 5)]
+    assert await house.stock() == {1: (1_000, 999, 1), house.west: (5, 0, 5)}
+    assert await dispatch_orders(house.pool, batch_max=10) == 0
+
+
+async def test_the_days_of_escrow_begin_with_the_last_parcel(house):
+    order_id = await house.paid(7, quantity=6)
+    await dispatch_orders(house.pool, batch_max=10)
+    for released, number in enumerate(await house.ids(order_id)):
+        await ship_consignment(house.pool, consignment_id=number, parcel=UPS, by="bea")
+        await deliver_consignment(house.pool, consignment_id=number, by="bea")
+        async with db.transaction(house.pool) as conn:
+            assert await ledger.release_due(conn, days=1, batch_max=10) == 0
+            assert await ledger.release_due(conn, days=0, batch_max=10) == released
 
 
 async def test_what_one_order_lacks_keeps_no_other_from_going_out(house):

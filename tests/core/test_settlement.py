@@ -89,11 +89,13 @@ async def test_a_reference_is_settled_once(pool):
     assert len(await payouts(pool)) == 1
 
 
-async def test_what_is_held_for_long_enough_is_released_before_the_line_is_drawn(pool):
-    await bought(pool, 10_000)
-    await settle(pool, "week 1", escrow_days=1)
+async def test_what_was_delivered_long_enough_ago_is_released_before_the_line_is_drawn(pool):
+    order_id = await bought(pool, 10_000)
+    await settle(pool, "week 1", escrow_days=0)
+    await do(pool, ledger.delivered, order_id=order_id)
+    await settle(pool, "week 2", escrow_days=1)
     assert await payouts(pool) == []
-    await settle(pool, "week 2", escrow_days=0)
+    await settle(pool, "week 3", escrow_days=0)
     assert await payouts(pool) == [(2, 9_500, "planned")]
     await proven(pool)
 
