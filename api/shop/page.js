@@ -28,6 +28,7 @@ let language = store.get("language", navigator.languages?.find((l) => /^(en|zh)/
 if (!(language in TEXTS)) language = "en";
 let sale = null;
 let products = [];
+let channels = [];
 let attributes = new Map();
 let clockAhead = 0;
 let events = null;
@@ -126,6 +127,7 @@ async function load() {
   try {
     const found = await findSale();
     if (found) setClock(found.server_time);
+    channels = (await ask("/v1/payment-channels")).items.map((one) => one.channel);
     await loadGoods(found);
     [sale, missing, isLoaded] = [found, "", true];
     tell("connection", "");
@@ -257,15 +259,20 @@ function forgetOrder(orderId) {
   drawOrders();
 }
 
+// A trial provider is what a shop has before it has another one.
+const channel = () => [store.get("channel"), "sandbox", ...channels].find((one) => channels.includes(one));
+
 async function pay(orderId, button) {
   await once(button, async () => {
+    const by = channel();
     const payment = await askAsMember(`/v1/orders/${encodeURIComponent(orderId)}/payments`, {
       method: "POST",
-      body: { channel: "sandbox" },
+      body: { channel: by },
     });
     if (!/^https?:\/\//.test(payment.pay_url ?? "")) return;
     const page = new URL(payment.pay_url);
-    page.searchParams.set("lang", language);
+    // Others sign their addresses, and know themselves what their buyers speak.
+    if (by === "sandbox") page.searchParams.set("lang", language);
     location.assign(page);
   });
 }
@@ -452,6 +459,10 @@ function newOrder({ order_id, receipt }) {
   card.querySelector(".order-id").textContent = order_id;
   card.querySelector(".receipt").textContent = receipt ?? "";
   card.querySelector(".pay").addEventListener("click", (event) => pay(order_id, event.currentTarget));
+  card.querySelector(".channel").addEventListener("change", (event) => {
+    store.set("channel", event.currentTarget.value);
+    drawOrders();
+  });
   card.querySelector(".cancel").addEventListener("click", (event) => cancel(order_id, event.currentTarget));
   return card;
 }
@@ -470,7 +481,20 @@ function updateOrder(card, kept) {
   const isUnpaid = order.state === "pending_payment";
   card.querySelector(".pay").hidden = !isUnpaid;
   card.querySelector(".cancel").hidden = !isUnpaid;
+  drawChannels(card.querySelector(".channel"), isUnpaid);
   if (isUnpaid) write(card.querySelector(".pay"), `${text().pay} ${money(order.amount, order.currency)}`);
+}
+
+function drawChannels(choice, isUnpaid) {
+  choice.hidden = !isUnpaid || channels.length < 2;
+  if (choice.hidden) return;
+  const names = channels.map((one) => text().channel[one] ?? one);
+  // Options made anew would close a list that is open.
+  if ([...choice.options].map((option) => option.text).join() !== names.join()) {
+    choice.replaceChildren(...channels.map((one, place) => new Option(names[place], one)));
+  }
+  choice.ariaLabel = text().pay_by;
+  choice.value = channel();
 }
 
 function whatOf({ quantity, amount, currency }, variant) {
@@ -509,7 +533,8 @@ if (cameBack && store.get("session")) {
   keepOrder(kept ?? { order_id: cameBack });
 }
 if (cameBack) {
-  parameters.delete("order");
+  // Providers add words of their own to the address.
+  for (const name of [...parameters.keys()]) if (name !== "sale") parameters.delete(name);
   history.replaceState(null, "", `/${parameters.size ? `?${parameters}` : ""}`);
 }
 for (const order of store.get("orders", [])) track(order.order_id);

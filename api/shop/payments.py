@@ -5,7 +5,7 @@ import time
 from typing import Annotated
 
 import msgspec
-from litestar import Router, post
+from litestar import Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from uuid_utils import uuid7
@@ -60,6 +60,20 @@ class Webhook(msgspec.Struct, frozen=True):
 
 class Heard(msgspec.Struct, frozen=True):
     event_id: str
+
+
+class OfferedChannel(msgspec.Struct, frozen=True):
+    channel: str
+
+
+class OfferedChannels(msgspec.Struct, frozen=True):
+    items: list[OfferedChannel]
+
+
+@get("/payment-channels")
+async def offered(channels: NamedDependency[payments.Channels]) -> OfferedChannels:
+    """Each way to pay that this shop offers, by name."""
+    return OfferedChannels([OfferedChannel(channel) for channel in channels.offered])
 
 
 @post(
@@ -186,5 +200,7 @@ async def read_signed(request: AnyRequest, secret: bytes) -> bytes:
     return body
 
 
-routes = Router("/v1", route_handlers=[start, hear_sandbox, hear_alipay], tags=["payments"])
+routes = Router(
+    "/v1", route_handlers=[offered, start, hear_sandbox, hear_alipay], tags=["payments"]
+)
 route_handlers = [routes]

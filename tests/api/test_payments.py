@@ -505,6 +505,11 @@ async def test_what_is_signed_and_still_wrong_is_told_so(visit):
         assert answer.headers["content-type"] == "application/problem+json"
 
 
+async def test_a_shop_tells_which_ways_to_pay_it_offers(visit):
+    answer = await visit.http.get("/v1/payment-channels")
+    assert (answer.status_code, answer.json()) == (200, {"items": [{"channel": "sandbox"}]})
+
+
 async def test_bad_starts_get_their_problem(visit):
     order_id = await visit.buy(await visit.sale(), 7)
     await visit.becomes(order_id, 7, "pending_payment")

@@ -92,6 +92,24 @@ def test_who_pays_comes_back_to_an_order_that_is_paid(shop, visit, locale):
     assert shop.sold(sale_id) == 1
 
 
+def test_a_buyer_chooses_to_pay_by_alipay(shop, visit):
+    sale_id = shop.open_sale()
+    visitor = visit(locale="zh-CN").open(sale_id)
+    choice = visitor.buy().locator(".channel")
+    expect(choice).to_have_value("sandbox")
+    expect(choice.locator("option")).to_have_text(["支付宝", "PayPal", "沙箱支付"])
+    choice.select_option("alipay")
+    page = visitor.page
+    visitor.order.locator(".pay").click()
+    page.wait_for_url("**/cashier/**")
+    expect(page.locator("header span")).to_contain_text("支付宝")
+    page.locator("button[value=pay]").click()
+    visitor.is_back()
+    visitor.sees_order("paid")
+    expect(page).to_have_url(f"{shop.url}/")
+    assert shop.sold(sale_id) == 1
+
+
 def test_the_pay_page_is_in_the_language_that_was_chosen_in_the_shop(shop, visit):
     visitor = visit(locale="en-US").open(shop.open_sale())
     visitor.page.locator("[data-language=zh]").click()
