@@ -13,11 +13,12 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from api import auth, problems, texts, wiring
 from api.admin import stock
 from api.admin.changes import Changes
+from api.admin.consignments import Printed
 from api.admin.stock import LINES_MAX, UNITS_MAX, Reference, codes_of, place_of
 from api.problems import AnyRequest, InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from api.shapes import CURSOR_MAX, PAGE_DEFAULT, Cursor, Limit, after
-from core import feeds, inventory
+from core import feeds, fulfilment, inventory
 from core.flows import open_feed as opener
 from core.flows.follow_stock import Cursor as Place
 from core.flows.follow_stock import follow_levels, follow_movements
@@ -42,6 +43,9 @@ From = Annotated[
         description="The last answer's `cursor`; all from the beginning where it is left out.",
     ),
 ]
+Where = Annotated[
+    str, QueryParameter(name="place_id", max_length=20, description="A place of the caller's.")
+]
 IsRefused = Annotated[
     bool,
     QueryParameter(name="refused", description="Only what was refused, and has not come right."),
@@ -62,8 +66,9 @@ class MessageLine(Body, frozen=True):
 class NewMessage(Body, frozen=True):
     """Applied once for each `reference`.
 
-    `shipped` names `kept_for`; `alive` has no lines. `snapshot` names all that stands in the place,
-    and `told_before`: how many messages about it had been applied when it was taken.
+    `shipped` names a consignment and its parcel instead of lines, or `kept_for`; `alive` has no
+    lines. `snapshot` names all that stands in the place, and `told_before`: how many messages about
+    it had been applied when it was taken.
     """
 
     kind: Literal[
@@ -72,6 +77,9 @@ class NewMessage(Body, frozen=True):
     reference: Reference
     lines: Annotated[list[MessageLine], msgspec.Meta(max_length=LINES_MAX)]
     kept_for: Reference | None = None
+    consignment_id: str | None = None
+    carrier: Printed | None = None
+    tracking: Printed | None = None
     told_before: Annotated[int, msgspec.Meta(ge=0, le=ids.ID_MAX)] | None = None
 
 
@@ -165,6 +173,27 @@ class Levels(msgspec.Struct, frozen=True):
     items: list[Level]
     cursor: str
     more: bool
+
+
+class ConsignedLine(msgspec.Struct, frozen=True):
+    sku_code: str
+    quantity: int
+
+
+class Consignment(msgspec.Struct, frozen=True):
+    """What is to leave in one parcel."""
+
+    consignment_id: str
+    place_id: str
+    allocated_at: datetime | None
+    lines: list[ConsignedLine]
+
+
+class Consignments(msgspec.Struct, frozen=True):
+    """Newest first; `cursor` is null on the last page."""
+
+    items: list[Consignment]
+    cursor: str | None
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -394,6 +423,43 @@ async def wanted(
     return stock.Alerts(items, items[-1].alert_id if len(items) == limit else None)
 
 
+@get(
+    "/consignments",
+    permission="own_stock:read",
+    responses=refuses(*auth.SIGNED_IN, feeds.NoSuchFeed, InvalidValue),
+)
+async def consignments(
+    request: AnyRequest,
+    pool: NamedDependency[db.Pool],
+    where: Where,
+    limit: Limit = PAGE_DEFAULT,
+    cursor: Cursor = None,
+) -> Consignments:
+    """List what is to leave one of the caller's places: its units are allocated there."""
+    place_id = ids.parse(where)
+    if place_id is None or place_id not in await places_of(pool, request):
+        raise feeds.NoSuchFeed
+    async with db.snapshot(pool) as conn:
+        found = await fulfilment.listing(
+            conn,
+            state=fulfilment.State.ALLOCATED,
+            place_id=place_id,
+            before=after(cursor),
+            page_max=limit,
+        )
+        codes = await codes_of(conn, {line.sku_id for _, lines in found for line in lines})
+    items = [
+        Consignment(
+            consignment_id=str(one.id),
+            place_id=str(one.place_id),
+            allocated_at=one.allocated_at,
+            lines=[ConsignedLine(codes[line.sku_id], line.quantity) for line in lines],
+        )
+        for one, lines in found
+    ]
+    return Consignments(items, items[-1].consignment_id if len(items) == limit else None)
+
+
 @get("/snapshots", permission="feeds:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
 async def list_snapshots(
     pool: NamedDependency[db.Pool], limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
@@ -444,6 +510,10 @@ def message_of(told: NewMessage) -> feeds.Message:
         kind=feeds.Kind(told.kind),
         lines=[feeds.Line(line.sku_code, line.quantity) for line in told.lines],
         kept_for=told.kept_for,
+        # What cannot be an id names no consignment.
+        consignment_id=None if told.consignment_id is None else ids.parse(told.consignment_id) or 0,
+        carrier=told.carrier,
+        tracking=told.tracking,
         told_before=told.told_before,
     )
 
@@ -508,6 +578,7 @@ routes = Router(
         movements,
         levels,
         wanted,
+        consignments,
         list_snapshots,
         find_snapshot,
     ],

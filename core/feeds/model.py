@@ -36,14 +36,17 @@ class Line(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True):
     """What a system tells once, by its reference.
 
-    `kept_for` is whose units were shipped. `told_before` is how many messages about the place were
-    applied before a snapshot was taken.
+    A consignment was shipped, in a parcel; or units that were `kept_for` something else.
+    `told_before` is how many messages about the place were applied before a snapshot was taken.
     """
 
     reference: str
     kind: Kind
     lines: Sequence[Line] = ()
     kept_for: str | None = None
+    consignment_id: int | None = None
+    carrier: str | None = None
+    tracking: str | None = None
     told_before: int | None = None
 
 

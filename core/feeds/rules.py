@@ -24,10 +24,16 @@ def digest(message: Message, place_id: int) -> bytes:
 def check(message: Message) -> None:
     """Raises UnfitMessage."""
     kind = message.kind
-    if (kind is Kind.ALIVE) == bool(message.lines):
-        raise UnfitMessage("A message has lines, and a sign of life has none.")
-    if (kind is Kind.SHIPPED) != (message.kept_for is not None):
-        raise UnfitMessage("What is shipped names whom it was kept for (`kept_for`).")
+    parcel = (message.consignment_id, message.carrier, message.tracking)
+    is_parcel = kind is Kind.SHIPPED and None not in parcel
+    if (kind is Kind.ALIVE or is_parcel) == bool(message.lines):
+        raise UnfitMessage("A message has lines; a sign of life, or of a consignment, has none.")
+    if not is_parcel and parcel != (None, None, None):
+        raise UnfitMessage(
+            "`consignment_id`, `carrier` and `tracking` go together, where it ships."
+        )
+    if (kind is Kind.SHIPPED and not is_parcel) != (message.kept_for is not None):
+        raise UnfitMessage("What ships is a consignment, or names whom it was kept for.")
     if (kind is Kind.SNAPSHOT) != (message.told_before is not None):
         raise UnfitMessage("A snapshot says how many messages it comes after (`told_before`).")
     twice = [code for code, n in Counter(one.sku_code for one in message.lines).items() if n > 1]

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from core import catalogue, feeds, inventory, staff
-from core.flows import compare_stock, count_stock
+from core import catalogue, feeds, fulfilment, inventory, staff
+from core.flows import compare_stock, count_stock, send_consignments
 from core.kit import db
 from core.kit.refusal import Refusal
 
@@ -19,6 +19,9 @@ VERBS = {
     feeds.Kind.MENDED: inventory.mend,
     feeds.Kind.SCRAPPED: inventory.scrap,
 }
+
+# What orders and sales keep leaves by their own way, with the order's state.
+OF_THE_SHOP = ("order:", "sale:")
 
 
 class Teller(msgspec.Struct, frozen=True):
@@ -91,8 +94,11 @@ async def _apply(conn: db.Conn, teller: Teller, message: feeds.Message) -> Answe
     if message.kind is feeds.Kind.ADJUSTED:
         counts = await _adjust(conn, teller, units, reference)
         return Answer(message.reference, True, None, undecided(counts))
-    if message.kind is feeds.Kind.SHIPPED:
-        assert message.kept_for is not None
+    if message.consignment_id is not None:
+        await _ship_consignment(conn, teller, message)
+    elif message.kept_for is not None:
+        if message.kept_for.startswith(OF_THE_SHOP):
+            raise feeds.UnfitMessage("What was ordered ships as a consignment: name that.")
         deed = inventory.Deed(
             message.kept_for, units, reference, by=teller.system, place_id=teller.place_id
         )
@@ -102,6 +108,21 @@ async def _apply(conn: db.Conn, teller: Teller, message: feeds.Message) -> Answe
             conn, place_id=teller.place_id, units=units, reference=reference, by=teller.system
         )
     return Answer(message.reference, True)
+
+
+async def _ship_consignment(conn: db.Conn, teller: Teller, message: feeds.Message) -> None:
+    """Raises fulfilment.NoSuchConsignment for one of another place, too."""
+    assert message.consignment_id is not None
+    assert message.carrier is not None
+    assert message.tracking is not None
+    consignment_id = fulfilment.ConsignmentId(message.consignment_id)
+    found, _ = await fulfilment.find(conn, consignment_id=consignment_id)
+    if found.place_id != teller.place_id:
+        raise fulfilment.NoSuchConsignment(consignment_id=str(consignment_id))
+    parcel = fulfilment.Parcel(message.carrier, message.tracking)
+    await send_consignments.ship(
+        conn, consignment_id=consignment_id, parcel=parcel, by=teller.system
+    )
 
 
 async def _units(conn: db.Conn, lines: Sequence[feeds.Line]) -> dict[int, int]:

@@ -26,16 +26,28 @@ async def ship_consignment(
     where somebody took its units by hand.
     """
     async with db.transaction(pool) as conn:
-        held, (loaded,) = await _hold(conn, [consignment_id])
-        before = loaded.consignment
-        if before.state != fulfilment.State.SHIPPED or parcel != (before.carrier, before.tracking):
-            ended = await fulfilment.ship(conn, loaded, parcel=parcel, by=by)
-            for order in held:
-                await orders.ship(
-                    conn, order, consignment_id=str(consignment_id), is_last=order.id in ended
-                )
-            await inventory.ship(conn, deeds([loaded], by=by))
+        loaded = await ship(conn, consignment_id=consignment_id, parcel=parcel, by=by)
         return await _noted(conn, author, loaded)
+
+
+async def ship(
+    conn: db.Conn,
+    *,
+    consignment_id: fulfilment.ConsignmentId,
+    parcel: fulfilment.Parcel,
+    by: str,
+) -> fulfilment.Loaded:
+    """The same in a transaction of the caller's. Returns what it was before."""
+    held, (loaded,) = await _hold(conn, [consignment_id])
+    before = loaded.consignment
+    if before.state != fulfilment.State.SHIPPED or parcel != (before.carrier, before.tracking):
+        ended = await fulfilment.ship(conn, loaded, parcel=parcel, by=by)
+        for order in held:
+            await orders.ship(
+                conn, order, consignment_id=str(consignment_id), is_last=order.id in ended
+            )
+        await inventory.ship(conn, deeds([loaded], by=by))
+    return loaded
 
 
 async def deliver_consignment(

@@ -211,7 +211,7 @@ async def test_a_warehouse_sells_through_reboots_repeats_and_crosses(
     for code in CODES:
         canton.receive(code, 60)
     await canton.tell()
-    orders = [(f"order:{n}", random.choice(CODES), random.randint(1, 3)) for n in range(40)]
+    orders = [(f"desk:{n}", random.choice(CODES), random.randint(1, 3)) for n in range(40)]
     for name, code, quantity in orders:
         await order(name, code, quantity)
         canton.ship(code, quantity, name)
@@ -244,8 +244,8 @@ async def test_a_warehouse_sells_through_reboots_repeats_and_crosses(
 async def test_what_comes_too_early_is_refused_and_told_again(canton, order, stands, staff):
     canton.receive(CODES[0], 10)
     await canton.tell()
-    await order("order:1", CODES[0], 4, is_picked=False)
-    shipped = canton.ship(CODES[0], 4, "order:1")
+    await order("desk:1", CODES[0], 4, is_picked=False)
+    shipped = canton.ship(CODES[0], 4, "desk:1")
     for _ in range(2):
         assert refusals(await canton.tell()) == ["not-kept"]
         assert await stands() == {CODES[0]: 10}
@@ -254,7 +254,7 @@ async def test_what_comes_too_early_is_refused_and_told_again(canton, order, sta
         shipped["reference"],
         "/problems/not-kept",
     )
-    await order.pick("order:1", CODES[0], 4)
+    await order.pick("desk:1", CODES[0], 4)
     assert outcomes(await canton.tell()) == ["applied"]
     assert await stands() == {CODES[0]: 6}
     assert (await staff("GET", "/feeds/messages?refused=true"))["items"] == []
@@ -291,6 +291,17 @@ async def test_one_bad_message_keeps_no_other_away(canton, stands):
         {"kind": "received", "lines": [{"sku_code": CODES[0], "quantity": 1}] * 2},
         {"kind": "received", "lines": [{"sku_code": CODES[0], "quantity": 1}], "kept_for": "o"},
         {"kind": "shipped", "lines": [{"sku_code": CODES[0], "quantity": 1}]},
+        {"kind": "shipped", "lines": [{"sku_code": CODES[0], "quantity": 1}], "kept_for": "sale:1"},
+        {"kind": "shipped", "lines": [], "kept_for": "desk:1"},
+        {"kind": "shipped", "lines": [], "consignment_id": "1", "carrier": "SF"},
+        {"kind": "alive", "lines": [], "consignment_id": "1", "carrier": "SF", "tracking": "1"},
+        {
+            "kind": "shipped",
+            "lines": [{"sku_code": CODES[0], "quantity": 1}],
+            "consignment_id": "1",
+            "carrier": "SF",
+            "tracking": "1",
+        },
         {"kind": "adjusted", "lines": [{"sku_code": CODES[0], "quantity": 0}]},
         {"kind": "snapshot", "lines": [{"sku_code": CODES[0], "quantity": 1}]},
         {"kind": "snapshot", "lines": [], "told_before": 0},

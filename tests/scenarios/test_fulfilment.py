@@ -258,3 +258,41 @@ async def test_a_flash_sales_order_walks_the_same_path(journey, west):
     assert await journey.stock(cup, MAIN) == await journey.stock(cup, west) == (0, 0, 0)
     (book,) = (await journey.staff("GET", f"/sales/{sale['sale_id']}/audit"))["items"]
     assert (book["sold"], book["left"], book["drift"]) == (3, 0, 0)
+
+
+async def test_a_warehouses_system_ships_what_is_its_own_and_the_order_moves(journey, west):
+    lamp = await journey.furnish("FEEDLAMP", **{f"p{west}": 10})
+    address_id = (await journey.buyer(BUYER, "POST", "/addresses", **CHINA))["address_id"]
+    order_id = await journey.check_out(BUYER, address_id, "feed", **{f"s{lamp}": 2})
+    await journey.pay(BUYER, order_id)
+    for place_id in (MAIN, west):
+        await journey.staff("POST", f"/feeds/bea/places/{place_id}", silent_max_s=3_600)
+    (one,) = (await journey.staff("GET", f"/feeds/consignments?place_id={west}"))["items"]
+    assert one["lines"] == [{"sku_code": "FEEDLAMP", "quantity": 2}]
+    parcel = {"consignment_id": one["consignment_id"], "carrier": "SF", "tracking": "SF-7"}
+    shipped = {"reference": "out-1", "kind": "shipped", "lines": []} | parcel
+
+    async def tell(message, place_id):
+        told = {"place_id": place_id, "messages": [message]}
+        (answer,) = (await journey.staff("POST", "/feeds/messages", **told))["items"]
+        problem = answer["problem"] or {"type": ""}
+        return answer["outcome"], problem["type"].rpartition("/")[2]
+
+    lines = [{"sku_code": "FEEDLAMP", "quantity": 2}]
+    around = {"reference": "x", "kind": "shipped", "kept_for": f"order:{order_id}", "lines": lines}
+    assert await tell(around, west) == ("refused", "unfit-message")
+    assert await tell(shipped, MAIN) == ("refused", "no-such-consignment")
+    nobody = shipped | {"consignment_id": "x"}
+    assert await tell(nobody, west) == ("refused", "no-such-consignment")
+    assert await journey.stock(lamp, west) == (10, 0, 2)
+    assert await tell(shipped, west) == ("applied", "")
+    assert await tell(shipped, west) == ("already_applied", "")
+    assert await journey.stock(lamp, west) == (8, 0, 0)
+    assert await journey.parcels(BUYER, order_id) == ("shipped", [("shipped", "SF-7", 2)])
+    again = shipped | {"reference": "out-2"}
+    assert await tell(again, west) == ("applied", "")
+    other = again | {"reference": "out-3", "tracking": "SF-8"}
+    assert await tell(other, west) == ("refused", "illegal-move")
+    assert await journey.stock(lamp, west) == (8, 0, 0)
+    assert (await journey.staff("GET", f"/feeds/consignments?place_id={west}"))["items"] == []
+    await journey.staff("GET", "/feeds/consignments?place_id=77", refused=404)
