@@ -4,9 +4,11 @@ TEST_STOCK_STEPS is how many steps (with `make faults` 100,000); TEST_SEED repla
 """
 
 import asyncio
+import contextlib
 import os
 import random
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import asyncpg
@@ -22,10 +24,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from core import inventory
+from core import catalogue, inventory, sales
+from core.flows import run_sale
+from core.flows.plan_sale import PlannedItem, plan_sale
+from core.flows.settle_sale import settle_sale
 from core.kit import db
 from core.kit.refusal import Refusal
 from core.kit.states import IllegalMove
+from hotpath import nodes
+from hotpath.nodes import Redis
 from tests.core.stock import DEEDS, FIGURES, KINDS_MIN, STEPS, VERBS, Stock
 
 STEPS_MAX = int(os.environ.get("TEST_STOCK_STEPS", "2000"))
@@ -40,6 +47,7 @@ WAREHOUSES = (1, 2)
 WORTH = {sku: inventory.Worth(10, "CNY") for sku in SKUS}
 VALUE_MAX = {"CNY": 50}
 FIRST = 25
+HOUR = timedelta(hours=1)
 
 # How units in transit come to an end: the verb, what it calls them, and what else it asks.
 ENDS = {
@@ -53,12 +61,25 @@ rarely = st.sampled_from([False] * 7 + [True])
 baskets = st.dictionaries(skus, quantities, min_size=1, max_size=2)
 
 
+class OneConnection:
+    """What the flows of sales take for a pool: the walk's own connection."""
+
+    def __init__(self, conn: asyncpg.Connection) -> None:
+        self.conn = conn
+
+    @contextlib.asynccontextmanager
+    async def acquire(self, *, timeout: float):  # noqa: ASYNC109 - as asyncpg calls it
+        yield self.conn
+
+
 class Walk(RuleBasedStateMachine):
     """One life of a stock. Everything is rolled back at its end."""
 
     runner: asyncio.Runner
     conn: asyncpg.Connection
+    redis: Redis
     steps = 0
+    closed_sales = 0
     kinds: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
@@ -71,6 +92,8 @@ class Walk(RuleBasedStateMachine):
         # Of each transfer, what has neither arrived nor been lost.
         self.left: dict[int, Counter[int]] = {}
         self.counts: dict[int, inventory.Count] = {}
+        # Of each armed sale, what of its quota is not sold.
+        self.unsold: dict[int, Counter[int]] = {}
         self.transaction = self.conn.transaction()
         self.runner.run(self.transaction.start())
         for place in PLACES:
@@ -83,6 +106,7 @@ class Walk(RuleBasedStateMachine):
         self.reserve({1: 9, 2: 9}, place=None, is_sale=True)
         self.step("allocate", self.purposes[0], 1, 6)
         self.plan_transfer(1, 3, {1: 9, 3: 9}, is_sent=True)
+        self.arm_sale({1: 3, 2: 2})
 
     def teardown(self) -> None:
         counted = "SELECT kind, count(*) FROM inventory.movements GROUP BY kind"
@@ -126,7 +150,7 @@ class Walk(RuleBasedStateMachine):
 
     @rule(units=baskets, place=st.none() | places, is_sale=st.booleans())
     def reserve(self, units, place, is_sale):
-        purpose = self.name("sale" if is_sale else "order")
+        purpose = self.name("quota" if is_sale else "order")
         wanted = inventory.Wanted(purpose, units, by="w", place_id=place, region="P2")
         answer = self.ask(inventory.reserve, wanted)
         shelves = WAREHOUSES if place is None else (place,)
@@ -175,7 +199,7 @@ class Walk(RuleBasedStateMachine):
             (kind, who, sku)
             for kind, (figure, *_) in sorted(STEPS.items())
             for (who, sku, _), n in sorted(self.stock.kept.items())
-            if n[figure]
+            if n[figure] and who in self.purposes
         ]
         if is_any or not steps:
             steps = [(kind, who, sku) for kind in STEPS for who in self.purposes for sku in SKUS]
@@ -206,6 +230,58 @@ class Walk(RuleBasedStateMachine):
         assert self.ask(inventory.release, [deed]) is None
         for sku, quantity in units.items():
             self.stock.settle("release", purpose, sku, quantity)
+
+    def flow(self, flow, *words, **facts):
+        """The same of a flow, which opens its transactions by itself."""
+        Walk.steps += 1
+        try:
+            return self.runner.run(flow(OneConnection(self.conn), *words, **facts))
+        except Refusal as refusal:
+            return refusal
+
+    @rule(units=baskets)
+    def arm_sale(self, units):
+        """A whole sale draws its quota from the warehouses, or does not begin."""
+        items = [PlannedItem(sku, quantity, 5_000, 1) for sku, quantity in units.items()]
+        now = datetime.now(UTC)
+        times = {"starts_at": now - HOUR, "ends_at": now + HOUR}
+        planned = self.flow(plan_sale, name="walk", items=items, **times)
+        answer = self.flow(run_sale.arm_sale, self.redis, sale_id=planned.id)
+        free = {sku: [self.stock.shows("free", sku, p) for p in WAREHOUSES] for sku in units}
+        if any(sum(free[sku]) < units[sku] for sku in units):
+            assert isinstance(answer, inventory.OutOfStock)
+            return
+        assert answer.state == sales.State.OPEN
+        drawn = self.ask(inventory.reservations, kept_for=f"sale:{answer.id}")
+        kept = [inventory.Kept(one.sku_id, one.place_id, one.reserved) for one in drawn]
+        self.stock.keep(f"sale:{answer.id}", kept)
+        assert {sku: self.stock.has(f"sale:{answer.id}", sku, "reserved") for sku in units} == units
+        self.unsold[answer.id] = Counter(units)
+
+    @precondition(lambda self: self.unsold)
+    @rule(data=st.data())
+    def sell(self, data):
+        """Some of a sale's quota is sold, which moves no stock."""
+        sale_id = data.draw(st.sampled_from(sorted(self.unsold)))
+        sold = {sku: data.draw(st.integers(0, n)) for sku, n in self.unsold[sale_id].items()}
+        (bucket,) = self.ask(sales.buckets, sale_id=sale_id)
+        rows = [sales.Entry(bucket.number, sku, sold=n) for sku, n in sold.items() if n]
+        assert self.ask(sales.book, rows) is None
+        self.unsold[sale_id].subtract(sold)
+
+    @precondition(lambda self: self.unsold)
+    @rule(data=st.data())
+    def close_whole_sale(self, data):
+        """What a sale did not sell comes back once; what it sold stays kept, to be shipped."""
+        sale_id = data.draw(st.sampled_from(sorted(self.unsold)))
+        assert self.flow(settle_sale, self.redis, sale_id=sale_id) is False
+        assert self.flow(run_sale.close_sale, self.redis, sale_id=sale_id).state == "closed"
+        assert self.flow(settle_sale, self.redis, sale_id=sale_id) is True
+        assert self.flow(settle_sale, self.redis, sale_id=sale_id) is False
+        for sku, quantity in self.unsold.pop(sale_id).items():
+            self.stock.settle("release", f"sale:{sale_id}", sku, quantity)
+        self.purposes.append(f"sale:{sale_id}")
+        Walk.closed_sales += 1
 
     @precondition(lambda self: self.done)
     @rule(data=st.data(), is_other=st.booleans())
@@ -403,6 +479,10 @@ def url(postgres, template):
         conn = await asyncpg.connect(postgres.url_of(name))
         await db.speak_json(conn)
         await places_added(conn)
+        codes = [(f"SKU-{sku}", 5_000, "CNY") for sku in SKUS]
+        title = {"en": "Kettle", "zh": "水壶"}
+        _, made = await catalogue.add_product(conn, title=title, skus=codes)
+        assert tuple(made) == SKUS
         await conn.close()
 
     asyncio.run(run(f"CREATE DATABASE {name} TEMPLATE {template}"))
@@ -411,18 +491,22 @@ def url(postgres, template):
     asyncio.run(run(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
-def test_whatever_happens_in_whatever_order_stock_is_what_its_movements_say(url):
+def test_whatever_happens_in_whatever_order_stock_is_what_its_movements_say(url, redis_url):
     print(f"TEST_SEED={SEED}")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         conn = runner.run(asyncpg.connect(url))
         runner.run(db.speak_json(conn))
+        redis = nodes.connect(redis_url, timeout_s=5)
+        runner.run(redis.__aenter__())
         try:
-            machine = type("Walk", (Walk,), {"runner": runner, "conn": conn})
+            machine = type("Walk", (Walk,), {"runner": runner, "conn": conn, "redis": redis})
             walk(hypothesis.seed(SEED)(machine))
         finally:
+            runner.run(redis.__aexit__(None, None, None))
             runner.run(conn.close())
-    print(f"{Walk.steps} deeds, {sum(Walk.kinds.values())} movements: {dict(Walk.kinds)}")
+    print(f"{Walk.steps} deeds, {Walk.closed_sales} whole sales: {dict(Walk.kinds)}")
     assert len(Walk.kinds) >= KINDS_MIN
+    assert Walk.closed_sales > 0
 
 
 def walk(machine: type[Walk]) -> None:
