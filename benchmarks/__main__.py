@@ -21,6 +21,7 @@ QUESTIONS = (
     ("ledger",),
     ("orders", "--batches", "100,1000,4000"),
     ("catalogue",),
+    ("order_lists",),
     ("gate", "--waves", "1000", "--batches", "64,256,512,1000"),
 )
 

@@ -56,7 +56,9 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Orders(msgspec.Struct, frozen=True):
-    """Newest first; `cursor` is null on the last page."""
+    """Newest first, but those that wait for their payment by how long they may; `cursor` is null on
+    the last page.
+    """
 
     items: list[Order]
     cursor: str | None

@@ -145,7 +145,7 @@ def buried(order_id: orders.OrderId, bucket: sales.Bucket, letter: sales.DeadLet
 
 
 def view(order: orders.Order) -> OrderView:
-    is_ordinary = order.claimed is None
+    is_ordinary = order.sale_id is None
     return OrderView(
         order_id=order.id,
         sale_id=order.sale_id,

@@ -220,9 +220,11 @@ async def as_of(conn: Conn, *, order_id: OrderId, moment: datetime) -> Standing:
 async def listing(
     conn: Conn, *, shown: Shown | None, before: OrderId | None, page_max: int
 ) -> list[Order]:
-    """Newest first, by what they show, or all."""
+    """Newest first, by what they show, or all; those that wait for payment by how long they may."""
     axes = AXES[shown] if shown else None
     await store.plan_anew(conn)
+    if shown is Shown.PENDING_PAYMENT:
+        return await store.pending(conn, before, page_max)
     return await store.listing(conn, axes, before, page_max)
 
 

@@ -70,7 +70,7 @@ LINES = """ -- -> Line
     SELECT order_id::text, line_no, sku_id, quantity, price_minor,
            coalesce(discount_minor, 0) AS discount_minor, coalesce(tax_minor, 0) AS tax_minor,
            coalesce(included_tax_minor, 0) AS included_tax_minor, seller_id, commission_bps
-      FROM orders.lines WHERE order_id = ANY($1::uuid[]) ORDER BY order_id, line_no
+      FROM orders.lines WHERE order_id = ANY($1::uuid[]) ORDER BY line_no
 """
 
 
@@ -273,17 +273,17 @@ async def plan_anew(conn: Conn) -> None:
 
 
 LISTING = """ -- -> Head
-    SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
+    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
            fulfilment, reason, amount_minor, currency,
            coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
            asked, follows::text, placed_at, expires_at, version, open_cases
-      FROM orders.orders
+      FROM orders.orders o
      WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR payment = $2)
        AND ($3::text[] IS NULL OR fulfilment = ANY($3))
-       AND ($4::boolean IS NULL OR (open_cases > 0) = $4) AND ($5::uuid IS NULL OR id < $5)
-     ORDER BY id DESC LIMIT $6
+       AND ($4::boolean IS NULL OR (open_cases > 0) = $4) AND ($5::uuid IS NULL OR o.id < $5)
+     ORDER BY o.id DESC LIMIT $6
 """
 
 
@@ -292,6 +292,27 @@ async def listing(
 ) -> list[Order]:
     found = await conn.fetch(LISTING, *(axes or (None, None, None, None)), before, page_max)
     return await with_lines(conn, many(Head, found))
+
+
+# By what wants to be paid last: an index by id would grow with every order of a sale, and without
+# one the last page reads all orders that were ever paid.
+PENDING = """ -- -> Head
+    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
+           fulfilment, reason, amount_minor, currency,
+           coalesce(shipping_minor, 0) AS shipping_minor,
+           coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
+           coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
+           asked, follows::text, placed_at, expires_at, version, open_cases
+      FROM orders.orders o
+     WHERE state = 'open' AND payment = 'unpaid'
+       AND ($1::uuid IS NULL
+            OR (expires_at, o.id) < (SELECT expires_at, id FROM orders.orders WHERE id = $1))
+     ORDER BY expires_at DESC, o.id DESC LIMIT $2
+"""
+
+
+async def pending(conn: Conn, before: OrderId | None, page_max: int) -> list[Order]:
+    return await with_lines(conn, many(Head, await conn.fetch(PENDING, before, page_max)))
 
 
 # Ordinary orders, and those of sales sale by sale, by the index that makes a key unique: one by

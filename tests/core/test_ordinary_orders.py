@@ -152,6 +152,30 @@ async def test_a_member_sees_orders_of_carts_and_of_sales_newest_first(pool, sho
     assert [order.id for order in rest] == [of_sale]
 
 
+async def test_what_waits_for_payment_is_paged_by_how_long_it_may(pool, place):
+    holds = {7: 900, 8: 300, 9: 600, 10: 300, 11: 100}
+    placed = {member: await place(member, hold_s=hold_s) for member, hold_s in holds.items()}
+    await pool.execute("UPDATE orders.orders SET payment = 'paid' WHERE member_id = 11")
+    # Placed in one transaction each, so the later of two equals may wait longer.
+    expected = sorted(
+        (order for member, order in placed.items() if member != 11),
+        key=lambda order: (order.expires_at, order.id),
+        reverse=True,
+    )
+    found, last = [], None
+    while True:
+        async with db.snapshot(pool) as conn:
+            page = await orders.listing(
+                conn, shown=orders.Shown.PENDING_PAYMENT, before=last, page_max=2
+            )
+        found += page
+        if not page:
+            break
+        last = page[-1].id
+    assert found == expected
+    assert [order.member_id for order in found][:2] == [7, 9]
+
+
 async def test_an_unpaid_order_expires_with_its_units(pool, shop, place, sku_ids):
     first, second = await place(7, hold_s=0), await place(8, hold_s=0)
     later = await place(9)
