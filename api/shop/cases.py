@@ -18,7 +18,7 @@ from core.kit import db
 from core.kit.states import IllegalMove
 from core.settings import Settings
 from hotpath.claims import QUANTITY_MAX
-from hotpath.ids import parts
+from hotpath.ids import is_id
 
 LINES_MAX = 1_000
 AMOUNT_MAX = 2**53
@@ -157,7 +157,7 @@ async def withdraw(
 
 
 def order_of(text: str) -> orders.OrderId:
-    if parts(text) is None:
+    if not is_id(text):
         raise orders.NoSuchOrder(order_id=text)
     return orders.OrderId(text)
 
