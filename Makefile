@@ -22,8 +22,9 @@ faults:  ## Power cuts, kills, wrong servers, storms, the model: the full counts
 	TEST_KILLS=20 TEST_CUTS=20 TEST_STEPS=10000 TEST_STORMS=5 TEST_NEIGHBOURS_S=60 ./sluice test tests/faults tests/hotpath/test_lua.py -s
 	TEST_REDIS=debian TEST_CUTS=20 ./sluice test tests/faults/test_power_cut.py -s
 	TEST_STEPS=1000000 ./sluice test tests/hotpath/test_twins.py tests/hotpath/test_risk_twins.py -s
-	TEST_SPLITS=100000 ./sluice test tests/core/test_split.py -s
+	TEST_SPLITS=100000 ./sluice test tests/core/test_split.py tests/core/test_consignments.py -s
 	TEST_LEDGER_STEPS=100000 ./sluice test tests/core/test_ledger_walk.py -s
+	TEST_FULFILMENT_STEPS=100000 ./sluice test tests/core/test_fulfilment_walk.py -s
 	TEST_STOCK_STEPS=100000 ./sluice test tests/core/test_stock_walk.py tests/core/test_stock_crowd.py -s
 	TEST_IMPORT_ROWS=100000 ./sluice test tests/api/test_import_many.py -s
 lock: setup   ## Resolve requirements.lock anew, for Python 3.11 to 3.13

@@ -30,7 +30,11 @@ PRICE = 5_000
 SEALER = staff.Sealer({1: Signer(b"n" * 32)})
 AUTHOR = staff.Author(SEALER, "bea", staff.Permission.ORDERS_WRITE, "test", "r-1")
 UPS = fulfilment.Parcel("SF Express", "SF-1")
-STATES = fulfilment.State
+LEFT = "SELECT count(*) FROM kit.outbox WHERE topic = 'orders.paid'"
+WAITING = """
+    SELECT count(*) FROM pg_stat_activity
+     WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
 
 
 class House(msgspec.Struct):
@@ -163,7 +167,7 @@ async def test_a_message_that_comes_twice_or_is_cut_off_dispatches_once(house):
     await asyncio.gather(*(dispatch_orders(house.pool, batch_max=1) for _ in range(4)))
     assert await house.sent(order_id) == [("allocated", house.west, 2)]
     assert await house.stock() == {1: (1_000, 1_000, 0), house.west: (5, 3, 2)}
-    assert await dispatch_orders(house.pool, batch_max=10) == 0
+    assert await house.pool.fetchval(LEFT) == 0
 
 
 async def test_wherever_the_dispatcher_dies_each_unit_is_picked_once(house, mortal):  # noqa: F811
@@ -285,6 +289,28 @@ async def test_two_orders_share_a_parcel_and_one_of_them_is_cancelled(house):
         await ship_consignment(house.pool, consignment_id=number, parcel=UPS, by="bea")
     assert (await house.order(second)).fulfilment == "shipped"
     assert await house.stock() == {1: (1_000, 1_000, 0), house.west: (2, 2, 0)}
+
+
+async def test_who_repacks_an_order_waits_for_who_holds_it(house):
+    order_id = await house.paid(7, quantity=6)
+    await dispatch_orders(house.pool, batch_max=10)
+    main, west = await house.ids(order_id)
+    leaving = {fulfilment.Spot(order_id, 1): 1}
+    async with db.transaction(house.pool) as conn:
+        await orders.hold(conn, order_ids=[order_id])
+        waiting = [
+            asyncio.create_task(verb)
+            for verb in (
+                split_consignment(house.pool, consignment_id=west, leaving=leaving),
+                merge_consignments(house.pool, ids=[west, main]),
+            )
+        ]
+        async with asyncio.timeout(10):
+            while await house.pool.fetchval(WAITING) < len(waiting):  # noqa: ASYNC110  nobody tells
+                await asyncio.sleep(0.01)
+    done = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [one for one in done if isinstance(one, fulfilment.ImpossibleMerge)]
+    assert sum(units for *_, units in await house.sent(order_id)) == 6
 
 
 async def test_whoever_comes_first_ships_splits_merges_or_cancels(house):
