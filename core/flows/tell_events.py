@@ -4,24 +4,13 @@ Nothing is written for it where it happens: each source is read on from where th
 from. One transaction a page: the messages, and the cursor behind them.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Collection
 
-import msgspec
-
-from core import orders, sales, webhooks
+from core import inventory, orders, sales, webhooks
+from core.flows.read_sources import READERS, Reader, of_movement, of_order
 from core.kit import db, tail
 
 PAGE_MAX = 500
-
-
-class Row(msgspec.Struct, frozen=True):
-    """What a row tells of: what nobody is told of leaves no message."""
-
-    xact: int
-    messages: list[webhooks.Message]
-
-
-Reader = Callable[[db.Conn, tail.Stretch, int], Awaitable[list[Row]]]
 
 
 async def begin(conn: db.Conn, kinds: Collection[str]) -> None:
@@ -31,22 +20,29 @@ async def begin(conn: db.Conn, kinds: Collection[str]) -> None:
     now = await tail.horizon(conn)
     for cursor in idle:
         await webhooks.move_cursor(conn, tail.begin(now), source=cursor.source)
-    if any(cursor.source == webhooks.Source.SALE_ORDERS for cursor in idle):
-        await _begin_buckets(conn)
+    for cursor in idle:
+        if cursor.source == webhooks.Source.SALE_ORDERS:
+            await _begin_buckets(conn)
+        if cursor.source == webhooks.Source.MOVEMENTS:
+            await _begin_movements(conn)
 
 
 async def tell_events(pool: db.Pool, source: webhooks.Source) -> bool:
     """Tell the next of one source. Returns whether there are more."""
-    async with db.transaction(pool) as conn:
-        kinds = webhooks.SOURCES[source]
+    kinds = webhooks.SOURCES[source]
+    async with db.reading(pool) as conn:
         if not kinds & await webhooks.wanted(conn):
             return False
+        mark = await inventory.mark(conn) if source == webhooks.Source.MOVEMENTS else None
+    async with db.transaction(pool) as conn:
         cursor = await webhooks.hold_cursor(conn, source=source)
         wanted = kinds & await webhooks.wanted(conn)
         if not wanted:
             return False
         if source == webhooks.Source.SALE_ORDERS:
             return await _tell_buckets(conn, wanted)
+        if mark is not None:
+            return await _tell_movements(conn, cursor, mark)
         return await _tell_on(conn, cursor, wanted, READERS[source])
 
 
@@ -61,19 +57,6 @@ async def _tell_on(
         await webhooks.tell(conn, [one for one in messages if one.kind in wanted])
         await webhooks.move_cursor(conn, mark, source=cursor.source)
     return is_full
-
-
-async def read_order_events(conn: db.Conn, stretch: tail.Stretch, page_max: int) -> list[Row]:
-    happened = await orders.happened(conn, stretch, page_max=page_max)
-    shadows = await sales.shadows(conn) if happened else set()
-    return [Row(one.xact, [] if one.sale_id in shadows else [of_event(one)]) for one in happened]
-
-
-async def read_ordinary_orders(conn: db.Conn, stretch: tail.Stretch, page_max: int) -> list[Row]:
-    agreed = await orders.agreed(conn, stretch, page_max=page_max)
-    found = await orders.find_all(conn, order_ids=[one.order_id for one in agreed])
-    by_id = {order.id: order for order in found}
-    return [Row(one.xact, [of_order(by_id[one.order_id])]) for one in agreed]
 
 
 async def _begin_buckets(conn: db.Conn) -> None:
@@ -109,63 +92,39 @@ async def _tell_buckets(conn: db.Conn, wanted: Collection[str]) -> bool:
     return False
 
 
-def of_order(order: orders.Order) -> webhooks.Message:
-    sale_id = None if order.sale_id is None else str(order.sale_id)
-    told: msgspec.Struct
-    if order.state == orders.State.REJECTED:
-        told = webhooks.OrderRejected(order.id, sale_id, str(order.member_id), order.reason or "")
-    else:
-        told = webhooks.OrderPlaced(
-            order_id=order.id,
-            sale_id=sale_id,
-            member_id=str(order.member_id),
-            amount=order.amount_minor,
-            shipping=order.shipping_minor,
-            shipping_tax=order.shipping_tax_minor,
-            currency=order.currency,
-            placed_at=order.placed_at,
-            expires_at=order.expires_at,
-            lines=[of_line(line) for line in order.lines],
-        )
-    return webhooks.message(f"order_{order.id}_0", told, happened_at=order.placed_at)
+async def _begin_movements(conn: db.Conn) -> None:
+    """What is being written in this very moment may be numbered lower, and is left out."""
+    last_id = (await inventory.mark(conn)).last_id
+    await _see(conn, last_id, inventory.Mark(last_id, tail.FIRST))
 
 
-def of_line(line: orders.Line) -> webhooks.OrderLine:
-    return webhooks.OrderLine(
-        line_no=line.line_no,
-        sku_id=str(line.sku_id),
-        seller_id=str(line.seller_id),
-        quantity=line.quantity,
-        price=line.price_minor,
-        discount=line.discount_minor,
-        tax=line.tax_minor,
+async def _tell_movements(conn: db.Conn, cursor: webhooks.Cursor, now: inventory.Mark) -> bool:
+    """Movements bear no transaction: what was seen up to is told once nothing can appear there."""
+    seen = inventory.Mark(cursor.seen_id or 0, cursor.seen_xact or 0)
+    if seen.xid > now.xid:
+        # Restored from a dump: transactions are numbered anew.
+        await _see(conn, cursor.reached, now)
+        return False
+    if not await inventory.is_settled(conn, seen):
+        return False
+    places = [place.id for place in await inventory.places(conn)]
+    found = await inventory.follow(
+        conn, place_ids=places, after=cursor.reached, upto=seen.last_id, page_max=PAGE_MAX
     )
+    await webhooks.tell(conn, [of_movement(one) for one in found])
+    is_full = len(found) == PAGE_MAX
+    if is_full:
+        await _see(conn, found[-1].id, seen)
+    elif found or now.last_id > seen.last_id:
+        await _see(conn, max(cursor.reached, seen.last_id), now)
+    return is_full
 
 
-def of_event(happened: orders.Happened) -> webhooks.Message:
-    where = (happened.order_id, happened.number)
-    told: msgspec.Struct
-    match happened.event:
-        case orders.Paid(payment_id):
-            told = webhooks.OrderPaid(*where, payment_id)
-        case orders.Cancelled(reason, refund_id):
-            told = webhooks.OrderCancelled(*where, reason, refund_id)
-        case orders.Follows(order_id):
-            told = webhooks.OrderReplaces(*where, order_id)
-        case orders.Shipped(consignment_id, is_last):
-            told = webhooks.OrderShipped(*where, consignment_id, is_last)
-        case orders.Delivered(consignment_id, is_last):
-            told = webhooks.OrderDelivered(*where, consignment_id, is_last)
-        case orders.CaseOpened(case_id):
-            told = webhooks.AfterSaleOpened(*where, case_id)
-        case orders.CaseClosed(case_id, came_to, refund_id, follow_up):
-            told = webhooks.AfterSaleClosed(*where, case_id, came_to, refund_id, follow_up)
-    return webhooks.message(
-        f"order_{happened.order_id}_{happened.number}", told, happened_at=happened.happened_at
+async def _see(conn: db.Conn, reached: int, mark: inventory.Mark) -> None:
+    await webhooks.see(
+        conn,
+        source=webhooks.Source.MOVEMENTS,
+        reached=reached,
+        seen_id=mark.last_id,
+        seen_xact=mark.xid,
     )
-
-
-READERS: dict[webhooks.Source, Reader] = {
-    webhooks.Source.ORDINARY_ORDERS: read_ordinary_orders,
-    webhooks.Source.ORDER_EVENTS: read_order_events,
-}

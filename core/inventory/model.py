@@ -187,6 +187,18 @@ class Alert(msgspec.Struct, frozen=True):
     cleared_at: datetime | None
 
 
+class Raised(msgspec.Struct, frozen=True):
+    """An alert, as whoever reads all of them on meets it. `xact` wrote it."""
+
+    xact: int
+    id: int
+    sku_id: int
+    place_id: PlaceId
+    free: int
+    safety_stock: int
+    raised_at: datetime
+
+
 class Proposal(msgspec.Struct, frozen=True):
     """How a low balance could be filled: from places with plenty, and the rest bought."""
 

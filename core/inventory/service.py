@@ -4,6 +4,7 @@ from core.kit.db import Conn
 from core.kit.ids import ID_MAX
 from core.kit.refusal import Refusal
 from core.kit.states import check_move
+from core.kit.tail import Stretch
 
 from . import books, rules, store
 from .model import (
@@ -29,6 +30,7 @@ from .model import (
     PlaceExists,
     PlaceId,
     Proposal,
+    Raised,
     ReferenceReused,
     Reservation,
     SecondPersonNeeded,
@@ -513,3 +515,8 @@ async def _move_count(conn: Conn, found: Count, target: CountState, by: str) -> 
     moved = await store.move_count(conn, found.id, source, target, by)
     assert moved is not None, "the caller holds its row"
     return moved
+
+
+async def raised(conn: Conn, stretch: Stretch, *, page_max: int) -> list[Raised]:
+    """Alerts that were raised in a stretch, by transaction."""
+    return await store.raised(conn, stretch, page_max)

@@ -3,6 +3,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import asyncpg
 
 from core.kit.db import Conn, many, one
+from core.kit.tail import Stretch
 
 from .model import (
     Alert,
@@ -19,6 +20,7 @@ from .model import (
     Pickup,
     Place,
     PlaceId,
+    Raised,
     Reservation,
     Transfer,
     TransferId,
@@ -553,3 +555,15 @@ async def move_count(
     conn: Conn, count_id: CountId, source: CountState, target: CountState, by: str
 ) -> Count | None:
     return one(Count, await conn.fetchrow(MOVE_COUNT, count_id, source, target, by))
+
+
+RAISED = """ -- -> Raised
+    SELECT xact, id, sku_id, place_id, free, safety_stock, raised_at FROM inventory.alerts
+     WHERE xact >= $1 AND xact < $2 AND raised_at >= $3
+     ORDER BY xact FETCH FIRST $4 ROWS WITH TIES
+"""
+
+
+async def raised(conn: Conn, stretch: Stretch, page_max: int) -> list[Raised]:
+    where = (stretch.reached, stretch.horizon, stretch.since)
+    return many(Raised, await conn.fetch(RAISED, *where, page_max))

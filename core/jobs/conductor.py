@@ -27,6 +27,8 @@ class Conductor:
         async with db.transaction(self._pool) as conn:
             for sale_id in await sales.open_due(conn):
                 log.info("sale_opened", sale_id=sale_id)
+            for sale_id in await sales.note_sold_out(conn):
+                log.info("sale_sold_out", sale_id=sale_id)
             due = await sales.due_to_close(conn)
             watched = await sales.watched(conn)
         unsettled = [sale for sale in watched if sale.settled_at is None]

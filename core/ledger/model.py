@@ -46,6 +46,33 @@ PAYMENT_KINDS = (
 )
 
 
+class Posted(msgspec.Struct, frozen=True):
+    """An entry, as whoever reads all of them on meets it. `rows`: account, owner, amount.
+
+    What was done to an order's money bears the order's id before its own reference.
+    """
+
+    xact: int
+    kind: str
+    reference: str
+    posted_at: datetime
+    currency: str
+    rows: list[tuple[str, str, int]]
+
+    @property
+    def own_reference(self) -> str:
+        return self.reference.rpartition(":")[2]
+
+    def owner(self, account: Account) -> str | None:
+        """Whose account of a kind it moves."""
+        return next((owner for kind, owner, _ in self.rows if kind == account), None)
+
+    @property
+    def amount_minor(self) -> int:
+        """What its debits come to."""
+        return sum(max(amount, 0) for *_, amount in self.rows)
+
+
 class Holding(NamedTuple):
     """An account: its kind, and whose it is."""
 

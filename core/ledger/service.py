@@ -1,8 +1,9 @@
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from core.kit.db import Conn
 from core.kit.states import check_move
+from core.kit.tail import Stretch
 
 from . import rules, store
 from .bank import Transfer
@@ -27,6 +28,7 @@ from .model import (
     Part,
     Payout,
     PayoutId,
+    Posted,
     Posting,
     ReferenceReused,
     Run,
@@ -478,3 +480,10 @@ async def _insist_on_same(conn: Conn, entry: NewEntry) -> None:
     found = {(p.account, p.owner, p.currency): p.amount_minor for p in postings}
     if found != {(*where, entry.currency): amount for where, amount in entry.amounts.items()}:
         raise ReferenceReused(reference=entry.reference)
+
+
+async def posted_since(
+    conn: Conn, stretch: Stretch, *, kinds: Collection[EntryKind], page_max: int
+) -> list[Posted]:
+    """Entries of these kinds that were posted in a stretch, by transaction."""
+    return await store.posted_since(conn, stretch, kinds, page_max)

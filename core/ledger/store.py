@@ -3,6 +3,7 @@ from collections.abc import Collection, Mapping, Sequence
 import asyncpg
 
 from core.kit.db import Conn, Shape, many, one
+from core.kit.tail import Stretch
 
 from .chart import MANY
 from .model import (
@@ -17,6 +18,7 @@ from .model import (
     NewEntry,
     Payout,
     PayoutId,
+    Posted,
     Posting,
     Run,
     RunId,
@@ -629,3 +631,20 @@ LAST_AUDIT = """ -- -> Audit
 
 async def last_audit(conn: Conn) -> Audit | None:
     return one(Audit, await conn.fetchrow(LAST_AUDIT))
+
+
+# WITH TIES: a transaction is read whole. What a payment does is in one currency.
+POSTED = """ -- -> Posted
+    SELECT e.xact, kind, reference, posted_at, min(currency)::text AS currency,
+           jsonb_agg(jsonb_build_array(account, owner, amount_minor) ORDER BY line_no) AS rows
+      FROM ledger.entries e JOIN ledger.postings ON entry_id = e.id
+     WHERE e.xact >= $1 AND e.xact < $2 AND posted_at >= $3 AND kind = ANY($4::text[])
+     GROUP BY e.id ORDER BY e.xact FETCH FIRST $5 ROWS WITH TIES
+"""
+
+
+async def posted_since(
+    conn: Conn, stretch: Stretch, kinds: Collection[str], page_max: int
+) -> list[Posted]:
+    where = (stretch.reached, stretch.horizon, stretch.since)
+    return many(Posted, await conn.fetch(POSTED, *where, list(kinds), page_max))

@@ -26,6 +26,17 @@ class Sale(msgspec.Struct, frozen=True):
     settled_at: datetime | None
 
 
+class Milestone(msgspec.Struct, frozen=True):
+    """What became of a sale: a state that it moved to, or `sold_out`. `xact` wrote it."""
+
+    xact: int
+    id: int
+    sale_id: SaleId
+    name: str
+    kind: str
+    reached_at: datetime
+
+
 class Item(msgspec.Struct, frozen=True):
     sale_id: SaleId
     sku_id: int

@@ -4,6 +4,7 @@ from itertools import islice
 
 from core.kit.db import Conn
 from core.kit.states import IllegalMove, check_move
+from core.kit.tail import Stretch
 
 from . import store
 from .model import (
@@ -18,6 +19,7 @@ from .model import (
     Entry,
     Epoch,
     Item,
+    Milestone,
     NewTransfer,
     NoSuchDeadLetter,
     NoSuchSale,
@@ -80,6 +82,16 @@ async def open_due(conn: Conn) -> list[SaleId]:
     """Open every armed sale whose time has come."""
     check_move(MOVES, State.ARMED, State.OPEN)
     return await store.open_due(conn)
+
+
+async def note_sold_out(conn: Conn) -> list[SaleId]:
+    """Note which sales have no unit left for the first time, as Postgres has them."""
+    return await store.note_sold_out(conn)
+
+
+async def milestones(conn: Conn, stretch: Stretch, *, page_max: int) -> list[Milestone]:
+    """What sales came to in a stretch, by transaction; none of a rehearsal."""
+    return await store.milestones(conn, stretch, page_max)
 
 
 async def watched(conn: Conn) -> list[Sale]:

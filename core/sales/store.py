@@ -2,6 +2,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from core.kit.db import Conn, many, one
+from core.kit.tail import Stretch
 
 from .model import (
     Advanced,
@@ -13,6 +14,7 @@ from .model import (
     DeadLetter,
     Epoch,
     Item,
+    Milestone,
     NewTransfer,
     Sale,
     SaleId,
@@ -87,7 +89,12 @@ async def items(conn: Conn, sale_id: SaleId) -> list[Item]:
 
 
 # Names the state we read, so a racing mover makes this match nothing.
-MOVE = "UPDATE sales.sales SET state = $3 WHERE id = $1 AND state = $2 RETURNING true"
+MOVE = """
+    WITH moved AS (
+        UPDATE sales.sales SET state = $3 WHERE id = $1 AND state = $2 RETURNING id
+    )
+    INSERT INTO sales.milestones (sale_id, kind) SELECT id, $3 FROM moved RETURNING true
+"""
 
 
 async def move(conn: Conn, sale_id: SaleId, source: str, target: str) -> bool:
@@ -95,14 +102,52 @@ async def move(conn: Conn, sale_id: SaleId, source: str, target: str) -> bool:
 
 
 OPEN_DUE = """
-    UPDATE sales.sales SET state = 'open'
-     WHERE state = 'armed' AND starts_at <= now() AND ends_at > now()
- RETURNING id
+    WITH opened AS (
+        UPDATE sales.sales SET state = 'open'
+         WHERE state = 'armed' AND starts_at <= now() AND ends_at > now()
+     RETURNING id
+    )
+    INSERT INTO sales.milestones (sale_id, kind) SELECT id, 'open' FROM opened RETURNING sale_id
 """
 
 
 async def open_due(conn: Conn) -> list[SaleId]:
-    return [row["id"] for row in await conn.fetch(OPEN_DUE)]
+    return [row["sale_id"] for row in await conn.fetch(OPEN_DUE)]
+
+
+# A sale that was settled a moment ago may have sold its last unit right before.
+NOTE_SOLD_OUT = """
+    INSERT INTO sales.milestones (sale_id, kind)
+    SELECT s.id, 'sold_out' FROM sales.sales s
+     WHERE state IN ('open', 'paused', 'closed')
+       AND (settled_at IS NULL OR settled_at > now() - interval '1 minute')
+       AND NOT EXISTS (SELECT FROM sales.milestones WHERE sale_id = s.id AND kind = 'sold_out')
+       AND NOT EXISTS (
+           SELECT FROM sales.items i
+            WHERE i.sale_id = s.id
+              AND i.quota > (SELECT coalesce(sum(sold + dead), 0)
+                               FROM sales.allotments a JOIN sales.buckets b ON b.number = bucket
+                              WHERE b.sale_id = s.id AND a.sku_id = i.sku_id))
+    ON CONFLICT DO NOTHING
+ RETURNING sale_id
+"""
+
+
+async def note_sold_out(conn: Conn) -> list[SaleId]:
+    return [row["sale_id"] for row in await conn.fetch(NOTE_SOLD_OUT)]
+
+
+MILESTONES = """ -- -> Milestone
+    SELECT xact, m.id, sale_id, name, kind, reached_at
+      FROM sales.milestones m JOIN sales.sales s ON s.id = sale_id
+     WHERE xact >= $1 AND xact < $2 AND reached_at >= $3 AND NOT shadow
+     ORDER BY xact FETCH FIRST $4 ROWS WITH TIES
+"""
+
+
+async def milestones(conn: Conn, stretch: Stretch, page_max: int) -> list[Milestone]:
+    where = (stretch.reached, stretch.horizon, stretch.since)
+    return many(Milestone, await conn.fetch(MILESTONES, *where, page_max))
 
 
 DUE_TO_CLOSE = """ -- -> Sale

@@ -23,6 +23,14 @@ class EventKind(StrEnum):
     ORDER_DELIVERED = "order.delivered"
     CASE_OPENED = "case.opened"
     CASE_CLOSED = "case.closed"
+    PAYMENT_CAPTURED = "payment.captured"
+    PAYMENT_REFUNDED = "payment.refunded"
+    STOCK_MOVED = "stock.moved"
+    STOCK_LOW = "stock.low"
+    SALE_OPENED = "sale.opened"
+    SALE_PAUSED = "sale.paused"
+    SALE_CLOSED = "sale.closed"
+    SALE_SOLD_OUT = "sale.sold_out"
 
 
 class OrderLine(msgspec.Struct, frozen=True):
@@ -126,6 +134,77 @@ class AfterSaleClosed(msgspec.Struct, frozen=True):
     follow_up: str | None
 
 
+class PaymentCaptured(msgspec.Struct, frozen=True):
+    """Money came. Without an `order_id` it came too late, or not as it was asked for."""
+
+    payment_id: str
+    channel: str
+    order_id: str | None
+    amount: int
+    currency: str
+
+
+class PaymentRefunded(msgspec.Struct, frozen=True):
+    """Money went back by the way it came; without a `refund_id`, because it could not stay."""
+
+    payment_id: str
+    refund_id: str | None
+    channel: str
+    order_id: str
+    amount: int
+    currency: str
+
+
+class StockMoved(msgspec.Struct, frozen=True):
+    """Units of a SKU in one place: what became of them (`kind`), and what they are for."""
+
+    movement_id: str
+    kind: str
+    sku_id: str
+    place_id: str
+    quantity: int
+    reference: str
+    kept_for: str | None
+
+
+class StockLow(msgspec.Struct, frozen=True):
+    """What is free of a SKU in one place has fallen to its safety stock."""
+
+    alert_id: str
+    sku_id: str
+    place_id: str
+    free: int
+    safety_stock: int
+
+
+class SaleOpened(msgspec.Struct, frozen=True):
+    """A flash sale is open, for the first time or again after a pause."""
+
+    sale_id: str
+    name: str
+
+
+class SalePaused(msgspec.Struct, frozen=True):
+    """A flash sale takes no claims until it is opened again."""
+
+    sale_id: str
+    name: str
+
+
+class SaleClosed(msgspec.Struct, frozen=True):
+    """A flash sale is over."""
+
+    sale_id: str
+    name: str
+
+
+class SaleSoldOut(msgspec.Struct, frozen=True):
+    """All units of a flash sale are sold, for the first time; unpaid ones may come back."""
+
+    sale_id: str
+    name: str
+
+
 KINDS: dict[EventKind, type[msgspec.Struct]] = {
     EventKind.ORDER_PLACED: OrderPlaced,
     EventKind.ORDER_REJECTED: OrderRejected,
@@ -136,6 +215,14 @@ KINDS: dict[EventKind, type[msgspec.Struct]] = {
     EventKind.ORDER_DELIVERED: OrderDelivered,
     EventKind.CASE_OPENED: AfterSaleOpened,
     EventKind.CASE_CLOSED: AfterSaleClosed,
+    EventKind.PAYMENT_CAPTURED: PaymentCaptured,
+    EventKind.PAYMENT_REFUNDED: PaymentRefunded,
+    EventKind.STOCK_MOVED: StockMoved,
+    EventKind.STOCK_LOW: StockLow,
+    EventKind.SALE_OPENED: SaleOpened,
+    EventKind.SALE_PAUSED: SalePaused,
+    EventKind.SALE_CLOSED: SaleClosed,
+    EventKind.SALE_SOLD_OUT: SaleSoldOut,
 }
 
 SOURCES: dict[Source, frozenset[EventKind]] = {
@@ -145,6 +232,13 @@ SOURCES: dict[Source, frozenset[EventKind]] = {
         {EventKind.ORDER_PAID, EventKind.ORDER_CANCELLED, EventKind.ORDER_REPLACES}
         | {EventKind.ORDER_SHIPPED, EventKind.ORDER_DELIVERED}
         | {EventKind.CASE_OPENED, EventKind.CASE_CLOSED}
+    ),
+    Source.MONEY: frozenset({EventKind.PAYMENT_CAPTURED, EventKind.PAYMENT_REFUNDED}),
+    Source.MOVEMENTS: frozenset({EventKind.STOCK_MOVED}),
+    Source.ALERTS: frozenset({EventKind.STOCK_LOW}),
+    Source.MILESTONES: frozenset(
+        {EventKind.SALE_OPENED, EventKind.SALE_PAUSED}
+        | {EventKind.SALE_CLOSED, EventKind.SALE_SOLD_OUT}
     ),
 }
 

@@ -17,6 +17,10 @@ class Source(StrEnum):
     SALE_ORDERS = "sale_orders"
     ORDINARY_ORDERS = "ordinary_orders"
     ORDER_EVENTS = "order_events"
+    MONEY = "money"
+    MOVEMENTS = "movements"
+    ALERTS = "alerts"
+    MILESTONES = "milestones"
 
 
 class Reason(StrEnum):
@@ -105,12 +109,18 @@ class Attempt(msgspec.Struct, frozen=True):
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """Everything that transactions below `reached` wrote is told."""
+    """Everything that transactions below `reached` wrote is told.
+
+    Movements of stock are told up to the one numbered `reached`, and seen up to `seen_id`; once all
+    transactions below `seen_xact` have ended, nothing appears there any more.
+    """
 
     source: str
     reached: int
     since: datetime
     moved_at: datetime
+    seen_id: int | None
+    seen_xact: int | None
 
     @property
     def mark(self) -> Mark:

@@ -174,6 +174,11 @@ async def move_cursor(conn: Conn, mark: Mark, *, source: str) -> None:
     await store.move_cursor(conn, source, mark)
 
 
+async def see(conn: Conn, *, source: Source, reached: int, seen_id: int, seen_xact: int) -> None:
+    """Tell movements up to `reached`, and soon those up to `seen_id`."""
+    await store.see(conn, source, reached, seen_id, seen_xact)
+
+
 async def bucket_cursors(conn: Conn) -> list[BucketCursor]:
     return await store.bucket_cursors(conn)
 

@@ -141,7 +141,7 @@ async def secrets(conn: Conn, subscription_ids: Collection[SubscriptionId]) -> l
 
 # Held until the end: who tells and who begins to want take turns.
 HOLD_CURSORS = """ -- -> Cursor
-    SELECT source, reached, since, moved_at FROM webhooks.cursors
+    SELECT source, reached, since, moved_at, seen_id, seen_xact FROM webhooks.cursors
      WHERE source = ANY($1::text[]) ORDER BY source FOR UPDATE
 """
 
@@ -157,6 +157,17 @@ MOVE_CURSOR = """
 
 async def move_cursor(conn: Conn, source: str, mark: Mark) -> None:
     await conn.execute(MOVE_CURSOR, source, mark.reached, mark.since)
+
+
+SEE = """
+    UPDATE webhooks.cursors
+       SET reached = $2, seen_id = $3, seen_xact = $4, moved_at = now()
+     WHERE source = $1
+"""
+
+
+async def see(conn: Conn, source: Source, reached: int, seen_id: int, seen_xact: int) -> None:
+    await conn.execute(SEE, source, reached, seen_id, seen_xact)
 
 
 BUCKET_CURSORS = """ -- -> BucketCursor

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import operator
 import random
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
@@ -12,8 +13,10 @@ from jsonschema_rs import ValidationError
 from pydantic_asyncapi import AsyncAPI
 from standardwebhooks import WebhookVerificationError
 
-from core import orders, webhooks
-from core.flows import tell_events
+from core import inventory, ledger, orders, webhooks
+from core.flows import read_sources, tell_events
+from core.flows.run_sale import arm_sale, close_sale, pause_sale, resume_sale
+from core.jobs.conductor import Conductor
 from core.jobs.courier import Courier
 from core.jobs.herald import Herald
 from core.kit import db, tail
@@ -233,6 +236,8 @@ async def test_each_kind_of_event_fits_what_the_document_says_of_it(pool):
             (orders.pay, {"payment_id": "p-1"}),
             (orders.ship, {"consignment_id": "c-1", "is_last": True}),
             (orders.deliver, {"consignment_id": "c-1", "is_last": True}),
+            (orders.open_case, {"case_id": "7"}),
+            (orders.close_case, {"case_id": "7", "came_to": "refunded", "refund_id": "r-1"}),
         ):
             await verb(conn, await orders.find(conn, order_id=order_id), **facts)
         await orders.cancel(conn, await orders.find(conn, order_id=other_id), reason="member")
@@ -242,15 +247,20 @@ async def test_each_kind_of_event_fits_what_the_document_says_of_it(pool):
         now = await tail.horizon(conn)
         stretch = tail.Stretch(tail.FIRST, now.xact + 1, now.at - tail.TRANSACTION_MAX)
         happened = await orders.happened(conn, stretch, page_max=100)
-    messages = [*map(tell_events.of_order, placed), *map(tell_events.of_event, happened)]
+    messages = [*map(read_sources.of_order, placed), *map(read_sources.of_event, happened)]
+    hold_against_the_document(messages)
+    kinds = {message.kind for message in messages}
+    assert kinds == {kind for kind in webhooks.EventKind if kind.startswith(("order.", "case."))}
+    odd = json.loads(messages[0].body)
+    with pytest.raises(ValidationError):
+        fit(odd | {"data": odd["data"] | {"amount": "5000"}}, {})
+
+
+def hold_against_the_document(messages):
     for message in messages:
         signed = webhooks.headers(message.id, message.body, [b"s" * 32], now_s=1)
         headers = {name.decode(): text.decode() for name, text in signed}
         fit(json.loads(message.body), headers)
-    assert {message.kind for message in messages} == set(webhooks.EventKind)
-    odd = json.loads(messages[0].body)
-    with pytest.raises(ValidationError):
-        fit(odd | {"data": odd["data"] | {"amount": "5000"}}, headers)
 
 
 def test_the_document_is_what_asyncapi_says_a_document_is():
@@ -675,3 +685,182 @@ def test_an_endpoint_rests_longer_and_longer_and_as_long_as_it_asks():
     assert (rests[4], rests[-1]) == (30, 900)
     assert rest_s(webhooks.Answer(429, retry_after_s=120), 1) == 120
     assert rest_s(webhooks.Answer(404, retry_after_s=120), 1) is None
+
+
+MONEY = """
+    INSERT INTO payments.payments (id, first_order_id, order_id, member_id, channel, amount_minor,
+                                   currency, state, reason, captured_minor, captured_currency,
+                                   refunded_minor)
+    VALUES ($1, $2, $2, 7, 'sandbox', 5000, 'CNY', $3, 'test', 5000, 'CNY', $4)
+"""
+REFUND = """
+    INSERT INTO payments.refunds (id, payment_id, order_id, amount_minor, reason, state, paid_at)
+    VALUES ($1, $2, $3, 2000, 'staff', 'paid', now())
+"""
+
+
+async def test_money_that_comes_and_goes_back_is_told(pool, receiver, herald, courier, subscribe):
+    kinds = ["payment.captured", "payment.refunded"]
+    _, secret = await subscribe(receiver.url, *kinds)
+    kept, odd, order_id, refund_id = (str(uuid4()) for _ in range(4))
+    where = {"channel": "sandbox", "currency": "CNY"}
+    async with db.transaction(pool) as conn:
+        await conn.execute(MONEY, kept, order_id, "captured", 2_000)
+        await conn.execute(MONEY, odd, order_id, "refunded", 0)
+        await conn.execute(REFUND, refund_id, kept, order_id)
+        part = ledger.goods(1, seller_id=1, amount_minor=5_000, commission_bps=0)
+        paid = {"payment_id": kept, "order_id": order_id}
+        await ledger.capture_for_order(conn, [part], **paid, **where)
+        await ledger.refund(conn, reference=refund_id, order_id=order_id, lines={1: 2_000})
+        back = {"reference": refund_id, "order_id": order_id, "amount_minor": 2_000}
+        await ledger.refund_paid(conn, **back)
+        wrong = {"payment_id": odd, "amount_minor": 5_000}
+        for verb in (ledger.capture, ledger.send_back, ledger.sent_back):
+            await verb(conn, **wrong, **where)
+    await herald.step()
+    await until(courier, lambda: len(receiver.got) == 4)
+    told = [one["data"] | {"type": one["type"]} for one in receiver.verified(secret)]
+    facts = {"channel": "sandbox", "currency": "CNY"}
+    whole, part = facts | {"amount": 5_000}, facts | {"amount": 2_000}
+    expected = [
+        whole | {"type": kinds[0], "payment_id": kept, "order_id": order_id},
+        part | {"type": kinds[1], "payment_id": kept, "order_id": order_id, "refund_id": refund_id},
+        whole | {"type": kinds[0], "payment_id": odd, "order_id": None},
+        whole | {"type": kinds[1], "payment_id": odd, "order_id": order_id, "refund_id": None},
+    ]
+    order = operator.itemgetter("type", "payment_id")
+    assert sorted(told, key=order) == sorted(expected, key=order)
+
+
+async def receive(conn, sku_id, units, reference):
+    facts = {"reference": reference, "by": "test", "place_id": inventory.MAIN}
+    await inventory.receive(conn, units={sku_id: units}, **facts)
+
+
+async def test_stock_that_moves_and_stock_that_runs_low_are_told(
+    pool, receiver, herald, courier, subscribe, sku_ids
+):
+    _, secret = await subscribe(receiver.url, "stock.moved", "stock.low")
+    async with db.transaction(pool) as conn:
+        await receive(conn, sku_ids[0], 5, "more")
+        facts = {"reference": "wet", "by": "test", "place_id": inventory.MAIN}
+        await inventory.damage(conn, units={sku_ids[0]: 960}, **facts)
+    for _ in range(4):
+        await herald.step()
+    await until(courier, lambda: len(receiver.got) == 3)
+    told = {one["type"]: [] for one in receiver.verified(secret)}
+    for one in receiver.verified(secret):
+        told[one["type"]].append(one["data"])
+    moved = [(one["kind"], one["quantity"], one["reference"]) for one in told["stock.moved"]]
+    assert sorted(moved) == [("damage", 960, "wet"), ("receive", 5, "more")]
+    (low,) = told["stock.low"]
+    assert (low["sku_id"], low["free"], low["safety_stock"]) == (str(sku_ids[0]), 45, 50)
+
+
+async def test_a_movement_that_commits_late_is_told(pool, herald, subscribe, sku_ids, database_url):
+    subscription_id, _ = await subscribe("http://127.0.0.1:1/", "stock.moved")
+    late = await asyncpg.connect(database_url)
+    open_one = late.transaction()
+    await open_one.start()
+    await receive(late, sku_ids[0], 1, "late")
+    for n in range(3):
+        async with db.transaction(pool) as conn:
+            await receive(conn, sku_ids[1], 1, f"early {n}")
+        await herald.step()
+    assert await sent(pool, subscription_id) == []
+    await open_one.commit()
+    await late.close()
+    for _ in range(3):
+        await herald.step()
+    told = [delivery.message_id for delivery in await sent(pool, subscription_id)]
+    rows = await pool.fetch("SELECT id FROM inventory.movements WHERE reference ~ 'late|early'")
+    assert sorted(told) == sorted(f"movement_{row['id']}" for row in rows)
+    assert len(told) == 4
+
+
+async def test_a_movement_with_a_lower_number_and_a_later_transaction_is_told(
+    pool, herald, subscribe, sku_ids, database_url
+):
+    """One begins first and moves last, and commits; the other is still open then."""
+    subscription_id, _ = await subscribe("http://127.0.0.1:1/", "stock.moved")
+    first, second = [await asyncpg.connect(database_url) for _ in range(2)]
+    transactions = [conn.transaction() for conn in (first, second)]
+    for transaction in transactions:
+        await transaction.start()
+    await first.fetchval("SELECT pg_current_xact_id()")
+    await receive(second, sku_ids[1], 1, "lower")
+    await receive(first, sku_ids[0], 1, "higher")
+    await transactions[0].commit()
+    for _ in range(3):
+        await herald.step()
+    await transactions[1].commit()
+    for conn in (first, second):
+        await conn.close()
+    for _ in range(3):
+        await herald.step()
+    assert len(await sent(pool, subscription_id)) == 2
+
+
+async def test_whatever_the_movements_interleave_each_is_told_once(
+    pool, herald, subscribe, sku_ids, database_url, monkeypatch
+):
+    monkeypatch.setattr(tell_events, "PAGE_MAX", 4)
+    subscription_id, _ = await subscribe("http://127.0.0.1:1/", "stock.moved")
+    draw, writing = random.Random(11), 3
+
+    async def write(conn, sku_id):
+        nonlocal writing
+        for n in range(20):
+            transaction = conn.transaction()
+            await transaction.start()
+            for line in range(draw.randint(1, 3)):
+                await receive(conn, sku_id, 1, f"walk {sku_id} {n} {line}")
+                await asyncio.sleep(draw.random() * 0.01)
+            await (transaction.rollback() if draw.random() < 0.2 else transaction.commit())
+        writing -= 1
+
+    async def tell():
+        while writing:
+            await herald.step()
+            await asyncio.sleep(0.003)
+
+    async with db.create_pool(database_url, size_max=3) as writers, asyncio.timeout(60):
+        connections = [await writers.acquire() for _ in range(3)]
+        await asyncio.gather(tell(), *map(write, connections, sku_ids))
+        for conn in connections:
+            await writers.release(conn)
+    for _ in range(60):
+        await herald.step()
+    told = [delivery.message_id for delivery in await sent(pool, subscription_id)]
+    rows = await pool.fetch("SELECT id FROM inventory.movements WHERE reference ~ 'walk'")
+    assert sorted(told) == sorted(f"movement_{row['id']}" for row in rows)
+    assert len(told) > 40
+
+
+async def test_a_sale_that_opens_sells_out_and_closes_is_told(
+    pool, redis, receiver, herald, courier, subscribe, plan, buy, writer
+):
+    kinds = ["sale.opened", "sale.paused", "sale.closed", "sale.sold_out"]
+    _, secret = await subscribe(receiver.url, *kinds)
+    conductor = Conductor(pool, redis)
+    sale = await arm_sale(pool, redis, sale_id=(await plan(quota=3, limit=2)).id)
+    await conductor.step()
+    await pause_sale(pool, redis, sale_id=sale.id)
+    await resume_sale(pool, redis, sale_id=sale.id)
+    await conductor.step()
+    for member in (7, 8, 9):
+        await conductor.step()
+        await herald.step()
+        assert "sale.sold_out" not in str([got.body for got in receiver.got])
+        await buy(sale, member)
+    await drain(writer)
+    for _ in range(3):
+        await conductor.step()
+    await close_sale(pool, redis, sale_id=sale.id)
+    await conductor.step()
+    await herald.step()
+    await until(courier, lambda: len(receiver.got) >= 5)
+    told = [one["type"] for one in receiver.verified(secret)]
+    expected = ["sale.closed", "sale.opened", "sale.opened", "sale.paused", "sale.sold_out"]
+    assert sorted(told) == expected
+    assert {one["data"]["sale_id"] for one in receiver.verified(secret)} == {str(sale.id)}
