@@ -5,12 +5,11 @@ Words   form: the fields of an address in a country; fit: an address that a form
 """
 
 from .model import Country, Field, Tax, UnfitAddress
-from .rules import COUNTRY, country, fit, tax_of
+from .rules import country, fit, tax_of
 from .table import COUNTRIES
 
 __all__ = [
     "COUNTRIES",
-    "COUNTRY",
     "Country",
     "Field",
     "Tax",

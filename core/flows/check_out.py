@@ -102,9 +102,11 @@ class Cashier:
             try:
                 address = known.get((wish.member_id, wish.address_id))
                 quote = self._price(wish, in_carts[wish.member_id], goods, address)
-                purchases.append(self._purchase(wish, quote))
             except Refusal as refusal:
                 outcomes[wish.member_id, wish.key] = refusal
+                continue
+            order_id = orders.OrderId(self._order_ids.of_key(wish.at_ms, wish.member_id, wish.key))
+            purchases.append(purchase_of(wish, quote, order_id=order_id, hold_s=self._hold_s))
         placed = await place_many(conn, purchases)
         for purchase, outcome in zip(purchases, placed, strict=True):
             outcomes[purchase.member_id, purchase.idempotency_key] = outcome
@@ -130,22 +132,26 @@ class Cashier:
             raise QuoteOutdated(total=quote.total_minor, quote=quote.digest)
         return quote
 
-    def _purchase(self, wish: Wish, quote: Quote) -> orders.Purchase:
-        made = self._order_ids.of_key(wish.at_ms, wish.member_id, wish.key)
-        order_id = orders.OrderId(made)
-        return orders.Purchase(
-            id=order_id,
-            member_id=wish.member_id,
-            idempotency_key=wish.key,
-            asked=wish.asked,
-            lines=tuple(line_of(order_id, line) for line in quote.lines),
-            shipping_minor=quote.shipping.minor,
-            shipping_tax_minor=quote.shipping.tax_minor,
-            shipping_included_tax_minor=quote.shipping.included_tax_minor,
-            currency=quote.currency,
-            hold_s=self._hold_s,
-            agreement=orders.Agreement(quote.address, quote.steps),
-        )
+
+def purchase_of(
+    wish: Wish, quote: Quote, *, order_id: orders.OrderId, hold_s: int
+) -> orders.Purchase:
+    """What was quoted, as an order: not a cent more or less."""
+    purchase = orders.Purchase(
+        id=order_id,
+        member_id=wish.member_id,
+        idempotency_key=wish.key,
+        asked=wish.asked,
+        lines=tuple(line_of(order_id, line) for line in quote.lines),
+        shipping_minor=quote.shipping.minor,
+        shipping_tax_minor=quote.shipping.tax_minor,
+        shipping_included_tax_minor=quote.shipping.included_tax_minor,
+        currency=quote.currency,
+        hold_s=hold_s,
+        agreement=orders.Agreement(quote.address, quote.steps),
+    )
+    assert purchase.amount_minor == quote.total_minor
+    return purchase
 
 
 def line_of(order_id: orders.OrderId, line: quote_cart.QuotedLine) -> orders.Line:

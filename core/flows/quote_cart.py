@@ -15,8 +15,6 @@ from core.kit.refusal import Kind, Refusal
 # Currency -> what it costs to send a cart, before tax that is added.
 Rates = Mapping[str, pricing.Shipping]
 
-GOODS_TAX = "goods"
-
 
 class CurrencyNotOffered(Refusal):
     """The shop does not sell in that currency."""
