@@ -20,12 +20,11 @@ from litestar.routes import HTTPRoute
 from api.requests import Body
 
 # What a route reads as it comes, and so declares nowhere else.
+CSV, XLSX = "text/csv", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 SHEETS = {
-    "/v1/admin/imports": (
-        "text/csv",
-        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    ),
-    "/v1/admin/statements": ("text/csv",),
+    "/v1/admin/feeds/snapshots": (CSV, XLSX),
+    "/v1/admin/imports": (CSV, XLSX),
+    "/v1/admin/statements": (CSV,),
 }
 KEYED = ("/v1/sales/{sale_id}/orders", "/v1/checkouts", "/v1/orders/{order_id}/cases")
 RETRYABLE = ("429", "503")

@@ -14,15 +14,18 @@ from api import auth, problems, texts, wiring
 from api.admin import stock
 from api.admin.changes import Changes
 from api.admin.consignments import Printed
-from api.admin.stock import LINES_MAX, UNITS_MAX, Reference, codes_of, place_of
-from api.problems import AnyRequest, InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.admin.sheets import FORMATS, NoSheet
+from api.admin.stock import LINES_MAX, REFERENCE, UNITS_MAX, Reference, codes_of, place_of
+from api.problems import AnyRequest, BodyTooLarge, InvalidValue, refuses
+from api.requests import READS_BODY, READS_BODY_PLAIN, Body, MalformedBody, StrictRequest
 from api.shapes import CURSOR_MAX, PAGE_DEFAULT, Cursor, Limit, after
 from core import feeds, fulfilment, inventory
 from core.flows import open_feed as opener
 from core.flows.follow_stock import Cursor as Place
 from core.flows.follow_stock import follow_levels, follow_movements
 from core.flows.hear_feed import Answer, Teller, hear_feed
+from core.flows.read_snapshot import BYTES_MAX as SNAPSHOT_BYTES_MAX
+from core.flows.read_snapshot import read_snapshot
 from core.kit import db, ids
 from core.settings import Settings
 
@@ -45,6 +48,12 @@ From = Annotated[
 ]
 Where = Annotated[
     str, QueryParameter(name="place_id", max_length=20, description="A place of the caller's.")
+]
+OfSnapshot = Annotated[
+    str, QueryParameter(pattern=REFERENCE, description="It is applied once under this reference.")
+]
+ToldBefore = Annotated[
+    int, QueryParameter(ge=0, le=ids.ID_MAX, description="After so many applied messages.")
 ]
 IsRefused = Annotated[
     bool,
@@ -318,6 +327,56 @@ async def tell(
     return Outcomes([outcome(answer, language) for answer in answers], feed.told)
 
 
+@post(
+    "/snapshots",
+    permission="own_stock:tell",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        MalformedBody,
+        InvalidValue,
+        BodyTooLarge,
+        NoSheet,
+        feeds.NoSuchFeed,
+        feeds.UnfitMessage,
+        feeds.ReferenceReused,
+        feeds.MessagesMissing,
+        feeds.SnapshotOvertaken,
+        feeds.DiffersTooMuch,
+        inventory.CountPending,
+        plain=(408,),
+    ),
+)
+async def hand_in_snapshot(
+    request: StrictRequest,
+    changes: NamedDependency[Changes],
+    pool: NamedDependency[db.Pool],
+    settings: NamedDependency[Settings],
+    where: Where,
+    reference: OfSnapshot,
+    told_before: ToldBefore,
+) -> Outcome:
+    """Hand in a snapshot of many SKUs as a sheet with the columns `sku_code` and `quantity`."""
+    form = FORMATS.get(request.content_type[0])
+    if form is None:
+        raise NoSheet
+    place_id = ids.parse(where)
+    if place_id is None or place_id not in await places_of(pool, request):
+        raise feeds.NoSuchFeed
+    lines = await read_snapshot(request.parts(SNAPSHOT_BYTES_MAX), form=form)
+    told = feeds.Message(reference, feeds.Kind.SNAPSHOT, lines, told_before=told_before)
+    teller = Teller(
+        changes.author.by,
+        inventory.PlaceId(place_id),
+        wiring.count_value_max(settings),
+        changes.author,
+    )
+    (answer,), _ = await hear_feed(pool, teller, [told])
+    if answer.refusal is not None:
+        raise answer.refusal
+    return outcome(answer, "en")
+
+
 @get("/messages", permission="feeds:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
 async def list_messages(
     pool: NamedDependency[db.Pool],
@@ -574,6 +633,7 @@ routes = Router(
         open_feed,
         close_feed,
         tell,
+        hand_in_snapshot,
         list_messages,
         movements,
         levels,

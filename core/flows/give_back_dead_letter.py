@@ -19,9 +19,12 @@ async def give_back_dead_letter(
     async with db.transaction(pool) as conn:
         letter = await sales.decide(conn, letter_id=letter_id, decision=DECISION)
         await give_units_back(conn, keyring, letter)
+        waited = {"decision": None, "sku_id": letter.sku_id, "quantity": letter.quantity}
         told = {"decision": DECISION, "sku_id": letter.sku_id, "quantity": letter.quantity}
         where = str(letter_id)
-        await staff.note(conn, author, kind="dead-letter", object_id=where, after=told)
+        await staff.note(
+            conn, author, kind="dead-letter", object_id=where, before=waited, after=told
+        )
         return letter
 
 

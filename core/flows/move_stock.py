@@ -47,8 +47,18 @@ async def set_safety_stock(
     """Raises catalogue.NoSuchSku, inventory.NoSuchPlace."""
     async with db.transaction(pool) as conn:
         await catalogue.skus(conn, sku_ids=[catalogue.SkuId(sku_id)])
+        before = await _balance(conn, sku_id, place_id)
         await inventory.set_safety_stock(conn, sku_id=sku_id, place_id=place_id, units=units)
-        found = await inventory.balances(conn, sku_ids=[sku_id])
+        found = await _balance(conn, sku_id, place_id)
+        assert found is not None, "it was opened"
+        was = before and {"safety_stock": before.safety_stock}
         where, wanted = f"{sku_id}:{place_id}", {"safety_stock": units}
-        await staff.note(conn, author, kind="balance", object_id=where, after=wanted)
-    return next(balance for balance in found if balance.place_id == place_id)
+        await staff.note(conn, author, kind="balance", object_id=where, before=was, after=wanted)
+    return found
+
+
+async def _balance(
+    conn: db.Conn, sku_id: int, place_id: inventory.PlaceId
+) -> inventory.Balance | None:
+    every = await inventory.balances(conn, sku_ids=[sku_id])
+    return next((balance for balance in every if balance.place_id == place_id), None)

@@ -16,6 +16,8 @@ async def open_feed(
     async with db.transaction(pool) as conn:
         if place_id not in {place.id for place in await inventory.places(conn)}:
             raise inventory.NoSuchPlace(place_id=str(place_id))
+        opened = {(feed.system, feed.place_id): feed for feed in await feeds.feeds(conn)}
+        before = opened.get((system, int(place_id)))
         await feeds.open_feed(conn, system=system, place_id=place_id, silent_max_s=silent_max_s)
         found = await feeds.hold_feed(conn, system=system, place_id=place_id)
         await staff.note(
@@ -23,6 +25,7 @@ async def open_feed(
             author,
             kind="feed",
             object_id=f"{system}:{place_id}",
+            before=before and {"silent_max_s": before.silent_max_s},
             after={"silent_max_s": silent_max_s},
         )
     return found

@@ -80,7 +80,8 @@ async def reload_bucket(
         cursors = await sales.cursors(conn, bucket=bucket.number)
         loaded = await load_bucket(conn, redis, held, progress=progress)
         rebuilt = Rebuilt(bucket.number, held.epoch, cursors[held.epoch].position, loaded.epoch)
-        await staff.note(conn, author, kind="bucket", object_id=str(bucket.number), after=rebuilt)
+        where, before = str(bucket.number), {"epoch": held.epoch}
+        await staff.note(conn, author, kind="bucket", object_id=where, before=before, after=rebuilt)
     return rebuilt
 
 

@@ -22,6 +22,7 @@ OWNER, STRANGER = 7, 8
 AT_ONCE = 16
 # What is sent where a route takes a sheet.
 SHEETS = {
+    "/v1/admin/feeds/snapshots": "sku_code,quantity\nKETTLE-0,{}\n",
     "/v1/admin/imports": "spu_code,sku_code\nM,M{}\n",
     "/v1/admin/statements": "id,kind,reference,amount,currency,at\n",
 }

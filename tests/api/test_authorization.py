@@ -60,6 +60,7 @@ CONTRARY = {
     "POST /v1/admin/consignments/{consignment_id}/split",
     "POST /v1/admin/counts",
     "POST /v1/admin/counts/{count_id}/approve",
+    "POST /v1/admin/feeds/snapshots",
     "POST /v1/admin/orders/{order_id}/cancel",
     "POST /v1/admin/sales/{sale_id}/arm",
     "POST /v1/admin/transfers/{transfer_id}/cancel",
@@ -308,6 +309,15 @@ async def test_what_the_matrix_cannot_do_is_noted_too(
         await conn.execute("UPDATE inventory.counts SET counted_by = 'bea'")
     await do("POST /v1/admin/counts/{count_id}/approve", count_id=count["count_id"])
     await settle_cases(do, await Keeper(pool, keyring).open(10))
+    await do(
+        "POST /v1/admin/feeds/{system}/places/{place_id}", {}, system="admin", place_id=target_id
+    )
+    csv = as_admin() | {"Content-Type": "text/csv"}
+    asked = {"place_id": target_id, "reference": "s", "told_before": 0}
+    path, sheet = "/v1/admin/feeds/snapshots", b"sku_code,quantity\nKETTLE-0,0\n"
+    answer = await http.post(path, params=asked, headers=csv, content=sheet)
+    assert answer.status_code == 200, answer.text
+    done.append(f"POST {path}")
     noted = await http.get("/v1/admin/log?limit=100", headers=as_admin())
     assert [note["action"] for note in noted.json()["items"]] == done[::-1]
     assert set(done) > CONTRARY

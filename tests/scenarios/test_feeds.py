@@ -3,6 +3,7 @@ forgets what it told, and crosses itself on the way. An ERP follows every unit.
 """
 
 import asyncio
+import io
 import itertools
 import random
 import re
@@ -10,6 +11,7 @@ from collections import Counter
 
 import pytest
 
+from core import sheets
 from core import staff as people
 from core.kit import db
 from hotpath.signing import Signer
@@ -479,3 +481,43 @@ async def test_a_place_that_has_gone_silent_is_told_of(canton, staff, client, po
     # What is refused, or known already, is a word all the same.
     assert refusals(await canton.tell({"reference": "x", "kind": "received", "lines": []}))
     assert await looks() == (False, True)
+
+
+@pytest.mark.parametrize("form", ["csv", "gb18030", "xlsx"])
+async def test_a_snapshot_comes_as_a_file_too(canton, staff, stands, client, form):
+    for code in CODES:
+        canton.receive(code, 50)
+    await canton.tell()
+    rows = [("名称", "sku_code", "quantity"), *(("水壶", code, "49") for code in CODES)]
+    content = "".join(f"{','.join(row)}\r\n" for row in rows).encode(
+        "gb18030" if form == "gb18030" else "utf-8-sig"
+    )
+    media_type = "text/csv"
+    if form == "xlsx":
+        file = io.BytesIO()
+        with sheets.workbook.Writer(file, rows[0]) as writer:
+            writer.add(rows[1:])
+        content = file.getvalue()
+        media_type = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+
+    async def hand_in(content=content, media_type=media_type, who="wms.can", **more):
+        headers = {"Authorization": f"Bearer {token(who, 'staff')}", "Content-Type": media_type}
+        asked = {"place_id": canton.place_id, "reference": "F-1", "told_before": 3} | more
+        path = "/v1/admin/feeds/snapshots"
+        answer = await client.post(path, params=asked, headers=headers, content=content)
+        told = answer.json()
+        return answer.status_code, told.get("outcome") or told["type"].rpartition("/")[2]
+
+    assert await hand_in(told_before=2) == (409, "snapshot-overtaken")
+    assert await hand_in(who="wms.sha") == (404, "no-such-feed")
+    assert await hand_in(place_id="1") == (404, "no-such-feed")
+    assert await hand_in(media_type="application/json") == (422, "no-sheet")
+    assert await hand_in(reference="a b") == (422, "invalid-value")
+    odd = ("", "a,b\n", "sku_code,quantity\nK,-1\n", "sku_code,quantity\nK\n,x\n", "sku_code\nK\n")
+    for wrong in odd:
+        refused = await hand_in(wrong.encode(), "text/csv")
+        assert refused in {(422, "unfit-message"), (422, "cut-off")}, wrong
+    assert await stands() == dict.fromkeys(CODES, 50)
+    assert await hand_in() == (200, "applied")
+    assert await hand_in() == (200, "already_applied")
+    assert await stands() == dict.fromkeys(CODES, 49)

@@ -169,3 +169,15 @@ async def test_who_may_not_write_staff_gives_nobody_a_role(hire):
         ask = await hire(f"a.{role}", role)
         answer = await ask("POST", f"/people/a.{role}/grant", role="administrator")
         assert answer.status_code == 403
+
+
+async def test_a_note_says_what_was_before_where_something_was(staff, sku_ids):
+    for units in (10, 20):
+        path = f"/stock/{sku_ids[0]}/safety-stock"
+        await staff("POST", path, place_id=MAIN, units=units)
+        await staff("POST", f"/feeds/wms.main/places/{MAIN}", silent_max_s=units)
+    first, second = {"safety_stock": 50}, {"safety_stock": 10}
+    noted = (await staff("GET", f"/log?object=balance:{sku_ids[0]}:{MAIN}"))["items"]
+    assert [note["change"]["before"] for note in noted] == [second, first]
+    noted = (await staff("GET", f"/log?object=feed:wms.main:{MAIN}"))["items"]
+    assert [note["change"]["before"] for note in noted] == [{"silent_max_s": 10}, None]
