@@ -422,6 +422,46 @@ async def test_orders_of_a_sale_are_told_as_they_were_placed(
     assert one["sale_id"] == str(sale.id)
 
 
+def purchase(key):
+    """An ordinary order of two lines."""
+    order_id = str(uuid4())
+    lines = (
+        orders.Line(order_id, 1, 11, 2, 5_000, 1_000, 540, 0, 1, 0),
+        orders.Line(order_id, 2, 12, 1, 700, 0, 0, 42, 7, 500),
+    )
+    agreement = orders.Agreement({"country": "CN"}, [])
+    asked = b"a" * 32
+    return orders.Purchase(order_id, 7, key, asked, lines, 800, 48, 0, "CNY", 60, agreement)
+
+
+async def test_ordinary_orders_are_told_too_however_late_they_commit(
+    pool, receiver, herald, courier, subscribe, database_url
+):
+    _, secret = await subscribe(receiver.url, PLACED)
+    bought = [purchase(f"k{n}") for n in range(3)]
+    late = await asyncpg.connect(database_url)
+    await db.speak_json(late)
+    open_one = late.transaction()
+    await open_one.start()
+    await orders.place(late, bought[:1])
+    async with db.transaction(pool) as conn:
+        await orders.place(conn, bought[1:])
+    await herald.step()
+    await open_one.commit()
+    await late.close()
+    for _ in range(2):
+        await herald.step()
+    await until(courier, lambda: len(receiver.got) == 3)
+    told = {one["data"]["order_id"]: one["data"] for one in receiver.verified(secret)}
+    assert set(told) == {one.id for one in bought}
+    one = told[bought[0].id]
+    assert (one["sale_id"], one["shipping"], one["shipping_tax"]) == (None, 800, 48)
+    assert one["amount"] == sum(
+        line["quantity"] * line["price"] - line["discount"] + line["tax"] for line in one["lines"]
+    ) + (800 + 48)
+    assert [line["seller_id"] for line in one["lines"]] == ["1", "7"]
+
+
 async def test_a_sale_that_comes_and_goes_between_two_looks_is_told_whole(
     pool, herald, subscribe, sale, buy, writer, monkeypatch
 ):
