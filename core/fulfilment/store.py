@@ -259,10 +259,10 @@ async def lead(conn: Conn, order_id: str) -> Lead | None:
 
 
 SHIPPING_TIMES = """ -- -> LeadTimes
-    SELECT count(*) AS orders, percentile_disc(0.5) WITHIN GROUP (ORDER BY took_s) AS p50_s,
-           percentile_disc(0.9) WITHIN GROUP (ORDER BY took_s) AS p90_s,
-           percentile_disc(0.99) WITHIN GROUP (ORDER BY took_s) AS p99_s
-      FROM (SELECT extract(epoch FROM shipped_at - paid_at)::float8 AS took_s
+    SELECT orders, took_s[1] AS p50_s, took_s[2] AS p90_s, took_s[3] AS p99_s
+      FROM (SELECT count(*) AS orders,
+                   percentile_disc('{0.5,0.9,0.99}'::float8[]) WITHIN GROUP (
+                       ORDER BY extract(epoch FROM shipped_at - paid_at)::float8) AS took_s
               FROM fulfilment.leads WHERE shipped_at >= now() - make_interval(days => $1)) AS done
 """
 
@@ -272,10 +272,10 @@ async def shipping_times(conn: Conn, days: int) -> LeadTimes | None:
 
 
 DELIVERY_TIMES = """ -- -> LeadTimes
-    SELECT count(*) AS orders, percentile_disc(0.5) WITHIN GROUP (ORDER BY took_s) AS p50_s,
-           percentile_disc(0.9) WITHIN GROUP (ORDER BY took_s) AS p90_s,
-           percentile_disc(0.99) WITHIN GROUP (ORDER BY took_s) AS p99_s
-      FROM (SELECT extract(epoch FROM delivered_at - paid_at)::float8 AS took_s
+    SELECT orders, took_s[1] AS p50_s, took_s[2] AS p90_s, took_s[3] AS p99_s
+      FROM (SELECT count(*) AS orders,
+                   percentile_disc('{0.5,0.9,0.99}'::float8[]) WITHIN GROUP (
+                       ORDER BY extract(epoch FROM delivered_at - paid_at)::float8) AS took_s
               FROM fulfilment.leads WHERE delivered_at >= now() - make_interval(days => $1)) AS done
 """
 
