@@ -250,6 +250,20 @@ async def test_the_ledger_is_proven_or_what_is_not_is_named(sluice, pool):
     assert "capture of p" in (await sluice("ledger", "check")).stdout
 
 
+async def test_a_statement_is_held_against_the_books(sluice, tmp_path):
+    path = tmp_path / "bill.csv"
+    fee = "f-1,fee,p-1,30,CNY,2026-11-20T05:00:00Z\n"
+    path.write_text("id,kind,reference,amount,currency,at\n" + fee)
+    words = ("ledger", "statement", "sandbox", "2026-11-20")
+    assert said(await sluice(*words, "--file", str(path))) == "1 lines, 0 differences"
+    assert "provider_fees" in said(await sluice("ledger", "balances"))
+    path.write_text(path.read_text() + fee.replace("f-1,fee", "c-1,capture"))
+    told = await sluice(*words, "--file", str(path))
+    assert (told.returncode, "missing_here" in told.stdout) == (1, True)
+    path.write_text("id\n")
+    assert "no statement" in failed(await sluice(*words, "--file", str(path)))
+
+
 async def test_sellers_are_settled_with_and_paid(sluice, pool, settings, monkeypatch):
     async with db.transaction(pool) as conn:
         goods = ledger.goods(1, seller_id=ledger.OWN_SHOP, amount_minor=5_000, commission_bps=0)
