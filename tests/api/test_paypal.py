@@ -1,6 +1,7 @@
 """Paying by PayPal over HTTP: shop, worker and what plays PayPal are real processes."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import time
@@ -203,6 +204,19 @@ class PayPalVisit(Visit):
                 return await payments.find_refund(conn, refund_id=refund_id)
 
         return await until(look, lambda found: found.state == state)
+
+    @contextlib.asynccontextmanager
+    async def client(self):
+        """PayPal as the shop reaches it."""
+        async with httpx.AsyncClient(trust_env=False) as http:
+            yield payments.PayPalClient(
+                http,
+                url=self.town.paypal_url,
+                client_id=CLIENT,
+                secret=SECRET,
+                shop_url=self.town.shop_url,
+                clock=time.monotonic,
+            )
 
     async def escrow(self, payment) -> int:
         """What is left in escrow of a payment's order."""
@@ -572,6 +586,22 @@ async def test_no_money_is_taken_for_an_order_that_ended(visit):
     assert await visit.moved(payment) == []
 
 
+async def test_who_goes_to_pay_another_way_is_not_charged_here_any_more(visit):
+    payment = await visit.started(await visit.sale(), 7)
+    other = await visit.start(payment["order_id"], 7, {"channel": "sandbox"})
+    assert other.status_code == 503, "the sandbox is away, and its payment is written down"
+    closed = await visit.payment_becomes(payment["payment_id"], "failed")
+    assert closed.reason == "closed"
+    await visit.agree(payment)
+    await visit.asked()
+    assert await visit.moved(payment) == []
+    again = (await visit.start(payment["order_id"], 7)).json()
+    assert again["payment_id"] != payment["payment_id"]
+    await visit.agree(again)
+    await visit.becomes(payment["order_id"], 7, "paid")
+    assert await visit.moved(payment) == []
+
+
 async def test_a_refund_that_paypal_looks_at_first_is_paid_when_it_has_gone(visit):
     payment = await visit.paid()
     await visit.behave(pends=True)
@@ -624,6 +654,25 @@ async def test_money_that_paypal_gives_back_by_itself_is_a_chargeback_once(visit
     assert await audit_ledger(visit.pool) == LedgerAudit([], [])
 
 
+async def test_what_is_asked_twice_at_once_is_done_once(visit):
+    payment = await visit.started(await visit.sale(), 7)
+    async with visit.client() as client:
+        known = await visit.payment(payment["payment_id"])
+        pages = await asyncio.gather(*(client.checkout(known) for _ in range(5)))
+        assert {page.pay_url for page in pages} == {payment["pay_url"]}
+        await visit.agree(payment, comes_back=False)
+        events = await asyncio.gather(*(client.look(known) for _ in range(5)))
+        assert len({event.id for event in events}) == 1
+        await visit.becomes(payment["order_id"], 7, "paid")
+        known = await visit.payment(payment["payment_id"])
+        wanted = {"amount_minor": 500, "reason": "test"}
+        wanted["refund_id"] = await visit.refund(payment, 500)  # the worker asks for it as well
+        gone = await asyncio.gather(*(client.refund(known, **wanted) for _ in range(5)))
+        assert gone == [True] * 5
+        await visit.refund_becomes(wanted["refund_id"], "paid")
+    assert await visit.moved(payment) == [("T0006", "19.99"), ("T1107", "-5.00")]
+
+
 async def test_the_statement_of_a_day_is_held_against_our_books_line_by_line(visit):
     payment = await visit.paid()
     refund_id = await visit.refund(payment, 500)
@@ -631,15 +680,7 @@ async def test_the_statement_of_a_day_is_held_against_our_books_line_by_line(vis
     await visit.play((await visit.payment(payment["payment_id"])).capture_ref, "reverse")
     await until(lambda: visit.escrow(payment), lambda left: left == 0)
     today = datetime.now(UTC).date()
-    async with httpx.AsyncClient(trust_env=False) as http:
-        client = payments.PayPalClient(
-            http,
-            url=visit.town.paypal_url,
-            client_id=CLIENT,
-            secret=SECRET,
-            shop_url=visit.town.shop_url,
-            clock=time.monotonic,
-        )
+    async with visit.client() as client:
         with pytest.raises(payments.ChannelUnavailable):
             await client.statement(today)
         await visit.behave(written_s=200_000)

@@ -3,13 +3,10 @@
 import time
 from datetime import UTC, datetime
 
-import httpx
-
 from api import auth
-from core import payments
 from core.flows.check_statement import fetch_statement
 from tests.api.test_payments import TOKEN_SECRET, until
-from tests.api.test_paypal import CLIENT, PRICE, SECRET, town, visit  # noqa: F401  fixtures
+from tests.api.test_paypal import PRICE, town, visit  # noqa: F401  fixtures
 
 BUYER = 7
 PART = 500
@@ -74,15 +71,7 @@ async def test_an_order_is_paid_by_paypal_refunded_in_part_and_cancelled(visit):
     assert log["first_broken"] is None
 
     await visit.behave(written_s=200_000)
-    async with httpx.AsyncClient(trust_env=False) as http:
-        client = payments.PayPalClient(
-            http,
-            url=visit.town.paypal_url,
-            client_id=CLIENT,
-            secret=SECRET,
-            shop_url=visit.town.shop_url,
-            clock=time.monotonic,
-        )
+    async with visit.client() as client:
         today = datetime.now(UTC).date()
         await fetch_statement(visit.pool, client, channel="paypal", day=today)
     told = (await staff("GET", "/statements"))["items"]
