@@ -36,7 +36,7 @@ class Books:
         line_id = line_id or f"{len(self.lines)}-{kind}"
         self.lines.append(reconciliation.Line(line_id, kind, reference, amount, "CNY", moment))
 
-    async def sell(self, at):
+    async def sell(self, at, *, delay_s=None):
         """An order that is paid, as the provider tells it a moment before we hear of it."""
         payment_id, order_id = self.id(), self.id()
         amount = self.draw.randrange(100, 10_000)
@@ -72,7 +72,8 @@ class Books:
                 order_id=order_id,
                 currency="CNY",
             )
-            heard = at + timedelta(seconds=self.draw.randrange(120))
+            delay_s = self.draw.randrange(120) if delay_s is None else delay_s
+            heard = at + timedelta(seconds=delay_s)
             await conn.execute(
                 "UPDATE payments.payments SET captured_at = $2 WHERE id = $1", payment_id, heard
             )
@@ -235,6 +236,23 @@ async def test_what_happens_around_midnight_is_no_difference(pool):
         books.lines = [one for one in every if (one.moved_at >= midnight) == bool(day)]
         taken = await books.take(DAY + timedelta(days=day))
         assert taken.open_count == 0, await books.found()
+
+
+async def test_a_clock_that_is_ahead_of_the_providers_makes_no_difference(pool):
+    """Booked a moment before midnight, told as a moment after it."""
+    books = Books(pool, 8)
+    await books.sell(datetime(2026, 11, 21, 0, 0, 2, tzinfo=UTC), delay_s=-5)
+    every, books.lines = books.lines, []
+    assert (await books.take()).open_count == 0
+    books.lines = every
+    assert (await books.take(DAY + timedelta(days=1))).open_count == 0
+
+
+async def test_a_first_statement_does_not_miss_what_the_day_before_would_have_told(pool):
+    books = Books(pool, 9)
+    await books.sell(datetime(2026, 11, 19, 23, 59, 59, tzinfo=UTC), delay_s=60)
+    books.lines = []
+    assert (await books.take()).open_count == 0
 
 
 async def test_a_line_that_two_days_tell_is_the_later_ones_double(books):
