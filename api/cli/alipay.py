@@ -28,12 +28,12 @@ def run(settings: Settings) -> None:
 
     from api.alipay_sandbox import Merchant, create_alipay
 
-    keys = embedded.keys(settings.home_path)
+    keys = embedded.alipay_keys(settings.home_path)
     merchant = Merchant(
         app_id=settings.alipay_app_id,
         seller_id=settings.alipay_seller_id,
-        app_public_key=embedded.public_key(keys.alipay_app),
-        gateway_private_key=keys.alipay_gateway,
+        app_public_key=embedded.public_key(keys.app),
+        gateway_private_key=keys.gateway,
     )
     where = urlsplit(settings.alipay_gateway)
     uvicorn.run(

@@ -59,16 +59,18 @@ def completed(found: Settings) -> Settings:
     if found.alipay_app_id:
         del fallback["alipay_gateway"]  # A real app is none of the Alipay that we play.
     found = filled(found, fallback)
-    return filled(found, played_app(keys)) if found.alipay_gateway else found
+    if found.alipay_app_id or not found.alipay_gateway:
+        return found
+    return filled(found, played_app(embedded.alipay_keys(found.home_path)))
 
 
-def played_app(keys: embedded.Keys) -> dict[str, str]:
+def played_app(keys: embedded.AlipayKeys) -> dict[str, str]:
     """The shop at the Alipay that `sluice alipay` plays."""
     return {
         "alipay_app_id": PLAYED_APP_ID,
         "alipay_seller_id": PLAYED_SELLER_ID,
-        "alipay_private_key": keys.alipay_app,
-        "alipay_public_key": embedded.public_key(keys.alipay_gateway),
+        "alipay_private_key": keys.app,
+        "alipay_public_key": embedded.public_key(keys.gateway),
     }
 
 

@@ -135,7 +135,7 @@ async def come_back(payment_id: FromPath[str], pool: NamedDependency[db.Pool]) -
 async def read_signed(request: AnyRequest, paypal: payments.PayPalWebhooks | None) -> bytes:
     """The body, just as it was signed. Nothing of it is read before the signature is checked."""
     if paypal is None:
-        raise payments.ChannelUnavailable
+        raise payments.Forged("Nobody signs for a channel that is not offered.")
     body = await request.body()
     if len(body) > WEBHOOK_BYTES_MAX:
         raise BodyTooLarge(bytes_max=WEBHOOK_BYTES_MAX)

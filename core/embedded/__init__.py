@@ -6,10 +6,12 @@ Owns    the folder SLUICE_HOME. A production install needs none of this.
 from .aof import DamagedLog
 from .child import Child, CouldNotStart
 from .home import (
+    AlipayKeys,
     AnotherRuns,
     Keys,
     NoPort,
     Services,
+    alipay_keys,
     announce,
     ended_badly,
     free_port,
@@ -26,6 +28,7 @@ from .redis import Redis
 from .supervisor import Program, Stopped, Supervisor
 
 __all__ = [
+    "AlipayKeys",
     "AnotherRuns",
     "Child",
     "CouldNotStart",
@@ -38,6 +41,7 @@ __all__ = [
     "Services",
     "Stopped",
     "Supervisor",
+    "alipay_keys",
     "announce",
     "ended_badly",
     "free_port",

@@ -65,10 +65,14 @@ class Keys:
     "The first key of the keyring, in Base64."
     sandbox_secret: str
     paypal_secret: str
-    alipay_app: str
-    "The private key of our app at the Alipay that we play, in PEM."
-    alipay_gateway: str
-    "The private key of that Alipay."
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlipayKeys:
+    """Private keys in PEM: of our app at the Alipay that we play, and that Alipay's own."""
+
+    app: str
+    gateway: str
 
 
 @contextmanager
@@ -145,8 +149,16 @@ def keys(home: Path) -> Keys:
         receipt_key=_kept(folder / "receipt-1"),
         sandbox_secret=_kept(folder / "sandbox"),
         paypal_secret=_kept(folder / "paypal"),
-        alipay_app=_kept(folder / "alipay-app", make=_rsa_key),
-        alipay_gateway=_kept(folder / "alipay-gateway", make=_rsa_key),
+    )
+
+
+def alipay_keys(home: Path) -> AlipayKeys:
+    """As `keys`. They are costly to make, and few commands need them."""
+    folder = home / "keys"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return AlipayKeys(
+        app=_kept(folder / "alipay-app", make=_rsa_key),
+        gateway=_kept(folder / "alipay-gateway", make=_rsa_key),
     )
 
 

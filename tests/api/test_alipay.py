@@ -57,7 +57,7 @@ ANSWERED_S_MAX = 5.0
 class AlipayTown(Town):
     """The same town with another provider. Its keys are those of its SLUICE_HOME."""
 
-    keys: embedded.Keys
+    keys: embedded.AlipayKeys
     signer: Signer
 
 
@@ -70,8 +70,8 @@ def town(postgres, template, redis_server, tmp_path_factory) -> Iterator[AlipayT
     port, alipay_port = embedded.free_port(), embedded.free_port()
     urls = [f"http://127.0.0.1:{port}", f"http://127.0.0.1:{alipay_port}"]
     home = tmp_path_factory.mktemp("home")
-    keys = embedded.keys(home)
-    signer = Signer(keys.alipay_gateway, embedded.public_key(keys.alipay_app))
+    keys = embedded.alipay_keys(home)
+    signer = Signer(keys.gateway, embedded.public_key(keys.app))
     environment = {
         **environment_of(home, port, "", postgres.url_of(name), redis_server.url),
         "SLUICE_ALIPAY_GATEWAY": f"{urls[1]}/gateway.do",
@@ -374,7 +374,7 @@ def is_heard(client, body, genuine) -> bool:
 
 async def test_of_all_that_is_wrong_nothing_takes_effect_and_each_genuine_one_counts_once(visit):
     payment = await visit.started(await visit.sale(), 7)
-    stranger = pkcs1(visit.town.keys.alipay_app)  # a key, and not Alipay's
+    stranger = pkcs1(visit.town.keys.app)  # a key, and not Alipay's
     fields = dict(parse_qsl(visit.notice(payment).decode()))
     bare = {name: v for name, v in fields.items() if name not in {"sign", "sign_type"}}
     forged = sign_with_rsa2(stranger, get_sign_content(bare), "utf-8")
@@ -465,8 +465,8 @@ def vendor(visit, **changed) -> DefaultAlipayClient:
     config = AlipayClientConfig()
     config.server_url = f"{visit.town.sandbox_url}/gateway.do"
     config.app_id = PLAYED_APP_ID
-    config.app_private_key = pkcs1(visit.town.keys.alipay_app)
-    config.alipay_public_key = embedded.public_key(visit.town.keys.alipay_gateway)
+    config.app_private_key = pkcs1(visit.town.keys.app)
+    config.alipay_public_key = embedded.public_key(visit.town.keys.gateway)
     config.timeout = 5
     for name, value in changed.items():
         setattr(config, name, value)
@@ -540,7 +540,7 @@ async def test_the_vendors_own_client_pays_asks_refunds_and_closes(visit):
 
 
 async def test_the_gateway_we_play_serves_only_who_signs(visit):
-    stranger = pkcs1(visit.town.keys.alipay_gateway)
+    stranger = pkcs1(visit.town.keys.gateway)
     for changed, sub_code in (
         ({"app_private_key": stranger}, "isv.invalid-signature"),
         ({"app_id": "2021000000000009"}, "isv.invalid-app-id"),
@@ -564,7 +564,7 @@ async def test_the_gateway_we_play_serves_only_who_signs(visit):
         await gateway(
             visit,
             AlipayTradeQueryRequest,
-            vendor(visit, alipay_public_key=embedded.public_key(visit.town.keys.alipay_app)),
+            vendor(visit, alipay_public_key=embedded.public_key(visit.town.keys.app)),
             out_trade_no="17",
         )
 
@@ -602,7 +602,7 @@ async def test_the_vendors_code_verifies_what_the_alipay_we_play_notifies(visit)
             body = await caught.get()
     fields = dict(parse_qsl(body.decode(), keep_blank_values=True))
     signed = {name: v for name, v in fields.items() if name not in {"sign", "sign_type"}}
-    public = embedded.public_key(visit.town.keys.alipay_gateway)
+    public = embedded.public_key(visit.town.keys.gateway)
     assert verify_with_rsa(public, get_sign_content(signed).encode(), fields["sign"])
     event = visit.client().hear(body)
     assert (event.kind, event.amount_minor, event.provider_ref) == ("payment.captured", 1, number)

@@ -154,7 +154,7 @@ def _kill(dev: Dev, name: str) -> None:
     """Kill one and wait until another of its kind runs and the whole is ready again."""
     victim = dev.family()[name]
     os.kill(victim, signal.SIGKILL)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + READY_S_MAX
     while time.monotonic() < deadline:
         time.sleep(0.1)
         if dev.family().get(name, victim) != victim and dev.is_ready():
