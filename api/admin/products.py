@@ -28,6 +28,7 @@ WORDS_MAX = 200
 NO_BREAK = r"(?!\n)"
 
 Code = Annotated[str, msgspec.Meta(pattern=catalogue.shapes.CODE.pattern + NO_BREAK)]
+SellerId = Annotated[str, msgspec.Meta(pattern=r"^[1-9][0-9]{0,17}$(?!\n)")]
 Attribute = Annotated[str, msgspec.Meta(pattern=r"^[a-z][a-z0-9_]{0,31}$(?!\n)")]
 Gtin = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{8}|[0-9]{12,14})$(?!\n)")]
 Currency = Annotated[str, msgspec.Meta(pattern=catalogue.shapes.CURRENCY.pattern + NO_BREAK)]
@@ -84,9 +85,10 @@ class Content(Body, frozen=True):
 
 
 class NewProduct(Content, frozen=True):
-    """Without a `code` it gets one."""
+    """Without a `code` it gets one. `seller_id` is whose goods they are for good; 1 is the shop."""
 
     code: Code | None = None
+    seller_id: SellerId = str(catalogue.OWN_SHOP)
 
 
 class NewSku(Body, frozen=True):
@@ -145,6 +147,7 @@ class KeptProduct(msgspec.Struct, frozen=True):
     images: list[str]
     category_id: str | None
     attributes: dict[str, KeptValue]
+    seller_id: str
     skus: list[KeptSku]
 
 
@@ -214,7 +217,9 @@ async def draft(data: JSONBody[NewProduct], changes: NamedDependency[Changes]) -
     """Write a product down. Nobody can buy it before it has SKUs and is published."""
     content = content_of(data)
     async with changes.adding("product", kept) as change:
-        change.object_id = await catalogue.draft(change.conn, content, code=data.code)
+        change.object_id = await catalogue.draft(
+            change.conn, content, code=data.code, seller_id=int(data.seller_id)
+        )
     return change.after
 
 
@@ -415,6 +420,7 @@ def shown(product: catalogue.Product, skus: list[catalogue.Sku]) -> KeptProduct:
         images=product.images,
         category_id=None if product.category_id is None else str(product.category_id),
         attributes=product.attributes,
+        seller_id=str(product.seller_id),
         skus=[shown_sku(sku) for sku in skus],
     )
 

@@ -9,6 +9,7 @@ from .bulk import check_header, header_for_new, header_in_use, put_many, rows
 from .cells import escape, write_row
 from .columns import SKU, SPU, Columns, read_header
 from .model import (
+    OWN_SHOP,
     PRICE_MAX,
     Attribute,
     Category,
@@ -60,6 +61,7 @@ from .service import (
     move_sku,
     on_sale,
     search,
+    sellers,
     set_attributes,
     set_prices,
     skus,
@@ -78,6 +80,7 @@ from .tree import (
 from .verdicts import Line, Verdict
 
 __all__ = [
+    "OWN_SHOP",
     "PRICE_MAX",
     "RELIST",
     "SKU",
@@ -152,6 +155,7 @@ __all__ = [
     "rename",
     "rows",
     "search",
+    "sellers",
     "set_attributes",
     "set_prices",
     "shapes",

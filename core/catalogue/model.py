@@ -12,6 +12,8 @@ SkuId = NewType("SkuId", int)
 CategoryId = NewType("CategoryId", int)
 
 PRICE_MAX = 10**12
+# The seller whose goods are the shop's own.
+OWN_SHOP = 1
 
 # Attribute code -> value: a text per language, a number, a choice's code, a boolean, an ISO date.
 Values: TypeAlias = Mapping[str, object]
@@ -60,7 +62,7 @@ class Attribute(msgspec.Struct, frozen=True):
 class Product(msgspec.Struct, frozen=True):
     """`title` and `description` hold a text per language: {"en": ..., "zh": ...}.
 
-    `images` are references, the main one first.
+    `images` are references, the main one first. `seller_id` is whose goods they are, for good.
     """
 
     id: ProductId
@@ -71,6 +73,7 @@ class Product(msgspec.Struct, frozen=True):
     images: list[str]
     category_id: CategoryId | None
     attributes: dict[str, Any]
+    seller_id: int = OWN_SHOP
 
 
 class Sku(msgspec.Struct, frozen=True):

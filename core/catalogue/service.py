@@ -6,6 +6,7 @@ from core.kit.states import check_move
 
 from . import rules, store, tree
 from .model import (
+    OWN_SHOP,
     CodeTaken,
     Content,
     Hit,
@@ -49,13 +50,15 @@ async def add_product(
     return product_id, sku_ids
 
 
-async def draft(conn: Conn, content: Content, *, code: str | None) -> ProductId:
+async def draft(
+    conn: Conn, content: Content, *, code: str | None, seller_id: int = OWN_SHOP
+) -> ProductId:
     """Write a product down; without a code it gets one.
 
     Raises CodeTaken, NoSuchCategory, UnfitAttribute.
     """
     await _insist_on_category(conn, content)
-    product_id = await store.add_product(conn, code, content)
+    product_id = await store.add_product(conn, code, seller_id, content)
     if product_id is None:
         raise CodeTaken(code=code)
     await _insist_on_fit(conn, product_id)
@@ -262,6 +265,11 @@ async def coded_at_all(conn: Conn, *, codes: Iterable[str]) -> dict[str, SkuId]:
 async def on_sale(conn: Conn, *, sku_ids: Iterable[SkuId]) -> set[SkuId]:
     """Those that buyers may order now."""
     return await store.on_sale(conn, list(sku_ids))
+
+
+async def sellers(conn: Conn, *, sku_ids: Iterable[SkuId]) -> dict[SkuId, int]:
+    """Whose each of these is."""
+    return await store.sellers(conn, list(sku_ids))
 
 
 async def insist_on_sale(conn: Conn, *, sku_ids: Iterable[SkuId]) -> None:

@@ -25,18 +25,20 @@ from .states import SkuState, State
 SCAN_S_MAX = 50.0
 
 ADD_PRODUCT = """
-    INSERT INTO catalogue.products (code, title, description, images, category_id, attributes,
-                                    state)
-    VALUES (coalesce($1, 'SPU-' || nextval('catalogue.product_numbers')), $2, $3, $4, $5, $6,
+    INSERT INTO catalogue.products (code, seller_id, title, description, images, category_id,
+                                    attributes, state)
+    VALUES (coalesce($1, 'SPU-' || nextval('catalogue.product_numbers')), $2, $3, $4, $5, $6, $7,
             'draft')
     ON CONFLICT (code) DO NOTHING
  RETURNING id
 """
 
 
-async def add_product(conn: Conn, code: str | None, content: Content) -> ProductId | None:
+async def add_product(
+    conn: Conn, code: str | None, seller_id: int, content: Content
+) -> ProductId | None:
     """None where the code is taken."""
-    return await conn.fetchval(ADD_PRODUCT, code, *_columns(content))
+    return await conn.fetchval(ADD_PRODUCT, code, seller_id, *_columns(content))
 
 
 DESCRIBE = """
@@ -236,7 +238,7 @@ async def rank(conn: Conn, wanted: Wanted, after: Hit, page_max: int, hits_max: 
 
 
 LISTED = """ -- -> Product
-    SELECT id, code, state, title, description, images, category_id, attributes
+    SELECT id, code, state, title, description, images, category_id, attributes, seller_id
       FROM catalogue.products WHERE id = ANY($1::bigint[])
 """
 
@@ -246,7 +248,7 @@ async def listed(conn: Conn, product_ids: Sequence[ProductId]) -> list[Product]:
 
 
 EVERY = """ -- -> Product
-    SELECT id, code, state, title, description, images, category_id, attributes
+    SELECT id, code, state, title, description, images, category_id, attributes, seller_id
       FROM catalogue.products
      WHERE id > $1 AND ($3::text IS NULL OR state = $3)
      ORDER BY id LIMIT $2
@@ -258,7 +260,7 @@ async def every(conn: Conn, after: ProductId, page_max: int, state: State | None
 
 
 OF_CODE = """ -- -> Product
-    SELECT id, code, state, title, description, images, category_id, attributes
+    SELECT id, code, state, title, description, images, category_id, attributes, seller_id
       FROM catalogue.products
      WHERE id > $1 AND ($3::text IS NULL OR state = $3)
        AND id IN (
@@ -279,7 +281,7 @@ async def of_code(
 
 
 OF_WORDS = """ -- -> Product
-    SELECT id, code, state, title, description, images, category_id, attributes
+    SELECT id, code, state, title, description, images, category_id, attributes, seller_id
       FROM catalogue.products
      WHERE id > $1 AND ($3::text IS NULL OR state = $3)
        AND catalogue.words_of(code, title, description) @@ catalogue.asked($4)
@@ -294,7 +296,7 @@ async def of_words(
 
 
 FIND = """ -- -> Product
-    SELECT id, code, state, title, description, images, category_id, attributes
+    SELECT id, code, state, title, description, images, category_id, attributes, seller_id
       FROM catalogue.products WHERE id = $1
 """
 
@@ -304,7 +306,7 @@ async def find(conn: Conn, product_id: ProductId) -> Product | None:
 
 
 HOLD = """ -- -> Product
-    SELECT id, code, state, title, description, images, category_id, attributes
+    SELECT id, code, state, title, description, images, category_id, attributes, seller_id
       FROM catalogue.products WHERE id = $1 FOR UPDATE
 """
 
@@ -382,6 +384,17 @@ ON_SALE = """
 
 async def on_sale(conn: Conn, sku_ids: Collection[SkuId]) -> set[SkuId]:
     return {row["id"] for row in await conn.fetch(ON_SALE, sku_ids)}
+
+
+SELLERS = """
+    SELECT skus.id, seller_id
+      FROM catalogue.skus JOIN catalogue.products ON products.id = product_id
+     WHERE skus.id = ANY($1::bigint[])
+"""
+
+
+async def sellers(conn: Conn, sku_ids: Collection[SkuId]) -> dict[SkuId, int]:
+    return {row["id"]: row["seller_id"] for row in await conn.fetch(SELLERS, sku_ids)}
 
 
 COUNT = "SELECT count(*) FROM catalogue.products"
@@ -491,7 +504,7 @@ async def move_branch(
 
 
 IN_CATEGORY = """ -- -> Product
-    SELECT id, code, state, title, description, images, category_id, attributes
+    SELECT id, code, state, title, description, images, category_id, attributes, seller_id
       FROM catalogue.products
      WHERE category_id = $1 AND id > $2 AND state <> 'archived' ORDER BY id LIMIT $3
 """
@@ -587,7 +600,7 @@ async def kinds(conn: Conn) -> list[tuple[str, str]]:
 
 # In the order of their ids, so that two who hold many products never wait in a ring.
 HOLD_BY_CODE = """ -- -> Product
-    SELECT id, code, state, title, description, images, category_id, attributes
+    SELECT id, code, state, title, description, images, category_id, attributes, seller_id
       FROM catalogue.products WHERE code = ANY($1::text[]) ORDER BY id FOR UPDATE
 """
 

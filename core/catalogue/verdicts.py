@@ -18,6 +18,7 @@ from . import attributes, cells, rules
 from .cells import Spu
 from .columns import SKU, SPU, Columns
 from .model import (
+    OWN_SHOP,
     Attribute,
     Category,
     CategoryId,
@@ -294,6 +295,7 @@ def _product(shop: Shop, code: str, spu: Spu, before: Product | None) -> Product
         images=spu.images,
         category_id=shop.categories[spu.category].id if spu.category is not None else None,
         attributes=spu.attributes,
+        seller_id=before.seller_id if before else OWN_SHOP,
     )
 
 

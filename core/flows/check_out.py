@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from core import carts, catalogue, inventory, members, orders, sales
+from core import carts, catalogue, inventory, ledger, members, orders, sales
 from core.flows import quote_cart
+from core.flows.agree_terms import agree_terms
 from core.flows.place_ordinary import place_many
 from core.flows.quote_cart import Quote, Rates
 from core.kit import db
@@ -96,6 +97,7 @@ class Cashier:
         known = await members.addresses_of_many(
             conn, [(wish.member_id, wish.address_id) for wish in wishes]
         )
+        sellers = await agree_terms(conn, goods)
         outcomes: dict[Key, orders.Order | Refusal] = {}
         purchases: list[orders.Purchase] = []
         for wish in wishes:
@@ -106,7 +108,9 @@ class Cashier:
                 outcomes[wish.member_id, wish.key] = refusal
                 continue
             order_id = orders.OrderId(self._order_ids.of_key(wish.at_ms, wish.member_id, wish.key))
-            purchases.append(purchase_of(wish, quote, order_id=order_id, hold_s=self._hold_s))
+            purchases.append(
+                purchase_of(wish, quote, sellers, order_id=order_id, hold_s=self._hold_s)
+            )
         placed = await place_many(conn, purchases)
         for purchase, outcome in zip(purchases, placed, strict=True):
             outcomes[purchase.member_id, purchase.idempotency_key] = outcome
@@ -134,7 +138,12 @@ class Cashier:
 
 
 def purchase_of(
-    wish: Wish, quote: Quote, *, order_id: orders.OrderId, hold_s: int
+    wish: Wish,
+    quote: Quote,
+    sellers: Mapping[int, ledger.Seller],
+    *,
+    order_id: orders.OrderId,
+    hold_s: int,
 ) -> orders.Purchase:
     """What was quoted, as an order: not a cent more or less."""
     purchase = orders.Purchase(
@@ -142,7 +151,7 @@ def purchase_of(
         member_id=wish.member_id,
         idempotency_key=wish.key,
         asked=wish.asked,
-        lines=tuple(line_of(order_id, line) for line in quote.lines),
+        lines=tuple(line_of(order_id, line, sellers[line.sku_id]) for line in quote.lines),
         shipping_minor=quote.shipping.minor,
         shipping_tax_minor=quote.shipping.tax_minor,
         shipping_included_tax_minor=quote.shipping.included_tax_minor,
@@ -154,8 +163,9 @@ def purchase_of(
     return purchase
 
 
-def line_of(order_id: orders.OrderId, line: quote_cart.QuotedLine) -> orders.Line:
-    """All goods are the shop's own until there are other sellers."""
+def line_of(
+    order_id: orders.OrderId, line: quote_cart.QuotedLine, seller: ledger.Seller
+) -> orders.Line:
     return orders.Line(
         order_id=order_id,
         line_no=line.line_no,
@@ -165,6 +175,6 @@ def line_of(order_id: orders.OrderId, line: quote_cart.QuotedLine) -> orders.Lin
         discount_minor=line.discount_minor,
         tax_minor=line.tax_minor,
         included_tax_minor=line.included_tax_minor,
-        seller_id=orders.SHOP,
-        commission_bps=0,
+        seller_id=seller.id,
+        commission_bps=seller.commission_bps,
     )

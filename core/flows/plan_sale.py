@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 
 from core import catalogue, sales, staff
+from core.flows.agree_terms import agree_terms
 from core.kit import db
 from core.kit.refusal import Kind, Refusal
 
@@ -48,6 +49,7 @@ async def plan_sale(
         sku_ids = [catalogue.SkuId(item.sku_id) for item in items]
         skus = await catalogue.skus(conn, sku_ids=sku_ids)
         await catalogue.insist_on_sale(conn, sku_ids=sku_ids)
+        sellers = await agree_terms(conn, sku_ids)
         sale = await sales.plan(
             conn,
             name=name,
@@ -64,6 +66,8 @@ async def plan_sale(
                     currency=skus[catalogue.SkuId(item.sku_id)].currency,
                     member_limit=item.member_limit,
                     quota=item.quota,
+                    seller_id=sellers[item.sku_id].id,
+                    commission_bps=sellers[item.sku_id].commission_bps,
                 )
                 for item in items
             ],

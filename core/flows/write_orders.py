@@ -58,7 +58,10 @@ def terms_of(sale: sales.Sale, items: Sequence[sales.Item]) -> Terms:
 
 
 def stream_of(keyring: Keyring, bucket: sales.Bucket, terms: Terms) -> Stream:
-    prices = [orders.Price(i.sku_id, i.price_minor, i.currency) for i in terms.items.values()]
+    prices = [
+        orders.Price(i.sku_id, i.price_minor, i.currency, i.seller_id, i.commission_bps)
+        for i in terms.items.values()
+    ]
     packer = orders.packer(keyring.order_ids, prices, bucket=bucket.number, epoch=bucket.epoch)
     return Stream(bucket, terms, keyring.order_ids, packer)
 

@@ -6,11 +6,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from core.kit import money
 
 from .chart import Account
-from .model import EntryKind, Hold, Holding, MoreThanIsLeft, NewEntry, Part, Payout, SellerId, Share
+from .model import (
+    OWN_SHOP,
+    EntryKind,
+    Hold,
+    Holding,
+    MoreThanIsLeft,
+    NewEntry,
+    Part,
+    Payout,
+    SellerId,
+    Share,
+)
 from .states import HoldState, PayoutState
 
 COMMISSION_BPS_USUAL = 500
 BPS = 10_000
+
+
+def usual_bps(seller_id: SellerId) -> int:
+    """Nothing is taken of what is our own."""
+    return 0 if seller_id == OWN_SHOP else COMMISSION_BPS_USUAL
 
 
 def transfer(

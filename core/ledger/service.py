@@ -203,9 +203,13 @@ async def remit(
 
 
 async def seller(conn: Conn, *, seller_id: SellerId) -> Seller:
-    """A seller's terms: the usual ones where nothing else was agreed."""
-    found = await store.seller(conn, seller_id)
-    return found or Seller(seller_id, rules.COMMISSION_BPS_USUAL)
+    return (await sellers(conn, seller_ids=[seller_id]))[seller_id]
+
+
+async def sellers(conn: Conn, *, seller_ids: Collection[SellerId]) -> dict[SellerId, Seller]:
+    """The terms of each of these: the usual ones where nothing else was agreed."""
+    agreed = {found.id: found for found in await store.sellers(conn, seller_ids)}
+    return {one: agreed.get(one) or Seller(one, rules.usual_bps(one)) for one in seller_ids}
 
 
 async def agree(conn: Conn, *, seller_id: SellerId, commission_bps: int) -> None:

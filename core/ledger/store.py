@@ -97,13 +97,13 @@ async def hold_sellers_shared(conn: Conn, seller_ids: Collection[SellerId]) -> N
         await conn.execute(HOLD_SELLERS_SHARED, seller_ids)
 
 
-SELLER = """ -- -> Seller
-    SELECT id, commission_bps FROM ledger.sellers WHERE id = $1
+SELLERS = """ -- -> Seller
+    SELECT id, commission_bps FROM ledger.sellers WHERE id = ANY($1::bigint[])
 """
 
 
-async def seller(conn: Conn, seller_id: SellerId) -> Seller | None:
-    return one(Seller, await conn.fetchrow(SELLER, seller_id))
+async def sellers(conn: Conn, seller_ids: Collection[SellerId]) -> list[Seller]:
+    return many(Seller, await conn.fetch(SELLERS, seller_ids))
 
 
 AGREE = """

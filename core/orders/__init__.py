@@ -10,7 +10,6 @@ Words   shown: what its buyer is told, all axes in one word; the log: all that h
 from core.kit.states import IllegalMove
 
 from .model import (
-    SHOP,
     Agreed,
     Agreement,
     AlreadyShipped,
@@ -80,7 +79,6 @@ __all__ = [
     "MOVES",
     "PAID_TOPIC",
     "PAYMENT_MOVES",
-    "SHOP",
     "Agreed",
     "Agreement",
     "AlreadyShipped",

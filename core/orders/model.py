@@ -13,10 +13,6 @@ from .states import Fulfilment, Payment, Shown, State, shown
 OrderId = NewType("OrderId", str)
 
 
-# The seller of all that the shop sells itself.
-SHOP = 1
-
-
 class Standing(NamedTuple):
     """All of an order that may change."""
 

@@ -14,7 +14,10 @@ ORDER_COLUMNS = (
     *("currency",),
     *("sale_id", "bucket", "epoch", "state", "expires_at"),
 )
-LINE_COLUMNS = ("order_id", "quantity", "line_no", "sku_id", "price_minor")
+LINE_COLUMNS = (
+    *("order_id", "quantity"),
+    *("line_no", "sku_id", "price_minor", "seller_id", "commission_bps"),
+)
 
 BEGINNING = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 END = b"\xff\xff"
@@ -25,6 +28,8 @@ class Price(NamedTuple):
     sku_id: int
     price_minor: int
     currency: str
+    seller_id: int
+    commission_bps: int
 
 
 def packer(order_ids: OrderIds, prices: Iterable[Price], *, bucket: int, epoch: int) -> Packer:
@@ -43,7 +48,11 @@ def shelf(price: Price) -> Shelf:
     return Shelf(
         price.price_minor,
         text(price.currency),
-        struct.pack(">ihiqiq", 2, 1, 8, price.sku_id, 8, price.price_minor),
+        struct.pack(
+            ">ihiqiqiqih",
+            *(2, 1, 8, price.sku_id, 8, price.price_minor),
+            *(8, price.seller_id, 2, price.commission_bps),
+        ),
     )
 
 

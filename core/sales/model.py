@@ -38,12 +38,16 @@ class Milestone(msgspec.Struct, frozen=True):
 
 
 class Item(msgspec.Struct, frozen=True):
+    """`commission_bps` is what the platform takes of what it is sold for."""
+
     sale_id: SaleId
     sku_id: int
     price_minor: int
     currency: str
     member_limit: int
     quota: int
+    seller_id: int
+    commission_bps: int
 
 
 class Bucket(msgspec.Struct, frozen=True):

@@ -40,8 +40,10 @@ async def insert(
 
 
 INSERT_ITEMS = """
-    INSERT INTO sales.items (sale_id, sku_id, price_minor, currency, member_limit, quota)
-    SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::int[], $6::bigint[])
+    INSERT INTO sales.items (sale_id, sku_id, price_minor, currency, member_limit, quota,
+                             seller_id, commission_bps)
+    SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::int[], $6::bigint[],
+                             $7::bigint[], $8::smallint[])
 """
 
 
@@ -54,6 +56,8 @@ async def insert_items(conn: Conn, sale_id: SaleId, items: Sequence[Item]) -> No
         [item.currency for item in items],
         [item.member_limit for item in items],
         [item.quota for item in items],
+        [item.seller_id for item in items],
+        [item.commission_bps for item in items],
     )
 
 
@@ -79,7 +83,7 @@ async def listing(conn: Conn, before: SaleId | None, page_max: int) -> list[Sale
 
 
 ITEMS = """ -- -> Item
-    SELECT sale_id, sku_id, price_minor, currency, member_limit, quota
+    SELECT sale_id, sku_id, price_minor, currency, member_limit, quota, seller_id, commission_bps
       FROM sales.items WHERE sale_id = $1 ORDER BY sku_id
 """
 
