@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core import carts, catalogue, countries, members, orders, pricing
+from core import carts, catalogue, countries, ledger, members, orders, pricing
 from core.flows.book_payment import parts_of
 from core.flows.check_out import Wish, purchase_of
 from core.flows.quote_cart import price
@@ -13,6 +13,7 @@ from core.flows.quote_cart import price
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 WISH = Wish(7, "k", members.AddressId(1), "EUR", "q", 1)
 RATES = {"EUR": pricing.Shipping(499, free_from_minor=4_900)}
+OURS = dict.fromkeys(range(1, 21), ledger.Seller(ledger.OWN_SHOP, 0))
 
 goods = st.lists(st.tuples(st.integers(1, 999), st.integers(0, 10**9)), min_size=1, max_size=20)
 addresses = st.builds(
@@ -40,7 +41,7 @@ def test_every_cent_of_a_quote_has_a_step_a_line_and_an_owner(units, address):
     assert quote.total_minor == listed + sent + added
     assert sum(n for step in quote.steps for n in step["changes"].values()) == quote.total_minor
     assert (added == 0) or address["country"] == "US"
-    bought = purchase_of(WISH, quote, order_id=orders.OrderId("o"), hold_s=900)
+    bought = purchase_of(WISH, quote, OURS, order_id=orders.OrderId("o"), hold_s=900)
     facts = {name: getattr(bought, name) for name in ("lines", "shipping_minor")}
     order = orders.Order(
         **dict.fromkeys(orders.Order.__struct_fields__)

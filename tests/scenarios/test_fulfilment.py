@@ -36,10 +36,10 @@ class Journey:
         assert answer.is_success, answer.text
         return answer.json()
 
-    async def furnish(self, code, **units):
-        """A published SKU, with so many units in places; its id."""
-        title = {"en": code, "zh": code}
-        product = (await self.staff("POST", "/products", title=title))["product_id"]
+    async def furnish(self, code, *, seller_id="1", **units):
+        """A published SKU of a seller's, with so many units in places; its id."""
+        facts = {"title": {"en": code, "zh": code}, "seller_id": seller_id}
+        product = (await self.staff("POST", "/products", **facts))["product_id"]
         sku = {"code": code, "currency": "CNY", "prices": {"CNY": 9_990}}
         made = await self.staff("POST", f"/products/{product}/skus", skus=[sku])
         await self.staff("POST", f"/products/{product}/publish")
