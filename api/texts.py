@@ -119,6 +119,7 @@ ZH = {
     "risk-blocked": "来自此处的不同抢购请求过多，或已被列入限制名单。",
     "sale-fenced": "活动暂停，正在核对账目。尚未扣购，请稍后重试。",
     "sale-not-open": "活动未在进行中。",
+    "not-by-hand": "由活动或订单占用的库存随其流转，不能手工处理。",
     "second-person-needed": "差异金额较大，需由另一人决定。",
     "sheet-too-large": "文件超过导入的大小上限。",
     "slow-body": "请求内容发送过慢。",

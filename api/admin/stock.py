@@ -26,6 +26,7 @@ NAME_MAX = 200
 
 Code = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9][A-Z0-9-]{0,31}$(?!\n)")]
 Region = Annotated[str, msgspec.Meta(pattern=r"^[A-Z0-9-]{0,16}$(?!\n)")]
+OF_THE_SHOP = re.compile("sale:[0-9]+|order:[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 REFERENCE = r"^[A-Za-z0-9][A-Za-z0-9:._-]{0,63}$(?!\n)"
 Reference = Annotated[str, msgspec.Meta(pattern=REFERENCE)]
 Units = Annotated[int, msgspec.Meta(ge=1, le=UNITS_MAX)]
@@ -390,6 +391,7 @@ async def audit(pool: NamedDependency[db.Pool]) -> Audit:
         catalogue.NoSuchSku,
         catalogue.NotOnSale,
         inventory.NoSuchPlace,
+        inventory.NotByHand,
         inventory.OutOfStock,
         inventory.ReferenceReused,
         inventory.TooManyReservations,
@@ -409,7 +411,7 @@ async def reserve(
         await codes_of(conn, units)
     await reserver.reserve(
         inventory.Wanted(
-            data.kept_for,
+            by_hand(data.kept_for),
             units,
             by=changes.author.by,
             place_id=place_id,
@@ -448,6 +450,7 @@ STEPS = {
         *READS_BODY,
         catalogue.NoSuchSku,
         inventory.NoSuchPlace,
+        inventory.NotByHand,
         inventory.NotKept,
         inventory.NoSuchReservation,
         inventory.ReferenceReused,
@@ -460,7 +463,7 @@ async def step(
     """Let reserved units go, pick them, put them back, or ship what was picked."""
     place_id = None if data.place_id is None else place_of(data.place_id)
     deed = inventory.Deed(
-        purpose_of(kept_for),
+        by_hand(purpose_of(kept_for)),
         units_of(data.lines),
         data.reference,
         by=changes.author.by,
@@ -585,6 +588,13 @@ def purpose_of(text: str) -> str:
     if not re.search(REFERENCE, text):
         raise inventory.NoSuchReservation
     return text
+
+
+def by_hand(kept_for: str) -> str:
+    """What sales and orders call their own is theirs to move."""
+    if OF_THE_SHOP.fullmatch(kept_for):
+        raise inventory.NotByHand(kept_for=kept_for)
+    return kept_for
 
 
 def sku_of(text: str) -> int:

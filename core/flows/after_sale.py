@@ -46,6 +46,7 @@ async def ask(
         sold = await _sold(conn, order, wish.line_no)
         case = await aftersale.ask(conn, sold, wish, key=key, days=days, now=now)
         await orders.open_case(conn, order, case_id=str(case.id))
+        await ledger.contest(conn, order_id=order.id)
         return case
 
 
@@ -56,8 +57,21 @@ async def withdraw(
     async with db.transaction(pool) as conn:
         order = await owned(conn, order_id, member_id)
         case = await aftersale.withdraw(conn, await of(conn, order, case_id))
-        await orders.close_case(conn, order, case_id=str(case.id), came_to=case.state)
+        await _close(conn, order, case)
         return case
+
+
+async def _close(conn: db.Conn, order: orders.Order, ended: aftersale.Case) -> None:
+    """The order tells what came of the case, and its money is no longer kept because of it."""
+    await orders.close_case(
+        conn,
+        order,
+        case_id=str(ended.id),
+        came_to=ended.state,
+        refund_id=ended.refund_id,
+        follow_up=ended.follow_up,
+    )
+    await ledger.concede(conn, order_id=order.id)
 
 
 async def send_back(
@@ -80,7 +94,7 @@ async def refuse(conn: db.Conn, case: aftersale.Case, *, answer: str) -> None:
     """Nothing will come of it. Raises IllegalMove."""
     order = await orders.find(conn, order_id=orders.OrderId(case.order_id))
     ended = await aftersale.refuse(conn, case, answer=answer)
-    await orders.close_case(conn, order, case_id=str(case.id), came_to=ended.state)
+    await _close(conn, order, ended)
 
 
 async def receive(
@@ -124,9 +138,7 @@ async def refund(
     lines = aftersale.shared(wanted, amounts)
     await book_payment.owe(conn, payment, refund_id=refund_id, lines=lines, reason=case.kind)
     ended = await aftersale.refund(conn, case, refund_id=refund_id, amount_minor=wanted)
-    await orders.close_case(
-        conn, order, case_id=str(case.id), came_to=ended.state, refund_id=refund_id
-    )
+    await _close(conn, order, ended)
 
 
 async def replace(
@@ -140,9 +152,7 @@ async def replace(
     made = keyring.order_ids.of_key(at_ms, case.member_id, key)
     purchase = await _purchase(conn, order, case, order_id=orders.OrderId(made), key=key)
     ended = await aftersale.replace(conn, case, follow_up=purchase.id)
-    await orders.close_case(
-        conn, order, case_id=str(case.id), came_to=ended.state, follow_up=purchase.id
-    )
+    await _close(conn, order, ended)
     (placed,) = await place_many(conn, [purchase])
     if isinstance(placed, Exception):
         raise placed

@@ -300,6 +300,12 @@ class NotKept(Refusal):
     kind = Kind.CONFLICT
 
 
+class NotByHand(Refusal):
+    """What a sale or an order keeps moves with it, and by nobody's hand."""
+
+    kind = Kind.CONFLICT
+
+
 class ReferenceReused(Refusal):
     """That reference was used for something else."""
 

@@ -142,8 +142,24 @@ async def delivered(conn: Conn, *, order_id: str) -> None:
     await store.delivered(conn, order_id)
 
 
+async def contest(conn: Conn, *, order_id: str) -> None:
+    """Somebody claims something of the order: its money is not released by the lapse of time.
+
+    An order that cost nothing has none.
+    """
+    await store.contest(conn, order_id, 1)
+
+
+async def concede(conn: Conn, *, order_id: str) -> None:
+    """One claim less: what is to go back has been taken from the money."""
+    await store.contest(conn, order_id, -1)
+
+
 async def release_due(conn: Conn, *, days: int, batch_max: int) -> int:
-    """Release what was delivered so many days ago, oldest first; return how many orders."""
+    """Release what was delivered so many days ago, oldest first; return how many orders.
+
+    What is contested waits.
+    """
     due = await store.hold_due(conn, days, batch_max)
     await _release(conn, due)
     return len(due)

@@ -165,13 +165,21 @@ async def hold_order(conn: Conn, order_id: str) -> Hold | None:
 
 HOLD_DUE = """ -- -> Hold
     SELECT order_id, channel, currency, state, held_at FROM ledger.holds
-     WHERE state = 'held' AND delivered_at <= now() - make_interval(days => $1)
+     WHERE state = 'held' AND contested = 0
+       AND delivered_at <= now() - make_interval(days => $1)
      ORDER BY delivered_at LIMIT $2 FOR UPDATE SKIP LOCKED
 """
 
 
 async def hold_due(conn: Conn, days: int, batch_max: int) -> list[Hold]:
     return many(Hold, await conn.fetch(HOLD_DUE, days, batch_max))
+
+
+CONTEST = "UPDATE ledger.holds SET contested = contested + $2 WHERE order_id = $1"
+
+
+async def contest(conn: Conn, order_id: str, cases: int) -> None:
+    await conn.execute(CONTEST, order_id, cases)
 
 
 SHARES = """ -- -> Share

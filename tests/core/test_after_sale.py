@@ -181,6 +181,27 @@ async def test_a_refund_after_the_seller_was_paid_is_taken_from_the_seller(keepe
     assert after["commission_revenue", ""] - before["commission_revenue", ""] == commission
 
 
+@pytest.mark.parametrize("end", ["withdraw", "refuse", "refund"])
+async def test_money_is_not_released_by_the_lapse_of_time_while_a_case_is_open(
+    keeper, there, pool, end
+):
+    async def release():
+        async with db.transaction(pool) as conn:
+            return await ledger.release_due(conn, days=0, batch_max=9)
+
+    case = await keeper.ask(there, 7, aftersale.Kind.CLAIM, amount=100)
+    other = await keeper.ask(there, 7, aftersale.Kind.CLAIM, line_no=2, amount=100)
+    assert await release() == 0
+    await keeper.refuse(other)
+    assert await release() == 0
+    await {
+        "withdraw": lambda: keeper.withdraw(case, 7),
+        "refuse": lambda: keeper.refuse(case),
+        "refund": lambda: keeper.refund(case),
+    }[end]()
+    assert await release() == 1
+
+
 async def test_the_log_tells_what_came_of_a_case_and_how_the_order_stood(keeper, there, pool):
     before = datetime.now(UTC)
     case = await keeper.returned(there, 7)

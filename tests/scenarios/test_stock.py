@@ -287,6 +287,12 @@ async def test_a_flash_sale_draws_its_quota_from_here(staff, figures, sku_ids):
     assert await figures(sku_ids[0], MAIN) == (1_000, 300, 0, 700, 0, 0)
     (kept,) = (await staff("GET", f"/reservations/sale:{sale_id}"))["lines"]
     assert (kept["sku_id"], kept["reserved"]) == (str(sku_ids[0]), 300)
+    lines = [{"sku_id": str(sku_ids[0]), "quantity": 1}]
+    let_go = {"kind": "release", "reference": "r", "lines": lines}
+    own = f"/reservations/sale:{sale_id}/steps"
+    await staff("POST", own, refused=(409, "not-by-hand"), **let_go)
+    more = {"kept_for": f"sale:{sale_id}", "lines": lines}
+    await staff("POST", "/reservations", refused=(409, "not-by-hand"), **more)
     assert await proven(staff)
 
 
