@@ -70,7 +70,7 @@ class OfferedChannels(msgspec.Struct, frozen=True):
     items: list[OfferedChannel]
 
 
-@get("/payment-channels")
+@get("/payment-channels", responses=refuses())
 async def offered(channels: NamedDependency[payments.Channels]) -> OfferedChannels:
     """Each way to pay that this shop offers, by name."""
     return OfferedChannels([OfferedChannel(channel) for channel in channels.offered])
