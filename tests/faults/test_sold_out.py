@@ -72,8 +72,9 @@ async def heard_by_redis(shop: Shop):
             yield heard
         finally:
             await asyncio.sleep(0.2)
-            task.cancel()
-            await asyncio.wait([task])
+            while not task.done():
+                task.cancel()
+                await asyncio.wait([task], timeout=0.5)
 
 
 async def sell_out(shop: Shop, members: Members) -> tuple[str, Ledger]:
