@@ -116,10 +116,14 @@ class ReturnedLine(Body, frozen=True):
 
 
 class NewChargeback(Body, frozen=True):
-    """How much of each line a buyer's bank claims back. Done once for each `reference`."""
+    """How much of each line a buyer's bank claims back. Done once for each `reference`.
+
+    `lost` is claimed over all that the lines have left: the platform bears it.
+    """
 
     reference: BodyReference
-    lines: Annotated[list[ReturnedLine], msgspec.Meta(min_length=1, max_length=LINES_MAX)]
+    lines: Annotated[list[ReturnedLine], msgspec.Meta(max_length=LINES_MAX)]
+    lost: Annotated[int, msgspec.Meta(ge=0, le=AMOUNT_MAX)] = 0
 
 
 class NewTerms(Body, frozen=True):
@@ -292,10 +296,16 @@ async def charge_back(
     lines = {line.line_no: line.amount for line in data.lines}
     if len(lines) < len(data.lines):
         raise InvalidValue("A line stands here twice.")
+    if not lines and not data.lost:
+        raise InvalidValue("Nothing is claimed.")
     wanted = order_of(order_id)
     async with changes.of("escrow", wanted, shown_escrow) as change:
         await ledger.charge_back(
-            change.conn, reference=data.reference, order_id=wanted, lines=lines
+            change.conn,
+            reference=data.reference,
+            order_id=wanted,
+            lines=lines,
+            lost_minor=data.lost,
         )
     return change.after
 

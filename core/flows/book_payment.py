@@ -114,18 +114,25 @@ async def refund_paid(conn: db.Conn, payment: payments.Payment, refund: payments
 async def charge_back(conn: db.Conn, payment: payments.Payment, event: payments.Event) -> None:
     """The buyer's bank claims so much back: of each line in the measure of what is left of it.
 
-    What no order's money covers is left to the check of the provider's statement, and to staff.
+    What is over that, and money that no order keeps, is the platform's loss.
     """
-    try:
-        hold, shares = await ledger.find_hold(conn, order_id=payment.order_id)
-    except ledger.NoSuchHold:
-        return
+    claim = {"reference": event.id, "order_id": payment.order_id}
+    shares = await _shares_of(conn, payment, event.currency)
     left = [share.amount_minor - share.returned_minor for share in shares]
-    if hold.currency != event.currency or not 0 < event.amount_minor <= sum(left):
-        return
-    claimed = money.allocate(event.amount_minor, left)
-    lines = {s.line_no: amount for s, amount in zip(shares, claimed, strict=True) if amount}
-    await ledger.charge_back(conn, reference=event.id, order_id=payment.order_id, lines=lines)
+    covered_minor = min(event.amount_minor, sum(left))
+    if covered_minor:
+        claimed = money.allocate(covered_minor, left)
+        lines = {s.line_no: amount for s, amount in zip(shares, claimed, strict=True) if amount}
+        lost_minor = event.amount_minor - covered_minor
+        await ledger.charge_back(conn, **claim, lines=lines, lost_minor=lost_minor)
+    else:
+        await ledger.lose(
+            conn,
+            **claim,
+            channel=payment.channel,
+            amount_minor=event.amount_minor,
+            currency=event.currency,
+        )
 
 
 def parts_of(order: orders.Order) -> list[ledger.Part]:
@@ -147,6 +154,17 @@ def parts_of(order: orders.Order) -> list[ledger.Part]:
     taxes[SHIPPING_NO] = order.shipping_tax_minor
     parts += [ledger.tax(TAX_FROM + n, amount_minor=minor) for n, minor in taxes.items() if minor]
     return parts
+
+
+async def _shares_of(conn: db.Conn, payment: payments.Payment, currency: str) -> list[ledger.Share]:
+    """What the order that a payment pays has of this currency; nothing where it pays none."""
+    if payment.state != payments.State.CAPTURED:
+        return []
+    try:
+        hold, shares = await ledger.find_hold(conn, order_id=payment.order_id)
+    except ledger.NoSuchHold:
+        return []
+    return shares if hold.currency == currency else []
 
 
 async def _post_capture(conn: db.Conn, payment: payments.Payment, event: payments.Event) -> None:

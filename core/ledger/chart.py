@@ -17,6 +17,7 @@ class Account(StrEnum):
     REFUNDS = "refunds"
     CHARGEBACKS = "chargebacks"
     FEES = "provider_fees"
+    LOSSES = "chargeback_losses"
 
 
 class Normal(StrEnum):
@@ -93,6 +94,12 @@ CHART: dict[Account, Heading] = {
         "channel",
         many=False,
         name={"en": "Fees of payment providers", "zh": "支付渠道手续费"},
+    ),
+    Account.LOSSES: Heading(
+        Normal.DEBIT,
+        "channel",
+        many=False,
+        name={"en": "Lost by chargebacks", "zh": "拒付损失"},
     ),
 }
 MANY = [account.value for account, heading in CHART.items() if heading.many]

@@ -192,6 +192,7 @@ class ChargedBack(msgspec.Struct, frozen=True):
     """What a buyer's bank claimed."""
 
     entry_id: EntryId
+    channel: str
     currency: str
     amount_minor: int
     posted_at: datetime

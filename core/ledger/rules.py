@@ -65,6 +65,10 @@ def fees(channel: str) -> Holding:
     return Holding(Account.FEES, channel)
 
 
+def losses(channel: str) -> Holding:
+    return Holding(Account.LOSSES, channel)
+
+
 COMMISSION = Holding(Account.COMMISSION, "")
 BANK = Holding(Account.BANK, "")
 
@@ -146,6 +150,14 @@ def returned(
         amounts[COMMISSION] += commission
         amounts[Holding(Account(share.account), share.owner)] += amount_minor - commission
     return NewEntry(kind, reference, hold.currency, amounts)
+
+
+def also_lost(entry: NewEntry, channel: str, amount_minor: int) -> NewEntry:
+    """The same chargeback, by so much more than its order has left: the platform bears that."""
+    amounts = Counter(entry.amounts)
+    amounts[losses(channel)] += amount_minor
+    amounts[chargebacks(channel)] -= amount_minor
+    return NewEntry(entry.kind, entry.reference, entry.currency, amounts)
 
 
 def paid_out(payout: Payout, state: PayoutState) -> NewEntry | None:

@@ -175,23 +175,59 @@ async def refund(conn: Conn, *, reference: str, order_id: str, lines: Mapping[in
 
 async def refund_paid(conn: Conn, *, reference: str, order_id: str, amount_minor: int) -> None:
     """The provider has returned what was refunded. Raises NoSuchHold, ReferenceReused."""
-    await _deduct(conn, EntryKind.REFUND_PAID, rules.refunds, reference, order_id, amount_minor)
+    hold, _ = await find_hold(conn, order_id=order_id)
+    await _deduct(
+        conn,
+        EntryKind.REFUND_PAID,
+        f"{order_id}:{reference}",
+        debit=rules.refunds(hold.channel),
+        channel=hold.channel,
+        amount_minor=amount_minor,
+        currency=hold.currency,
+    )
 
 
 async def charge_back(
-    conn: Conn, *, reference: str, order_id: str, lines: Mapping[int, int]
+    conn: Conn, *, reference: str, order_id: str, lines: Mapping[int, int], lost_minor: int = 0
 ) -> None:
     """The buyer's bank claims so much of each line back, once per reference.
 
-    Raises NoSuchHold, MoreThanIsLeft, ReferenceReused.
+    `lost_minor` is what it claims over all that is left: the platform's loss. Raises NoSuchHold,
+    MoreThanIsLeft, ReferenceReused.
     """
-    await _return(conn, EntryKind.CHARGEBACK, rules.chargebacks, reference, order_id, lines)
+    await _return(
+        conn, EntryKind.CHARGEBACK, rules.chargebacks, reference, order_id, lines, lost_minor
+    )
+
+
+async def lose(
+    conn: Conn, *, reference: str, order_id: str, channel: str, amount_minor: int, currency: str
+) -> None:
+    """A chargeback of money that no order holds, or ever held: the platform's loss, all of it."""
+    entry = rules.transfer(
+        EntryKind.CHARGEBACK,
+        f"{order_id}:{reference}",
+        debit=rules.losses(channel),
+        credit=rules.chargebacks(channel),
+        amount_minor=amount_minor,
+        currency=currency,
+    )
+    await post(conn, [entry])
 
 
 async def chargeback_paid(conn: Conn, *, reference: str, order_id: str, amount_minor: int) -> None:
-    """The provider has deducted what was charged back. Raises NoSuchHold, ReferenceReused."""
+    """The provider has deducted what was charged back. Raises NoSuchEntry, ReferenceReused."""
+    claimed = await charged_back(conn, reference=reference, order_id=order_id)
+    if claimed is None:
+        raise NoSuchEntry(reference=reference)
     await _deduct(
-        conn, EntryKind.CHARGEBACK_PAID, rules.chargebacks, reference, order_id, amount_minor
+        conn,
+        EntryKind.CHARGEBACK_PAID,
+        f"{order_id}:{reference}",
+        debit=rules.chargebacks(claimed.channel),
+        channel=claimed.channel,
+        amount_minor=amount_minor,
+        currency=claimed.currency,
     )
 
 
@@ -204,8 +240,14 @@ async def fee(
     conn: Conn, *, reference: str, channel: str, amount_minor: int, currency: str
 ) -> None:
     """A provider kept a fee of what it holds for us, once per reference of its own."""
-    await _from_provider(
-        conn, EntryKind.FEE, rules.fees(channel), reference, channel, amount_minor, currency
+    await _deduct(
+        conn,
+        EntryKind.FEE,
+        f"{channel}:{reference}",
+        debit=rules.fees(channel),
+        channel=channel,
+        amount_minor=amount_minor,
+        currency=currency,
     )
 
 
@@ -213,8 +255,14 @@ async def remit(
     conn: Conn, *, reference: str, channel: str, amount_minor: int, currency: str
 ) -> None:
     """A provider paid out to our bank what it held, once per reference of its own."""
-    await _from_provider(
-        conn, EntryKind.REMITTANCE, rules.BANK, reference, channel, amount_minor, currency
+    await _deduct(
+        conn,
+        EntryKind.REMITTANCE,
+        f"{channel}:{reference}",
+        debit=rules.BANK,
+        channel=channel,
+        amount_minor=amount_minor,
+        currency=currency,
     )
 
 
@@ -437,19 +485,22 @@ async def _return(
     reference: str,
     order_id: str,
     lines: Mapping[int, int],
+    lost_minor: int = 0,
 ) -> None:
     hold = await _held(conn, order_id)
     reference = f"{order_id}:{reference}"
     credit = owed(hold.channel)
     if known := await store.entries(conn, [kind], reference, 1):
         postings = await store.postings(conn, [known[0].id])
-        if -sum(lines.values()) not in {
+        if -sum(lines.values()) - lost_minor not in {
             p.amount_minor for p in postings if p.account == credit.account
         }:
             raise ReferenceReused(reference=reference)
         return
     shares = await store.shares(conn, [order_id])
     entry = rules.returned(kind, reference, hold, shares, lines, credit=credit)
+    if lost_minor:
+        entry = rules.also_lost(entry, hold.channel, lost_minor)
     await post(conn, [entry])
     await store.take_back(conn, order_id, lines)
 
@@ -457,35 +508,17 @@ async def _return(
 async def _deduct(
     conn: Conn,
     kind: EntryKind,
-    owed: Callable[[str], Holding],
     reference: str,
-    order_id: str,
-    amount_minor: int,
-) -> None:
-    hold, _ = await find_hold(conn, order_id=order_id)
-    entry = rules.transfer(
-        kind,
-        f"{order_id}:{reference}",
-        debit=owed(hold.channel),
-        credit=rules.provider_clearing(hold.channel),
-        amount_minor=amount_minor,
-        currency=hold.currency,
-    )
-    await post(conn, [entry])
-
-
-async def _from_provider(
-    conn: Conn,
-    kind: EntryKind,
+    *,
     debit: Holding,
-    reference: str,
     channel: str,
     amount_minor: int,
     currency: str,
 ) -> None:
+    """A channel keeps so much of what it holds for us."""
     entry = rules.transfer(
         kind,
-        f"{channel}:{reference}",
+        reference,
         debit=debit,
         credit=rules.provider_clearing(channel),
         amount_minor=amount_minor,

@@ -512,7 +512,7 @@ async def account(
 
 
 CHARGED_BACK = """ -- -> ChargedBack
-    SELECT entry_id, currency, -amount_minor AS amount_minor, posted_at
+    SELECT entry_id, owner AS channel, currency, -amount_minor AS amount_minor, posted_at
       FROM ledger.entries JOIN ledger.postings ON entry_id = entries.id
      WHERE kind = 'chargeback' AND reference = $1 AND account = 'chargebacks'
 """

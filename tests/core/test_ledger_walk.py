@@ -75,8 +75,9 @@ class Walk(RuleBasedStateMachine):
         self.numbers = 0
         self.orders: list[Sold] = []
         self.waiting: dict[str, tuple[int, str]] = {}
-        self.owed: list[tuple[str, str, str, int]] = []
+        self.owed: list[tuple[str, str, str, int, str]] = []
         self.clearing: Counter[str] = Counter()
+        self.lost: Counter[str] = Counter()
         self.done: list[tuple[object, tuple, dict]] = []
         self.transaction = self.conn.transaction()
         self.runner.run(self.transaction.start())
@@ -161,24 +162,35 @@ class Walk(RuleBasedStateMachine):
         verb = ledger.refund if kind == "refunds" else ledger.charge_back
         reference = self.name("r")
         facts = {"reference": reference, "order_id": order.order_id}
+        lost = data.draw(st.sampled_from([0, 0, 1, 700])) if kind == "chargebacks" else 0
+        facts |= {"lost_minor": lost} if lost else {}
         answer = self.ask(verb, lines={line_no: amount}, **facts)
         if not 0 < amount <= most:
             assert isinstance(answer, ledger.MoreThanIsLeft)
             return
         assert answer is None
         order.back[line_no] += amount
-        self.owed.append((kind, reference, order.order_id, amount))
+        self.lost[order.currency] += lost
+        self.owed.append((kind, reference, order.order_id, amount + lost, order.currency))
 
     @precondition(lambda self: self.owed)
     @rule(data=st.data())
     def deduct(self, data):
-        kind, reference, order_id, amount = self.owed.pop(
+        kind, reference, order_id, amount, currency = self.owed.pop(
             data.draw(st.integers(0, len(self.owed) - 1))
         )
         verb = ledger.refund_paid if kind == "refunds" else ledger.chargeback_paid
         self.ask(verb, reference=reference, order_id=order_id, amount_minor=amount)
-        (order,) = (one for one in self.orders if one.order_id == order_id)
-        self.clearing[order.currency] -= amount
+        self.clearing[currency] -= amount
+
+    @rule(currency=st.sampled_from(CURRENCIES), amount=st.integers(1, 700))
+    def lose(self, currency, amount):
+        """A chargeback of money that no order keeps."""
+        reference, order_id = self.name("r"), self.name("order")
+        where = {"reference": reference, "order_id": order_id, "channel": "sandbox"}
+        self.ask(ledger.lose, **where, amount_minor=amount, currency=currency)
+        self.lost[currency] += amount
+        self.owed.append(("chargebacks", reference, order_id, amount, currency))
 
     @precondition(lambda self: self.orders)
     @rule(data=st.data())
@@ -229,6 +241,7 @@ class Walk(RuleBasedStateMachine):
         for currency in CURRENCIES:
             assert sum(a for (_, _, c), a in found.items() if c == currency) == 0
             assert found["provider_clearing", "sandbox", currency] == self.clearing[currency]
+            assert found["chargeback_losses", "sandbox", currency] == self.lost[currency]
         wanted: Counter[tuple[str, str, str]] = Counter()
         for order in self.orders:
             hold, shares = await ledger.find_hold(self.conn, order_id=order.order_id)
@@ -256,7 +269,7 @@ class Walk(RuleBasedStateMachine):
             assert self.clearing[currency] + owed == kept
 
 
-DEBTS = {"refunds", "chargebacks", "customer_funds"}
+DEBTS = {"refunds", "chargebacks", "chargeback_losses", "customer_funds"}
 
 
 @pytest.fixture

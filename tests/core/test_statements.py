@@ -9,7 +9,7 @@ import pytest
 
 from core import ledger, payments, reconciliation
 from core.flows import book_payment, check_statement
-from core.flows.audit_ledger import audit_ledger
+from core.flows.audit_ledger import LedgerAudit, audit_ledger
 from core.jobs.statement_taker import DAYS_MAX, StatementTaker
 from core.kit import db
 from core.kit.states import IllegalMove
@@ -97,9 +97,9 @@ class Books:
             )
         self.tell(LineKind.REFUND, refund_id, amount, at)
 
-    async def charge_back(self, payment, amount, at):
+    async def charge_back(self, payment, amount, at, currency="CNY"):
         event = payments.Event(
-            CHANNEL, self.id(), "payment.charged_back", payment.id, "c", amount, "CNY"
+            CHANNEL, self.id(), "payment.charged_back", payment.id, "c", amount, currency
         )
         async with db.transaction(self.pool) as conn:
             await book_payment.charge_back(conn, payment, event)
@@ -280,14 +280,46 @@ async def test_a_chargeback_that_the_provider_deducted_is_paid_by_its_statement(
     assert all(share.returned_minor > 0 for share in shares)
 
 
-async def test_more_than_an_order_came_to_is_left_to_the_statement_and_to_staff(pool):
+@pytest.mark.parametrize("is_released", [False, True])
+async def test_a_chargeback_over_what_an_order_keeps_is_booked_in_full_and_the_rest_is_lost(
+    pool, is_released
+):
     books = Books(pool, 7)
     now = datetime.now(UTC)
     payment = await books.sell(now)
-    await books.charge_back(payment, payment.captured_minor + 1, now)
+    await books.refund(payment, 30, now)
+    if is_released:
+        async with db.transaction(pool) as conn:
+            await ledger.release(conn, order_id=payment.order_id)
+    for _ in range(2):
+        await books.charge_back(payment, payment.captured_minor + 1, now)
+    assert await books.balance("escrow") == 0
+    assert await books.balance("seller_payable") == 0
+    assert await books.balance("commission_revenue") == 0
+    assert await books.balance("chargeback_losses") == payment.captured_minor + 32
+    assert await books.balance("chargebacks") == -2 * (payment.captured_minor + 1)
+    assert (await books.take(now.date())).open_count == 0
     assert await books.balance("chargebacks") == 0
-    await books.take(now.date())
-    assert await books.found() == [(What.MISSING_HERE, LineKind.CHARGEBACK, payment.id)]
+    assert await audit_ledger(pool) == LedgerAudit([], [])
+
+
+@pytest.mark.parametrize("state", ["sent back", "late", "another currency"])
+async def test_a_chargeback_of_money_that_no_order_keeps_is_lost_and_touches_no_order(pool, state):
+    books = Books(pool, 8)
+    now = datetime.now(UTC)
+    payment = await books.sell(now)
+    kept = await books.balance("escrow")
+    if state == "sent back":
+        payment = msgspec.structs.replace(payment, state=payments.State.REFUNDED)
+    elif state == "late":
+        payment = msgspec.structs.replace(payment, order_id="another")
+    currency = "USD" if state == "another currency" else "CNY"
+    await books.charge_back(payment, 50, now, currency)
+    assert await books.balance("escrow") == kept
+    assert await books.balance("chargeback_losses") == 50
+    assert await books.balance("chargebacks") == -50
+    async with db.reading(pool) as conn:
+        assert await ledger.uneven(conn) == []
 
 
 async def test_a_fee_that_was_another_is_refused_and_changes_nothing(books):

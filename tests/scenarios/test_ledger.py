@@ -103,8 +103,16 @@ async def test_staff_agree_on_terms_release_an_order_and_charge_a_part_of_it_bac
     await staff("POST", path, refused=(409, "more-than-is-left"), **more)
     other = {"reference": "bank-1", "lines": [{"line_no": 1, "amount": 1}]}
     await staff("POST", path, refused=(422, "reference-reused"), **other)
+    await staff("POST", path, refused=(422, "invalid-value"), reference="bank-3", lines=[])
     twice = {"reference": "bank-3", "lines": [{"line_no": 1, "amount": 1}] * 2}
     await staff("POST", path, refused=(422, "invalid-value"), **twice)
+    rest = [{"line_no": 1, "amount": 2_500}, {"line_no": 2, "amount": 600}]
+    for _ in range(2):
+        told = await staff("POST", path, reference="bank-4", lines=rest, lost=90)
+        assert [share["returned"] for share in told["shares"]] == [5_000, 600]
+    balances = (await staff("GET", "/ledger/trial-balance"))["items"]
+    (loss,) = [one for one in balances if one["account"] == "chargeback_losses"]
+    assert (loss["amount"], loss["owner"]) == (90, "sandbox")
     await staff("GET", "/ledger/orders/x", refused=(404, "no-such-hold"))
     await staff("POST", "/ledger/orders/x/release", refused=(404, "no-such-hold"))
     await staff("GET", "/ledger/sellers/x/terms", refused=(422, "invalid-value"))
