@@ -45,6 +45,7 @@ BREACHES = [
     (HTTP, "hotpath/claims.py", "import litestar.exceptions"),
     (SANDBOX, "api/sandbox/app.py", "from core.payments import sign"),
     (SANDBOX, "api/alipay_sandbox/app.py", "from core.payments import Keys"),
+    (SANDBOX, "api/played/courier.py", "from core.kit import db"),
     (CYCLES, "core/kit/refusal.py", "from core.kit import db, states"),
 ]
 

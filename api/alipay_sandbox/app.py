@@ -3,10 +3,9 @@
 import asyncio
 import base64
 import secrets
-import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from litestar.enums import HttpMethod
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath, FromQuery
 
-from api import texts
+from api import played, texts
 from api.sandbox import page
 from api.sandbox.model import Checkout
 
@@ -185,7 +184,7 @@ async def behave(request: AnyRequest, state: State) -> Behaviour:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise refused(400, str(error)) from None
     with state.books:
-        store.behave(state.books, said)
+        played.behave(state.books, said)
     state.courier.wake()
     return said
 
@@ -249,19 +248,13 @@ def create_alipay(merchant: Merchant, *, home: Path) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        conn: sqlite3.Connection = store.connect(home / "alipay.db")
-        async with httpx.AsyncClient(trust_env=False) as http:
-            app.state.books = conn
-            app.state.gateway = Gateway(conn, merchant, signer)
-            app.state.courier = Courier(conn, http)
-            courier = asyncio.create_task(app.state.courier.run())
-            try:
-                yield
-            finally:
-                courier.cancel()
-                with suppress(asyncio.CancelledError):
-                    await courier
-                conn.close()
+        with closing(store.connect(home / "alipay.db")) as conn:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                app.state.books = conn
+                app.state.gateway = Gateway(conn, merchant, signer)
+                app.state.courier = Courier(conn, http)
+                async with app.state.courier.running():
+                    yield
 
     return Litestar(
         [gateway, show, choose, behave, live],

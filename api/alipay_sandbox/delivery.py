@@ -1,26 +1,19 @@
 """Notifications: a signed form, sent again and again until the shop says `success`."""
 
-import asyncio
-import random
 import secrets
 import sqlite3
-import time
 from urllib.parse import urlencode
 
 import httpx
 
+from api import played
+
 from . import clock, store
 from .clock import now_text
-from .model import Delivery, Merchant, Refund, Trade
+from .model import Merchant, Refund, Trade
 from .signature import Signer, joined
 
-# As many tries as Alipay's, within a minute instead of a day.
-TRIES_MAX = 8
-PAUSE_S = 0.5
-DEADLINE_S = 5.0
 ANSWER_BYTES_MAX = 1_024
-BATCH_MAX = 32
-IDLE_S = 5.0
 HEARD = b"success"
 
 
@@ -61,72 +54,24 @@ def announce(
     # A notification is signed without its `sign_type`, and with what is empty.
     claimed = signer.sign(joined({k: v for k, v in fields.items() if k != "sign_type"}))
     body = urlencode({**fields, "sign": claimed}).encode()
-    behaviour = store.behaviour(conn)
-    # The trade draws, not the notification, so that one seed misbehaves the same way again.
-    draw = random.Random(f"{behaviour.seed} {trade.out_trade_no} {trade.status}")  # noqa: S311
-    for _ in range(1 + (draw.random() < behaviour.duplicate)):
-        wait_s = behaviour.delay_s + draw.random() * behaviour.shuffle_s
-        store.send(conn, trade.notify_url, body, due_at_s=time.time() + wait_s)
+    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    about = f"{trade.out_trade_no} {trade.status}"
+    for due_at_s in played.due_times_s(store.behaviour(conn), about):
+        played.send(conn, trade.notify_url, headers, body, due_at_s=due_at_s)
 
 
-class Courier:
-    """Delivers what is due, a batch at a time. `wake` it when there is something new."""
+class Courier(played.Courier):
+    """As many tries as Alipay's, within a minute instead of a day."""
 
-    def __init__(self, conn: sqlite3.Connection, http: httpx.AsyncClient) -> None:
-        self._conn = conn
-        self._http = http
-        self._news = asyncio.Event()
+    tries_max = 8
 
-    def wake(self) -> None:
-        self._news.set()
+    def is_lost(self, notice: played.Notice) -> bool:
+        return store.behaviour(self._conn).down or super().is_lost(notice)
 
-    async def run(self) -> None:
-        while True:
-            self._news.clear()
-            try:
-                batch = store.due(self._conn, now_s=time.time(), batch_max=BATCH_MAX)
-                if batch:
-                    await asyncio.gather(*map(self._deliver, batch))
-                else:
-                    await self._idle()
-            except sqlite3.Error:
-                # A full disk or a lock held too long: what was not noted is delivered again.
-                await asyncio.sleep(IDLE_S)
-
-    async def _idle(self) -> None:
-        due_at_s = store.next_due(self._conn)
-        wait_s = IDLE_S if due_at_s is None else due_at_s - time.time()
-        try:
-            async with asyncio.timeout(min(max(wait_s, 0.0), IDLE_S)):
-                await self._news.wait()
-        except TimeoutError:
-            return
-
-    async def _deliver(self, delivery: Delivery) -> None:
-        heard = await self._post(delivery)
-        tries = delivery.tries + 1
-        ended = "heard" if heard else "given up" if tries >= TRIES_MAX else None
-        due_at_s = time.time() + PAUSE_S * 2**delivery.tries
-        with self._conn:
-            store.tried(self._conn, delivery, due_at_s=due_at_s, ended=ended)
-
-    async def _post(self, delivery: Delivery) -> bool:
-        behaviour = store.behaviour(self._conn)
-        if behaviour.down or delivery.tries < behaviour.drop_first:
-            return False
-        headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    async def is_heard(self, answer: httpx.Response) -> bool:
         said = b""
-        try:
-            async with (
-                asyncio.timeout(DEADLINE_S),
-                self._http.stream(
-                    "POST", delivery.url, content=delivery.body, headers=headers
-                ) as answer,
-            ):
-                async for chunk in answer.aiter_bytes():
-                    said += chunk
-                    if len(said) > ANSWER_BYTES_MAX:
-                        return False
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
-            return False
+        async for chunk in answer.aiter_bytes():
+            said += chunk
+            if len(said) > ANSWER_BYTES_MAX:
+                return False
         return answer.is_success and said.strip() == HEARD

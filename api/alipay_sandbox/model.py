@@ -2,7 +2,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
+from api import played
+
 Number = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_]{1,64}\Z")]
 Yuan = Annotated[str, msgspec.Meta(pattern=r"\A(?=.*[1-9])(0|[1-9][0-9]{0,8})(\.[0-9]{1,2})?\Z")]
 Moment = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}\Z")]
@@ -68,30 +69,11 @@ class Refund(msgspec.Struct, frozen=True):
     at: str
 
 
-class Delivery(msgspec.Struct, frozen=True):
-    """One notification on its way. `tries` counts what has been tried before."""
-
-    id: int
-    url: str
-    body: bytes
-    tries: int
-
-
-class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the gateway misbehaves. Every draw follows from `seed`."""
-
-    seed: int = 1
+class Behaviour(played.Behaviour, frozen=True, forbid_unknown_fields=True):
     down: bool = False
     "Answers 503, and notifies nobody."
-    slow_s: Seconds = 0
+    slow_s: played.Seconds = 0
     "Each answer of the gateway waits so long."
     nonsense: Literal["", "html", "half", "unsigned", "other key", "flipped", "endless"] = ""
-    duplicate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.25
-    "How likely a notification is sent twice."
-    delay_s: Seconds = 0
-    shuffle_s: Seconds = 0
-    "Each copy waits up to this much longer, so that notifications overtake each other."
-    drop_first: Annotated[int, msgspec.Meta(ge=0, le=24)] = 0
-    "So many tries of each copy are lost on the way."
     amount_off: Annotated[int, msgspec.Meta(ge=-(2**31), le=2**31)] = 0
     "A buyer pays so many fen more than the trade says."

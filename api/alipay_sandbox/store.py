@@ -5,7 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from .model import Behaviour, Delivery, Refund, Trade
+from api import played
+
+from .model import Behaviour, Refund, Trade
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS trades (
@@ -28,30 +30,15 @@ CREATE TABLE IF NOT EXISTS refunds (
     at              TEXT NOT NULL,
     PRIMARY KEY (trade_no, out_request_no)
 );
-CREATE TABLE IF NOT EXISTS deliveries (
-    id         INTEGER PRIMARY KEY AUTOINCREMENT,
-    url        TEXT NOT NULL,
-    body       BLOB NOT NULL,
-    due_at_s   REAL NOT NULL,
-    tries      INTEGER NOT NULL DEFAULT 0,
-    ended      TEXT
-);
-CREATE INDEX IF NOT EXISTS deliveries_by_due ON deliveries (due_at_s) WHERE ended IS NULL;
-CREATE TABLE IF NOT EXISTS behaviour (
-    id    INTEGER PRIMARY KEY CHECK (id = 1),
-    said  BLOB NOT NULL
-);
 """
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """Open the books. `with conn:` is a transaction; each is on disk when it ends."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    conn = sqlite3.connect(path, timeout=5)
-    conn.execute("PRAGMA journal_mode = WAL")
-    conn.execute("PRAGMA synchronous = FULL")
-    conn.executescript(SCHEMA)
-    return conn
+    return played.connect(path, SCHEMA)
+
+
+def behaviour(conn: sqlite3.Connection) -> Behaviour:
+    return played.behaviour(conn, Behaviour)
 
 
 OPEN = """
@@ -112,55 +99,3 @@ FIND_REFUND = """
 def find_refund(conn: sqlite3.Connection, trade: Trade, out_request_no: str) -> Refund | None:
     row = conn.execute(FIND_REFUND, (trade.trade_no, out_request_no)).fetchone()
     return None if row is None else Refund(*row)
-
-
-SEND = "INSERT INTO deliveries (url, body, due_at_s) VALUES (?, ?, ?)"
-
-
-def send(conn: sqlite3.Connection, url: str, body: bytes, *, due_at_s: float) -> None:
-    conn.execute(SEND, (url, body, due_at_s))
-
-
-DUE = """
-    SELECT id, url, body, tries FROM deliveries
-     WHERE ended IS NULL AND due_at_s <= ? ORDER BY due_at_s LIMIT ?
-"""
-
-
-def due(conn: sqlite3.Connection, *, now_s: float, batch_max: int) -> list[Delivery]:
-    return [Delivery(*row) for row in conn.execute(DUE, (now_s, batch_max))]
-
-
-NEXT_DUE = "SELECT min(due_at_s) FROM deliveries WHERE ended IS NULL"
-
-
-def next_due(conn: sqlite3.Connection) -> float | None:
-    (found,) = conn.execute(NEXT_DUE).fetchone()
-    return found
-
-
-TRIED = "UPDATE deliveries SET tries = tries + 1, due_at_s = ?, ended = ? WHERE id = ?"
-
-
-def tried(
-    conn: sqlite3.Connection, delivery: Delivery, *, due_at_s: float, ended: str | None
-) -> None:
-    conn.execute(TRIED, (due_at_s, ended, delivery.id))
-
-
-BEHAVIOUR = "SELECT said FROM behaviour"
-
-
-def behaviour(conn: sqlite3.Connection) -> Behaviour:
-    row = conn.execute(BEHAVIOUR).fetchone()
-    return Behaviour() if row is None else msgspec.json.decode(row[0], type=Behaviour)
-
-
-BEHAVE = """
-    INSERT INTO behaviour (id, said) VALUES (1, ?)
-    ON CONFLICT (id) DO UPDATE SET said = excluded.said
-"""
-
-
-def behave(conn: sqlite3.Connection, said: Behaviour) -> None:
-    conn.execute(BEHAVE, (msgspec.json.encode(said),))

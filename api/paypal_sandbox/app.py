@@ -7,7 +7,7 @@ import hmac
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from litestar import Litestar, MediaType, Request, Response, Router, get, post, 
 from litestar.datastructures import State
 from litestar.params import FromPath, FromQuery
 
-from api import texts
+from api import played, texts
 from core.settings import Settings, UnreadableSettings
 
 from . import acts, page, shapes, store
@@ -173,7 +173,7 @@ async def behave(request: AnyRequest, state: State) -> Behaviour:
     """For tests: from now on, misbehave like this."""
     said, _ = await read(request, Behaviour)
     with desk_of(state).conn as conn:
-        store.behave(conn, said)
+        played.behave(conn, said)
     return said
 
 
@@ -182,7 +182,7 @@ async def sent(state: State) -> list[shapes.Document]:
     """For tests: the webhooks, newest first, as they went out."""
     return [
         {"headers": msgspec.json.decode(one.headers), "body": one.body.decode()}
-        for one in store.sent(desk_of(state).conn, page_max=SENT_MAX)
+        for one in played.sent(desk_of(state).conn, page_max=SENT_MAX)
     ]
 
 
@@ -340,21 +340,16 @@ async def open_desk(
     app: Litestar, *, settings: Settings, conn: sqlite3.Connection
 ) -> AsyncIterator[None]:
     """Deliver webhooks for as long as the service runs."""
-    async with httpx.AsyncClient(trust_env=False) as http:
-        courier = Courier(
-            conn,
-            http,
-            app.state.notary,
-            url=app.state.url,
-            hook_url=f"{settings.shop_url}/v1/webhooks/paypal",
-            webhook_id=settings.paypal_webhook_id,
-        )
-        app.state.desk = Desk(conn, courier, app.state.url)
-        running = asyncio.create_task(courier.run())
-        try:
-            yield
-        finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
-            conn.close()
+    with closing(conn):
+        async with httpx.AsyncClient(trust_env=False) as http:
+            courier = Courier(
+                conn,
+                http,
+                app.state.notary,
+                url=app.state.url,
+                hook_url=f"{settings.shop_url}/v1/webhooks/paypal",
+                webhook_id=settings.paypal_webhook_id,
+            )
+            app.state.desk = Desk(conn, courier, app.state.url)
+            async with courier.running():
+                yield

@@ -2,9 +2,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from api import played
+
 Text = Annotated[str, msgspec.Meta(max_length=127)]
 Address = Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[!-~]{1,1000}\Z")]
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
 Figures = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,15}(\.[0-9]{1,4})?\Z")]
 
 # The currencies that PayPal takes, with the decimals that it takes of them. Of Hungary's and
@@ -111,22 +112,10 @@ class Line(msgspec.Struct, frozen=True):
     at: str
 
 
-class Delivery(msgspec.Struct, frozen=True):
-    """One webhook on its way. `tries` counts what has been tried before."""
-
-    id: int
-    headers: bytes
-    body: bytes
-    tries: int
-
-
-class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the provider misbehaves, as real ones do. Every draw follows from `seed`."""
-
-    seed: int = 1
+class Behaviour(played.Behaviour, frozen=True, forbid_unknown_fields=True):
     down: bool = False
     "Every call is answered 503, in HTML."
-    slow_s: Seconds = 0
+    slow_s: played.Seconds = 0
     nonsense: bool = False
     "Every call is done, and answered 200 with something else."
     loses_answers: bool = False
@@ -139,12 +128,6 @@ class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     "Captures so much more than was asked, in the smallest unit."
     currency: str | None = None
     "Captures in this currency instead of the one that was asked."
-    duplicate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.25
-    "How likely a webhook is sent twice."
-    shuffle_s: Seconds = 0
-    "Each copy waits up to so long, so that webhooks overtake each other."
-    drop_first: Annotated[int, msgspec.Meta(ge=0, le=25)] = 0
-    "So many tries of each copy are lost on the way."
     written_s: Annotated[float, msgspec.Meta(ge=-(10**6), le=10**6)] = 0
     "How far ahead of now the statement is written; real ones are hours behind."
     is_mute: bool = False

@@ -1,11 +1,10 @@
 """The provider's HTTP: what the shop calls, signed, and what a buyer's browser opens."""
 
-import asyncio
 import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing
 from datetime import date
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qs
@@ -17,7 +16,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath, FromQuery
 
-from api import texts
+from api import played, texts
 from core.settings import Settings, UnreadableSettings
 
 from . import page, signature, store
@@ -259,7 +258,7 @@ async def behave(request: AnyRequest, state: State) -> Behaviour:
     """For tests: from now on, misbehave like this."""
     said = await read(request, Behaviour)
     with books(state) as conn:
-        store.behave(conn, said)
+        played.behave(conn, said)
     return said
 
 
@@ -317,18 +316,12 @@ def create_sandbox(settings: Settings) -> Litestar:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        conn = store.connect(settings.home_path / "sandbox.db")
-        async with httpx.AsyncClient(trust_env=False) as http:
-            app.state.books = conn
-            app.state.courier = Courier(conn, http, secret)
-            courier = asyncio.create_task(app.state.courier.run())
-            try:
-                yield
-            finally:
-                courier.cancel()
-                with suppress(asyncio.CancelledError):
-                    await courier
-                conn.close()
+        with closing(store.connect(settings.home_path / "sandbox.db")) as conn:
+            async with httpx.AsyncClient(trust_env=False) as http:
+                app.state.books = conn
+                app.state.courier = Courier(conn, http, secret)
+                async with app.state.courier.running():
+                    yield
 
     return Litestar(
         [

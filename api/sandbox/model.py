@@ -2,12 +2,13 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from api import played
+
 Reference = Annotated[str, msgspec.Meta(pattern=r"\A[!-~]{1,128}\Z")]
 Address = Annotated[str, msgspec.Meta(pattern=r"\Ahttps?://[!-~]{1,1000}\Z")]
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Currency = Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")]
 Text = Annotated[str, msgspec.Meta(max_length=200)]
-Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
 
 
 class OpenCheckout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,26 +92,7 @@ class Event(msgspec.Struct, frozen=True):
     at: str
 
 
-class Delivery(msgspec.Struct, frozen=True):
-    """One event on its way to a shop. `tries` counts what has been tried before."""
-
-    id: int
-    url: str
-    body: bytes
-    tries: int
-
-
-class Behaviour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the provider misbehaves, as real ones do. Every draw follows from `seed`."""
-
-    seed: int = 1
-    duplicate: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.25
-    "How likely an event is sent twice."
-    delay_s: Seconds = 0
-    shuffle_s: Seconds = 0
-    "Each copy waits up to this much longer, so that events overtake each other."
-    drop_first: Annotated[int, msgspec.Meta(ge=0, le=24)] = 0
-    "So many tries of each copy are lost on the way."
+class Behaviour(played.Behaviour, frozen=True, forbid_unknown_fields=True):
     amount_off: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)] = 0
     "Captures so much more than was asked."
     fee_bps: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
