@@ -69,7 +69,8 @@ Words = Annotated[
     QueryParameter(
         min_length=1,
         max_length=WORDS_MAX,
-        description="List only what has all of these words in its code, titles or descriptions.",
+        description="List only what has all of these words in its code, titles or descriptions: "
+        "a thousand at most.",
     ),
 ]
 

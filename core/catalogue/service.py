@@ -215,11 +215,11 @@ async def every(
     """Products in one state, or in all, in the order of their ids, from the first after `after`.
 
     With a `code`, those that have it, or have a SKU with this code or GTIN; else with `words`,
-    those that have all of them in their code, titles or descriptions.
+    those that have all of them in their code, titles or descriptions, HITS_MAX at most.
     """
     await store.plan_anew(conn)
     if words is not None and code is None:
-        products = await store.of_words(conn, after, page_max, state, words)
+        products = await store.of_words(conn, after, page_max, state, words, HITS_MAX)
     elif code is None:
         products = await store.every(conn, after, page_max, state)
     else:

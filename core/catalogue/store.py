@@ -280,19 +280,27 @@ async def of_code(
     return many(Product, await conn.fetch(OF_CODE, after, page_max, state, code))
 
 
+# Sorting all that has a common word would read half of the catalogue, and so would walking by id to
+# a rare one. So only so many are taken, as they lie.
 OF_WORDS = """ -- -> Product
+    WITH found AS MATERIALIZED (
+        SELECT id FROM catalogue.products
+         WHERE catalogue.words_of(code, title, description) @@ catalogue.asked($4)
+           AND ($3::text IS NULL OR ARRAY[state] @> ARRAY[$3])
+         LIMIT $5
+    )
     SELECT id, code, state, title, description, images, category_id, attributes, seller_id
       FROM catalogue.products
-     WHERE id > $1 AND ($3::text IS NULL OR state = $3)
-       AND catalogue.words_of(code, title, description) @@ catalogue.asked($4)
-     ORDER BY id LIMIT $2
+     WHERE id IN (SELECT found.id FROM found WHERE found.id > $1 ORDER BY found.id LIMIT $2)
+     ORDER BY id
 """
 
 
 async def of_words(
-    conn: Conn, after: ProductId, page_max: int, state: State | None, words: str
+    conn: Conn, after: ProductId, page_max: int, state: State | None, words: str, hits_max: int
 ) -> list[Product]:
-    return many(Product, await conn.fetch(OF_WORDS, after, page_max, state, words))
+    facts = (after, page_max, state, words, hits_max)
+    return many(Product, await conn.fetch(OF_WORDS, *facts))
 
 
 FIND = """ -- -> Product

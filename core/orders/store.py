@@ -316,24 +316,28 @@ async def pending(conn: Conn, before: OrderId | None, page_max: int) -> list[Ord
 
 
 # Ordinary orders, and those of sales sale by sale, by the index that makes a key unique: one by
-# member would cost every new order of a sale.
+# member would cost every new order of a sale. Only ids are sorted, however many a member has.
 OF_MEMBER = """ -- -> Head
-    SELECT id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
+    WITH page AS (
+        (SELECT its.id FROM unnest($2::bigint[]) AS sale (number)
+          CROSS JOIN LATERAL (SELECT id FROM orders.orders
+                               WHERE sale_id = number AND member_id = $1
+                                 AND ($3::uuid IS NULL OR id < $3)
+                              OFFSET 0) its
+          ORDER BY its.id DESC LIMIT $4)
+         UNION ALL
+        (SELECT id FROM orders.orders
+          WHERE sale_id IS NULL AND member_id = $1 AND ($3::uuid IS NULL OR id < $3)
+          ORDER BY id DESC LIMIT $4)
+         ORDER BY id DESC LIMIT $4
+    )
+    SELECT o.id::text, sale_id, bucket, member_id, idempotency_key, epoch, key_id, state, payment,
            fulfilment, reason, amount_minor, currency,
            coalesce(shipping_minor, 0) AS shipping_minor,
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
            asked, follows::text, placed_at, expires_at, version, open_cases
-      FROM ((SELECT o.* FROM unnest($2::bigint[]) AS sale (number)
-              CROSS JOIN LATERAL (SELECT * FROM orders.orders
-                                   WHERE sale_id = number AND member_id = $1
-                                     AND ($3::uuid IS NULL OR id < $3)
-                                   ORDER BY id DESC LIMIT $4) o)
-             UNION ALL
-            (SELECT * FROM orders.orders
-              WHERE sale_id IS NULL AND member_id = $1 AND ($3::uuid IS NULL OR id < $3)
-              ORDER BY id DESC LIMIT $4)) o
-     ORDER BY o.id DESC LIMIT $4
+      FROM page JOIN orders.orders o USING (id) ORDER BY o.id DESC
 """
 
 

@@ -2,6 +2,10 @@
 
 import random
 
+from core import catalogue
+from core.catalogue import store
+from core.catalogue.model import Content
+
 LIMIT = 10**15
 EDGES = [0, 1, -1, 0.000001, 0.1, 2, 3, 1_023, 1_024, 4_999.999999, LIMIT - 1, LIMIT, -LIMIT]
 KEYS_MAX = 200
@@ -35,3 +39,18 @@ async def test_a_range_finds_every_number_in_it_by_few_keys(conn):
 
 async def test_a_narrow_range_leaves_most_numbers_out(conn):
     assert await conn.fetchval(BESIDE) <= 500
+
+
+async def test_of_what_has_a_word_staff_see_so_many_in_order(conn):
+    titled = {"en": "Silk", "zh": "真丝"}
+    drafts = [await catalogue.draft(conn, Content(titled), code=None) for _ in range(4)]
+    await catalogue.add_product(conn, title=titled, skus=[("SILK", 100, "CNY")])
+
+    async def found(after, page_max, hits_max):
+        facts = (after, page_max, catalogue.State.DRAFT, "silk", hits_max)
+        return [one.id for one in await store.of_words(conn, *facts)]
+
+    assert await found(0, 9, 9) == drafts
+    assert await found(0, 2, 9) == drafts[:2]
+    assert await found(drafts[1], 2, 9) == drafts[2:]
+    assert len(await found(0, 9, 3)) == 3
