@@ -142,9 +142,9 @@ def webhook_sender(settings: Settings) -> webhooks.Sender:
 
 
 def bank(settings: Settings) -> ledger.Bank:
-    """The bank that payouts go through: none but the sandbox yet."""
+    """The bank that payouts go through. Raises NoBank in production: the sandbox pays nobody."""
     if settings.env == "production":
-        raise UnreadableSettings("no bank is connected, and the sandbox pays nobody: SLUICE_ENV")
+        raise ledger.NoBank
     return ledger.SandboxBank()
 
 

@@ -137,64 +137,6 @@ class Terms(msgspec.Struct, frozen=True):
     commission_bps: int
 
 
-class Run(msgspec.Struct, frozen=True):
-    """A settlement of all sellers: `open` until it has come to the last of them."""
-
-    run_id: str
-    reference: str
-    state: str
-    started_at: datetime
-    ended_at: datetime | None
-
-
-class RunsPage(msgspec.Struct, frozen=True):
-    """Newest first; `cursor` is null on the last page."""
-
-    items: list[Run]
-    cursor: str | None
-
-
-class Statement(msgspec.Struct, frozen=True):
-    """opening + moved = closing: what the seller is owed, in minor units; below zero it owes."""
-
-    statement_id: str
-    run_id: str
-    currency: str
-    opening: int
-    moved: int
-    closing: int
-    drawn_at: datetime
-
-
-class StatementsPage(msgspec.Struct, frozen=True):
-    """Newest first; `cursor` is null on the last page."""
-
-    items: list[Statement]
-    cursor: str | None
-
-
-class Payout(msgspec.Struct, frozen=True):
-    """`planned`, `sent`, `paid`, or `failed` for a reason, and then owed again."""
-
-    payout_id: str
-    run_id: str
-    seller_id: str
-    currency: str
-    amount: int
-    state: str
-    bank_ref: str | None
-    reason: str | None
-    planned_at: datetime
-    ended_at: datetime | None
-
-
-class PayoutsPage(msgspec.Struct, frozen=True):
-    """Newest first; `cursor` is null on the last page."""
-
-    items: list[Payout]
-    cursor: str | None
-
-
 @get("/trial-balance", permission="ledger:read", responses=refuses(*auth.SIGNED_IN))
 async def trial_balance(pool: NamedDependency[db.Pool]) -> TrialBalance:
     """List every account's balance, at one instant."""
@@ -338,111 +280,6 @@ async def set_terms(
     return change.after
 
 
-@get("/runs", permission="ledger:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
-async def list_runs(
-    pool: NamedDependency[db.Pool], limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
-) -> RunsPage:
-    """List the settlements."""
-    before = after(cursor)
-    async with db.reading(pool) as conn:
-        found = await ledger.runs(
-            conn, before=None if before is None else ledger.RunId(before), page_max=limit
-        )
-    items = [
-        Run(str(one.id), one.reference, one.state, one.started_at, one.ended_at) for one in found
-    ]
-    return RunsPage(items, items[-1].run_id if len(items) == limit else None)
-
-
-@get(
-    "/sellers/{seller_id:str}/statements",
-    permission="ledger:read",
-    responses=refuses(*auth.SIGNED_IN, InvalidValue),
-)
-async def list_statements(
-    seller_id: FromPath[str],
-    pool: NamedDependency[db.Pool],
-    limit: Limit = PAGE_DEFAULT,
-    cursor: Cursor = None,
-) -> StatementsPage:
-    """List what a seller was owed at each settlement in which something had moved."""
-    before = after(cursor)
-    async with db.reading(pool) as conn:
-        found = await ledger.statements(
-            conn,
-            seller_id=seller_of(seller_id),
-            before=None if before is None else ledger.StatementId(before),
-            page_max=limit,
-        )
-    items = [
-        Statement(
-            statement_id=str(one.id),
-            run_id=str(one.run_id),
-            currency=one.currency,
-            opening=one.opening_minor,
-            moved=one.moved_minor,
-            closing=one.closing_minor,
-            drawn_at=one.drawn_at,
-        )
-        for one in found
-    ]
-    return StatementsPage(items, items[-1].statement_id if len(items) == limit else None)
-
-
-@get(
-    "/statements/{statement_id:str}/postings",
-    permission="ledger:read",
-    responses=refuses(*auth.SIGNED_IN, InvalidValue, ledger.NoSuchStatement),
-)
-async def list_statement_postings(
-    statement_id: FromPath[str],
-    pool: NamedDependency[db.Pool],
-    limit: Limit = PAGE_DEFAULT,
-    cursor: Cursor = None,
-) -> AccountPage:
-    """List what moved in a statement. What is owed to the seller is a credit, below zero."""
-    number, before = ids.parse(statement_id), after(cursor)
-    if number is None:
-        raise ledger.NoSuchStatement
-    async with db.reading(pool) as conn:
-        statement = await ledger.statement(conn, statement_id=ledger.StatementId(number))
-        found = await ledger.statement_lines(
-            conn,
-            statement,
-            before=None if before is None else ledger.EntryId(before),
-            page_max=limit,
-        )
-    return shown_lines(found, limit)
-
-
-@get("/payouts", permission="ledger:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
-async def list_payouts(
-    pool: NamedDependency[db.Pool], limit: Limit = PAGE_DEFAULT, cursor: Cursor = None
-) -> PayoutsPage:
-    """List the payouts to all sellers."""
-    before = after(cursor)
-    async with db.reading(pool) as conn:
-        found = await ledger.payouts(
-            conn, before=None if before is None else ledger.PayoutId(before), page_max=limit
-        )
-    items = [
-        Payout(
-            payout_id=str(one.id),
-            run_id=str(one.run_id),
-            seller_id=str(one.seller_id),
-            currency=one.currency,
-            amount=one.amount_minor,
-            state=one.state,
-            bank_ref=one.bank_ref,
-            reason=one.reason,
-            planned_at=one.planned_at,
-            ended_at=one.ended_at,
-        )
-        for one in found
-    ]
-    return PayoutsPage(items, items[-1].payout_id if len(items) == limit else None)
-
-
 def shown_lines(found: list[ledger.AccountLine], limit: int) -> AccountPage:
     items = [
         AccountLine(str(one.entry_id), one.kind, one.reference, one.amount_minor, one.posted_at)
@@ -534,10 +371,6 @@ routes = Router(
         charge_back,
         find_terms,
         set_terms,
-        list_runs,
-        list_statements,
-        list_statement_postings,
-        list_payouts,
     ],
     tags=["ledger"],
 )

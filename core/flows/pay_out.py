@@ -1,4 +1,4 @@
-"""Ask the bank for every payout whose end is not known, and note what it says.
+"""Ask the bank for payouts whose end is not known, and note what it says.
 
 Killed in between, it asks again, and the bank knows the payout by its id.
 """
@@ -21,22 +21,39 @@ async def pay_out(
         async with db.reading(pool) as conn:
             page = await ledger.open_payouts(conn, after=after, page_max=PAGE_MAX)
         for payout in page:
-            states[await _ask(pool, bank, payout, author)] += 1
+            try:
+                states[(await _ask(pool, bank, payout, author)).state] += 1
+            except ledger.BankUnavailable:
+                states["unknown"] += 1
         if len(page) < PAGE_MAX:
             return states
         after = page[-1].id
 
 
+async def send_payout(
+    pool: db.Pool,
+    bank: ledger.Bank,
+    *,
+    payout_id: ledger.PayoutId,
+    author: staff.Author | None = None,
+) -> ledger.Payout:
+    """Ask for one of them. One that has ended stays as it is. Raises NoSuchPayout, BankUnavailable.
+
+    While the bank's answer is not known, asking again is safe.
+    """
+    async with db.reading(pool) as conn:
+        payout = await ledger.find_payout(conn, payout_id=payout_id)
+    return await _ask(pool, bank, payout, author)
+
+
 async def _ask(
     pool: db.Pool, bank: ledger.Bank, payout: ledger.Payout, author: staff.Author | None
-) -> str:
-    try:
-        transfer = await bank.pay(payout)
-    except ledger.BankUnavailable:
-        return "unknown"
+) -> ledger.Payout:
+    transfer = None if payout.ended_at else await bank.pay(payout)
     async with db.transaction(pool) as conn:
-        await ledger.note_transfer(conn, payout, transfer)
-        before, after = {"state": payout.state}, {"state": transfer.state}
+        if transfer is not None:
+            await ledger.note_transfer(conn, payout, transfer)
+        after = await ledger.find_payout(conn, payout_id=payout.id)
         where = str(payout.id)
-        await staff.note(conn, author, kind="payout", object_id=where, before=before, after=after)
-    return transfer.state
+        await staff.note(conn, author, kind="payout", object_id=where, before=payout, after=after)
+    return after

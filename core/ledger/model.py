@@ -264,6 +264,18 @@ class NoSuchStatement(Refusal):
     kind = Kind.NOT_FOUND
 
 
+class NoSuchPayout(Refusal):
+    """There is no such payout."""
+
+    kind = Kind.NOT_FOUND
+
+
+class NoBank(Refusal):
+    """No bank is connected that payouts could go through."""
+
+    kind = Kind.CONFLICT
+
+
 class BankUnavailable(Refusal):
     """The bank does not answer right now."""
 

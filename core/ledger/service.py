@@ -24,6 +24,7 @@ from .model import (
     NoSuchAccount,
     NoSuchEntry,
     NoSuchHold,
+    NoSuchPayout,
     NoSuchStatement,
     Part,
     Payout,
@@ -374,9 +375,20 @@ async def statement_lines(
     )
 
 
-async def payouts(conn: Conn, *, before: PayoutId | None, page_max: int) -> list[Payout]:
-    """Payouts, newest first."""
-    return await store.payouts(conn, before, page_max)
+async def payouts(
+    conn: Conn, *, state: PayoutState | None = None, before: PayoutId | None, page_max: int
+) -> list[Payout]:
+    """Payouts, or those in one state, newest first."""
+    if state is None:
+        return await store.payouts(conn, before, page_max)
+    return await store.payouts_in(conn, state, before, page_max)
+
+
+async def find_payout(conn: Conn, *, payout_id: PayoutId) -> Payout:
+    found = await store.payout(conn, payout_id)
+    if found is None:
+        raise NoSuchPayout(payout_id=str(payout_id))
+    return found
 
 
 async def open_payouts(conn: Conn, *, after: PayoutId, page_max: int) -> list[Payout]:

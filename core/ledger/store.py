@@ -389,6 +389,31 @@ async def payouts(conn: Conn, before: PayoutId | None, page_max: int) -> list[Pa
     return many(Payout, await conn.fetch(PAYOUTS, before, page_max))
 
 
+PAYOUTS_IN = """ -- -> Payout
+    SELECT id, run_id, seller_id, currency, amount_minor, state, bank_ref, reason, planned_at,
+           ended_at
+      FROM ledger.payouts WHERE state = $1 AND id < coalesce($2::bigint, 9223372036854775807)
+     ORDER BY id DESC LIMIT $3
+"""
+
+
+async def payouts_in(
+    conn: Conn, state: PayoutState, before: PayoutId | None, page_max: int
+) -> list[Payout]:
+    return many(Payout, await conn.fetch(PAYOUTS_IN, state, before, page_max))
+
+
+PAYOUT = """ -- -> Payout
+    SELECT id, run_id, seller_id, currency, amount_minor, state, bank_ref, reason, planned_at,
+           ended_at
+      FROM ledger.payouts WHERE id = $1
+"""
+
+
+async def payout(conn: Conn, payout_id: PayoutId) -> Payout | None:
+    return one(Payout, await conn.fetchrow(PAYOUT, payout_id))
+
+
 # Names the state we read, so a racing writer makes this match nothing.
 MOVE_PAYOUT = """
     UPDATE ledger.payouts

@@ -121,10 +121,9 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
     case_id = await complain(pool, order_id, sku_id)
     entry_id = await hold_money(pool, order_id)
     subscription_id, delivery_id = await tell(pool, make)
-    settled = await far.get("/v1/admin/ledger/sellers/7/statements", headers=as_admin())
-    (statement,) = settled.json()["items"]
+    settled = await find_settled(far)
     # A seller's and a provider's, of the same number.
-    assert statement["statement_id"] == taken.json()["statement_id"]
+    assert settled["statement_id"] == taken.json()["statement_id"]
     return {
         "case_id": case_id,
         "sale_id": str(sale.id),
@@ -148,7 +147,7 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
         "consignment_ids": consignment_id,
         "seller_id": "7",
         "entry_id": entry_id,
-        "statement_id": statement["statement_id"],
+        **settled,
         "difference_id": difference["difference_id"],
         "channel": "sandbox",
         "subscription_id": subscription_id,
@@ -158,6 +157,15 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
         "account": "escrow",
         "currency": "CNY",
     }
+
+
+async def find_settled(far):
+    """What the seller was owed, and its payout."""
+    (statement,), (payout,) = [
+        (await far.get(f"/v1/admin/ledger/{path}", headers=as_admin())).json()["items"]
+        for path in ("sellers/7/statements", "payouts")
+    ]
+    return {"statement_id": statement["statement_id"], "payout_id": payout["payout_id"]}
 
 
 async def live_somewhere(far, pool):

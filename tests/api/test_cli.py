@@ -273,7 +273,7 @@ async def test_sellers_are_settled_with_and_paid(sluice, pool, settings, monkeyp
     for _ in range(2):
         assert said(await sluice("ledger", "settle", "week-1")) == "run 1, closed"
     monkeypatch.setenv(f"{PREFIX}ENV", "production")
-    assert "no bank is connected" in failed(await sluice("ledger", "payout"))
+    assert "No bank is connected" in failed(await sluice("ledger", "payout"))
     monkeypatch.setenv(f"{PREFIX}ENV", settings.env)
     assert said(await sluice("ledger", "payout")) == "1 paid"
     assert said(await sluice("ledger", "payout")) == ""
@@ -283,7 +283,8 @@ async def test_sellers_are_settled_with_and_paid(sluice, pool, settings, monkeyp
         ("run:1", "sluice ledger settle"),
         ("run:1", "sluice ledger settle"),
     ]
-    assert noted[0]["change"] == {"before": {"state": "planned"}, "after": {"state": "paid"}}
+    before, after = noted[0]["change"]["before"], noted[0]["change"]["after"]
+    assert (before["state"], after["state"], after["bank_ref"]) == ("planned", "paid", "sandbox-1")
 
 
 async def test_stock_is_counted_by_two_people_where_it_is_worth_much(

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from core import ledger
-from core.flows.pay_out import pay_out
+from core.flows.pay_out import pay_out, send_payout
 from core.flows.settle_sellers import settle_sellers
 from core.kit import db
 from tests.core.test_ledger import balances, bought, do, name, proven, tamper
@@ -132,6 +132,47 @@ async def test_a_payout_that_fails_is_owed_again_and_paid_by_the_next_run(pool):
     assert await pay_out(pool, Teller()) == {"paid": 1}
     assert await payouts(pool) == [(2, 9_500, "failed"), (2, 9_500, "paid")]
     assert await lines(pool) == [(0, 9_500, 9_500), (9_500, 0, 9_500)]
+    await proven(pool)
+
+
+async def test_a_settlement_of_small_steps_comes_to_the_same(pool):
+    for seller in range(2, 7):
+        await sold(pool, 1_000, seller=seller)
+    due = await bought(pool, 10_000)
+    await do(pool, ledger.delivered, order_id=due)
+    # Two steps release and carry forward; the first seller is the shop itself.
+    for steps_max, planned in ((0, 0), (2, 0), (4, 1), (6, 5)):
+        run = await settle_sellers(pool, reference="r", escrow_days=0, steps_max=steps_max)
+        assert (run.state, len(await payouts(pool))) == ("open", planned)
+    run = await settle_sellers(pool, reference="r", escrow_days=0, steps_max=3)
+    assert run.state == "closed"
+    assert sorted(await payouts(pool)) == [
+        (2, 10_450, "planned"),
+        *((seller, 950, "planned") for seller in range(3, 7)),
+    ]
+    await proven(pool)
+
+
+async def test_one_payout_is_asked_for_until_its_end_is_known(pool):
+    await sold(pool, 10_000)
+    await sold(pool, 20_000, seller=3)
+    await settle(pool, "week 1")
+    async with db.reading(pool) as conn:
+        planned = await ledger.payouts(
+            conn, state=ledger.PayoutState.PLANNED, before=None, page_max=9
+        )
+    assert [one.seller_id for one in planned] == [3, 2]
+    payout_id, bank = planned[1].id, Teller(s2="away")
+    with pytest.raises(ledger.BankUnavailable):
+        await send_payout(pool, bank, payout_id=payout_id)
+    for state in ("sent", "paid", "failed"):
+        bank.says[2] = state
+        sent = await send_payout(pool, bank, payout_id=payout_id)
+        assert sent.state == ("sent" if state == "sent" else "paid")
+    assert bank.asked == {payout_id: 3}
+    assert await payouts(pool) == [(2, 9_500, "paid"), (3, 19_000, "planned")]
+    with pytest.raises(ledger.NoSuchPayout):
+        await send_payout(pool, bank, payout_id=ledger.PayoutId(99))
     await proven(pool)
 
 

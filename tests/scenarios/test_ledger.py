@@ -2,11 +2,10 @@
 
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from core import ledger
-from core.flows.pay_out import pay_out
-from core.flows.settle_sellers import settle_sellers
 from core.kit import db
 
 CNY = {"channel": "sandbox", "currency": "CNY"}
@@ -127,17 +126,24 @@ async def test_a_seller_is_settled_with_paid_and_shown_what_it_was_for(staff, po
             facts = {"payment_id": str(uuid4()), "order_id": order_id, **CNY}
             await ledger.capture_for_order(conn, [goods], **facts)
             await ledger.release(conn, order_id=order_id)
-    await settle_sellers(pool, reference="week 1", escrow_days=15)
-    (run,) = (await staff("GET", "/ledger/runs"))["items"]
-    assert (run["reference"], run["state"]) == ("week 1", "closed")
-    (planned,) = (await staff("GET", "/ledger/payouts"))["items"]
+    for _ in range(2):
+        run = await staff("POST", "/ledger/runs", reference="week-1")
+        assert (run["reference"], run["state"]) == ("week-1", "closed")
+    assert (await staff("GET", "/ledger/runs"))["items"] == [run]
+    (planned,) = (await staff("GET", "/ledger/payouts?state=planned"))["items"]
     assert (planned["state"], planned["seller_id"], planned["amount"]) == ("planned", "7", 9_500)
-    await pay_out(pool, ledger.SandboxBank())
-    (paid,) = (await staff("GET", "/ledger/payouts?limit=1"))["items"]
-    assert (paid["state"], paid["bank_ref"]) == ("paid", f"sandbox-{paid['payout_id']}")
+    path = f"/ledger/payouts/{planned['payout_id']}"
+    for _ in range(2):
+        paid = await staff("POST", f"{path}/send")
+        assert (paid["state"], paid["bank_ref"]) == ("paid", f"sandbox-{paid['payout_id']}")
+    assert await staff("GET", path) == paid
+    assert (await staff("GET", "/ledger/payouts?limit=1"))["items"] == [paid]
+    assert (await staff("GET", "/ledger/payouts?state=planned"))["items"] == []
     (statement,) = (await staff("GET", "/ledger/sellers/7/statements"))["items"]
     assert [statement[name] for name in ("opening", "moved", "closing")] == [0, 9_500, 9_500]
-    where = f"/ledger/statements/{statement['statement_id']}/postings?limit=1"
+    path = f"/ledger/statements/{statement['statement_id']}"
+    assert await staff("GET", path) == statement
+    where = f"{path}/postings?limit=1"
     page = await staff("GET", where)
     rest = await staff("GET", f"{where}&cursor={page['cursor']}")
     told = page["items"] + rest["items"]
@@ -146,3 +152,18 @@ async def test_a_seller_is_settled_with_paid_and_shown_what_it_was_for(staff, po
     assert (await staff("GET", "/ledger/sellers/8/statements"))["items"] == []
     await staff("GET", "/ledger/statements/77/postings", refused=(404, "no-such-statement"))
     await staff("GET", "/ledger/statements/x/postings", refused=(404, "no-such-statement"))
+    await staff("GET", "/ledger/payouts/x", refused=(404, "no-such-payout"))
+    await staff("POST", "/ledger/payouts/77/send", refused=(404, "no-such-payout"))
+    await staff("GET", "/ledger/payouts?state=gone", refused=(422, "invalid-value"))
+    await staff("POST", "/ledger/runs", refused=(422, "invalid-value"), reference="a\nb")
+    noted = (await staff("GET", "/log?limit=4"))["items"]
+    assert [(one["by"], one["action"]) for one in noted] == [
+        *[("admin", "POST /v1/admin/ledger/payouts/{payout_id}/send")] * 2,
+        *[("admin", "POST /v1/admin/ledger/runs")] * 2,
+    ]
+
+
+async def test_without_a_bank_nobody_is_paid(app, staff, settings):
+    app.state.settings = msgspec.structs.replace(settings, env="production")
+    told = await staff("POST", "/ledger/payouts/1/send", refused=(409, "no-bank"))
+    assert told["title"] == "No bank is connected that payouts could go through."
