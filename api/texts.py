@@ -130,6 +130,7 @@ ZH = {
     "spu-disagrees": "同一商品（SPU）的信息与前面的行不一致。",
     "still-writing": "更早开始的库存变动仍在写入，请稍后再问。",
     "too-late": "已超过可申请的期限。",
+    "too-many-cases": "这张订单的售后申请过多，不再受理。",
     "too-many-categories": "类目在此处的数量或层级已达上限。",
     "too-many-people": "员工人数已达上限。",
     "too-many-exports": "等待导出的任务过多，请稍后再试。",

@@ -152,7 +152,10 @@ async def receive(
 async def refund(
     case_id: FromPath[str], data: JSONBody[NewRefund], changes: NamedDependency[Changes]
 ) -> Case:
-    """Owe the buyer the money, by the way it came: a return when its goods are back, or a claim."""
+    """Owe the buyer the money, by the way it came: when the goods are back, or of a claim.
+
+    Goods of which no money is left to go back end their case without a refund.
+    """
     wanted = case_of(case_id)
     async with changes.of("case", wanted, shown_case) as change:
         case = await aftersale.find(change.conn, case_id=wanted)

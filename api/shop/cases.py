@@ -54,6 +54,7 @@ class ParcelBack(Body, frozen=True):
         aftersale.NotShipped,
         aftersale.TooLate,
         aftersale.MoreThanWasPaid,
+        aftersale.TooManyCases,
         sales.KeyReused,
         IllegalMove,
         plain=READS_BODY_PLAIN,

@@ -17,6 +17,7 @@ from .model import (
     NotShipped,
     Sold,
     TooLate,
+    TooManyCases,
     Wish,
     WrongKind,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "Sold",
     "State",
     "TooLate",
+    "TooManyCases",
     "Wish",
     "WrongKind",
     "agree",

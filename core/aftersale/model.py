@@ -54,7 +54,9 @@ class Sold(msgspec.Struct, frozen=True):
 
 
 class Case(msgspec.Struct, frozen=True):
-    """`refund_id` is the refund that ended it, `follow_up` the order that replaces its units."""
+    """`refund_id` is the refund that ended it, None where nothing was left to go back; `follow_up`
+    is the order that replaces its units.
+    """
 
     id: CaseId
     order_id: str
@@ -124,6 +126,12 @@ class TooLate(Refusal):
 
 class MoreThanWasPaid(Refusal):
     """That is more than is left of what was paid for this line."""
+
+    kind = RefusalKind.CONFLICT
+
+
+class TooManyCases(Refusal):
+    """So much was asked about this order that no more is taken."""
 
     kind = RefusalKind.CONFLICT
 

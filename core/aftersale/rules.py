@@ -23,7 +23,8 @@ def insist_on(
     until = sold.delivered_at and sold.delivered_at + timedelta(days=days[wish.kind])
     if until is not None and now > until:
         raise TooLate(until=until)
-    if wish.wanted_minor > sold.left_minor:
+    wanted = 1 if wish.kind is Kind.RETURN else wish.wanted_minor
+    if wanted > sold.left_minor:
         raise MoreThanWasPaid(line_no=sold.line_no, left=sold.left_minor)
 
 

@@ -5,11 +5,22 @@ from core.kit.db import Conn
 from core.kit.states import IllegalMove, check_move
 
 from . import rules, store
-from .model import Case, CaseId, Condition, Kind, NoSuchCase, Sold, Step, Wish, WrongKind
+from .model import (
+    Case,
+    CaseId,
+    Condition,
+    Kind,
+    NoSuchCase,
+    Sold,
+    Step,
+    TooManyCases,
+    Wish,
+    WrongKind,
+)
 from .states import MOVES, State
 
-# A line has no more cases than this, whatever becomes of them.
-CASES_MAX = 1_000
+# Of an order, whatever becomes of them: each leaves two events in a log that fits one answer.
+CASES_MAX = 200
 
 
 async def ask(
@@ -17,9 +28,12 @@ async def ask(
 ) -> Case:
     """Open a case. The caller sees to it that no other is opened for the order meanwhile.
 
-    Raises NotShipped, TooLate, MoreThanWasPaid.
+    Raises TooManyCases, NotShipped, TooLate, MoreThanWasPaid.
     """
-    rules.insist_on(wish, sold, await of_order(conn, order_id=sold.order_id), days=days, now=now)
+    cases = await of_order(conn, order_id=sold.order_id)
+    if len(cases) >= CASES_MAX:
+        raise TooManyCases(cases_max=CASES_MAX)
+    rules.insist_on(wish, sold, cases, days=days, now=now)
     case_id = await store.ask(conn, sold, wish, key)
     if case_id is None:
         raise IllegalMove("The same was asked at this moment.", source="", target=State.ASKED.value)
@@ -74,10 +88,13 @@ async def receive(conn: Conn, case: Case, *, place_id: int, condition: Condition
     return await _move(conn, case, State.RECEIVED, Step(place_id=place_id, condition=condition))
 
 
-async def refund(conn: Conn, case: Case, *, refund_id: str, amount_minor: int) -> Case:
-    """So much is owed for it. Raises WrongKind for a case that ends otherwise, or not yet."""
+async def refund(conn: Conn, case: Case, *, refund_id: str | None, amount_minor: int) -> Case:
+    """So much is owed for it, also for an exchange of which there are no other units.
+
+    None where it is nothing. Raises WrongKind for a case that ends otherwise, or not yet.
+    """
     is_claim = case.kind == Kind.CLAIM
-    if case.kind == Kind.EXCHANGE or is_claim != (case.state == State.ASKED):
+    if is_claim != (case.state == State.ASKED):
         raise WrongKind(kind=case.kind, state=case.state)
     step = Step(refund_id=refund_id, refunded_minor=amount_minor)
     return await _move(conn, case, State.REFUNDED, step)

@@ -1,7 +1,7 @@
 """A buyer wants something put right, and the shop sees to it: one transaction for each step.
 
-A case that opens or ends is an event of its order, so whoever read the order first wins. Who pays
-back holds the payment first, as everybody does who moves money of an order.
+A case that opens or ends is an event of its order. Locks, in this order: the payment where money
+goes back, the order, its money in the ledger, the case, and the stock last.
 """
 
 import hashlib
@@ -34,10 +34,10 @@ async def ask(
     """Open a case, once for each key. `days` say how long after delivery each kind may be asked.
 
     Raises NoSuchOrder, also for another member's, aftersale.NoSuchLine, NotShipped, TooLate,
-    MoreThanWasPaid, sales.KeyReused, and IllegalMove where the order moves at this moment.
+    MoreThanWasPaid, TooManyCases, sales.KeyReused, and IllegalMove for an order that has ended.
     """
     async with db.transaction(pool) as conn:
-        order = await owned(conn, order_id, member_id)
+        order = await _hold_owned(conn, order_id, member_id)
         known = await aftersale.find_by_key(conn, order_id=order.id, key=key)
         if known is not None:
             if known.wish != wish:
@@ -55,7 +55,7 @@ async def withdraw(
 ) -> aftersale.Case:
     """Raises NoSuchOrder, NoSuchCase, and IllegalMove for goods that are on their way."""
     async with db.transaction(pool) as conn:
-        order = await owned(conn, order_id, member_id)
+        order = await _hold_owned(conn, order_id, member_id)
         case = await aftersale.withdraw(conn, await of(conn, order, case_id))
         await _close(conn, order, case)
         return case
@@ -92,7 +92,7 @@ async def send_back(
 
 async def refuse(conn: db.Conn, case: aftersale.Case, *, answer: str) -> None:
     """Nothing will come of it. Raises IllegalMove."""
-    order = await orders.find(conn, order_id=orders.OrderId(case.order_id))
+    order = await _hold(conn, case.order_id)
     ended = await aftersale.refuse(conn, case, answer=answer)
     await _close(conn, order, ended)
 
@@ -125,19 +125,22 @@ async def refund(
 ) -> None:
     """Owe the buyer what the units come to, or less; a claim's amount, or less.
 
+    Goods that are back end their case also where nothing of their money is left to go back.
     Raises payments.NotRefundable, aftersale.MoreThanWasPaid, WrongKind, and IllegalMove.
     """
     payment = await payments.hold_kept(conn, order_id=case.order_id)
-    if payment is None:
-        raise payments.NotRefundable
-    order = await orders.find(conn, order_id=orders.OrderId(case.order_id))
+    order = await _hold(conn, case.order_id)
     amounts = await _due(conn, order, case)
     wanted = amount_minor
     if wanted is None:
         wanted = case.wanted_minor or sum(amounts.values())
-    lines = aftersale.shared(wanted, amounts)
-    await book_payment.owe(conn, payment, refund_id=refund_id, lines=lines, reason=case.kind)
-    ended = await aftersale.refund(conn, case, refund_id=refund_id, amount_minor=wanted)
+    if wanted:
+        lines = aftersale.shared(wanted, amounts)
+        if payment is None:
+            raise payments.NotRefundable
+        await book_payment.owe(conn, payment, refund_id=refund_id, lines=lines, reason=case.kind)
+    named = refund_id if wanted else None
+    ended = await aftersale.refund(conn, case, refund_id=named, amount_minor=wanted)
     await _close(conn, order, ended)
 
 
@@ -148,7 +151,7 @@ async def replace(
 
     Raises inventory.OutOfStock, aftersale.WrongKind, and IllegalMove.
     """
-    order = await orders.find(conn, order_id=orders.OrderId(case.order_id))
+    order = await _hold(conn, case.order_id)
     made = keyring.order_ids.of_key(at_ms, case.member_id, key)
     purchase = await _purchase(conn, order, case, order_id=orders.OrderId(made), key=key)
     ended = await aftersale.replace(conn, case, follow_up=purchase.id)
@@ -163,6 +166,16 @@ async def owned(conn: db.Conn, order_id: orders.OrderId, member_id: int) -> orde
     order = await orders.find(conn, order_id=order_id)
     if order.member_id != member_id:
         raise orders.NoSuchOrder(order_id=order_id)
+    return order
+
+
+async def _hold_owned(conn: db.Conn, order_id: orders.OrderId, member_id: int) -> orders.Order:
+    await owned(conn, order_id, member_id)
+    return await _hold(conn, order_id)
+
+
+async def _hold(conn: db.Conn, order_id: str) -> orders.Order:
+    (order,) = await orders.hold(conn, order_ids=[orders.OrderId(order_id)])
     return order
 
 
@@ -219,7 +232,7 @@ async def _due(conn: db.Conn, order: orders.Order, case: aftersale.Case) -> dict
     refunded = [
         one
         for one in await aftersale.of_order(conn, order_id=order.id)
-        if one.state == aftersale.State.REFUNDED and one.kind == aftersale.Kind.RETURN
+        if one.state == aftersale.State.REFUNDED
     ]
     before = aftersale.units_of(one for one in refunded if one.line_no == case.line_no)
     paid = {case.line_no: line.goods_minor, book_payment.TAX_FROM + case.line_no: line.tax_minor}

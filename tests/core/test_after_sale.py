@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from core import aftersale, ledger, orders, payments, sales
+from core import aftersale, inventory, ledger, orders, sales
 from core.flows.audit_ledger import audit_ledger
 from core.kit import db
 from core.kit.states import IllegalMove
@@ -71,18 +71,88 @@ async def test_a_claim_takes_part_of_a_line_and_the_goods_stay(keeper, there):
     assert refused.value.facts["left"] == left
     await keeper.refund(await keeper.ask(there, 7, "claim", amount=left))
     # What was claimed is not returned once more.
-    case = await keeper.returned(there, 7, quantity=3)
     with pytest.raises(aftersale.MoreThanWasPaid):
-        await keeper.refund(case)
+        await keeper.ask(there, 7, "return", quantity=3)
+
+
+async def test_goods_that_come_back_when_no_money_is_left_end_their_case(keeper, there, pool):
+    case = await keeper.returned(there, 7, quantity=3)
+    whole = 3 * 3_333 - 100 + 250
+    await keeper.refund(await keeper.ask(there, 7, "claim", amount=whole))
+    with pytest.raises(aftersale.MoreThanWasPaid):
+        await keeper.refund(case, 1)
+    ended = await keeper.refund(case)
+    assert (ended.state, ended.refund_id, ended.refunded_minor) == ("refunded", None, 0)
+    assert (await keeper.order(there)).shown == orders.Shown.COMPLETED
+    # The other seller is paid.
+    async with db.transaction(pool) as conn:
+        assert await ledger.release_due(conn, days=0, batch_max=9) == 1
+
+
+async def test_an_exchange_for_which_there_is_nothing_left_to_send_is_refunded(keeper, there, pool):
+    await keeper.refund(await keeper.returned(there, 7))
+    case = await keeper.agree(await keeper.ask(there, 7, "exchange", quantity=2))
+    await keeper.receive(case, "damaged")
+    await keeper.place(8, [(0, 98, 3_333, 0, 0, 7, 500)])
+    with pytest.raises(inventory.OutOfStock):
+        await keeper.replace(case)
+    ended = await keeper.refund(case)
+    assert (ended.state, ended.follow_up) == ("refunded", None)
+    assert await keeper.shares(there) == {1: 9_899, 2: 0, 0: 0, TAX + 1: 250, TAX: 0}
+    last = await keeper.refund(await keeper.returned(there, 7, line_no=2, quantity=2))
+    assert last.refunded_minor == 2_000 + 660
+    await keeper.settle_money()
+    assert sum(keeper.till.went.values()) == (await keeper.order(there)).amount_minor
+    audit = await audit_ledger(pool)
+    assert (audit.mismatches, audit.drifts) == ([], [])
+
+
+async def test_an_order_takes_no_more_cases_than_its_log_has_room_for(keeper, there):
+    for _ in range(200):
+        await keeper.withdraw(await keeper.ask(there, 7, "return"), 7)
+    with pytest.raises(aftersale.TooManyCases):
+        await keeper.ask(there, 7, "return")
+    assert (await keeper.order(there)).version > 2 * 200
+
+
+@pytest.mark.parametrize("end", ["refund", "withdraw", "refuse"])
+async def test_whoever_holds_the_order_never_waits_for_who_ends_a_case(keeper, there, pool, end):
+    case = await keeper.ask(there, 7, "claim", amount=100)
+    async with db.transaction(pool) as conn:
+        (order,) = await orders.hold(conn, order_ids=[there])
+        ends = {
+            "refund": lambda: keeper.refund(case),
+            "withdraw": lambda: keeper.withdraw(case, 7),
+            "refuse": lambda: keeper.refuse(case),
+        }
+        ending = asyncio.create_task(ends[end]())
+        await waits_for_a_lock(pool)
+        await orders.open_case(conn, order, case_id="0")
+        await ledger.contest(conn, order_id=there)
+        await conn.fetch("SELECT FROM aftersale.cases WHERE id = $1 FOR UPDATE", case.id)
+    await ending
+    assert (await keeper.order(there)).open_cases == 1
+
+
+async def waits_for_a_lock(pool):
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    for _ in range(2_000):
+        if await pool.fetchval(waiting):
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("nobody waits")
 
 
 async def test_an_exchange_sends_other_units_by_an_order_that_costs_nothing(keeper, there, pool):
     kettle, _ = keeper.sku_ids
     case = await keeper.agree(await keeper.ask(there, 7, "exchange", quantity=2))
     await keeper.send_back(case, 7)
-    await keeper.receive(case, "damaged")
-    with pytest.raises(aftersale.WrongKind):
+    with pytest.raises(IllegalMove):
         await keeper.refund(case)
+    await keeper.receive(case, "damaged")
     ended = await keeper.replace(case)
     assert (ended.state, (await keeper.order(there)).shown) == ("replaced", orders.Shown.COMPLETED)
     follow_up = await keeper.order(ended.follow_up)
@@ -266,6 +336,8 @@ async def test_money_that_never_came_does_not_go_back(keeper, there):
     ended = await keeper.replace(await keeper.receive(case))
     await keeper.dispatch()
     await keeper.ship(ended.follow_up)
-    free = await keeper.returned(ended.follow_up, 7)
-    with pytest.raises(payments.NotRefundable):
-        await keeper.refund(free)
+    with pytest.raises(aftersale.MoreThanWasPaid):
+        await keeper.ask(ended.follow_up, 7, "return")
+    again = await keeper.agree(await keeper.ask(ended.follow_up, 7, "exchange"))
+    ended = await keeper.refund(await keeper.receive(again))
+    assert (ended.refund_id, keeper.till.went) == (None, {})
