@@ -10,8 +10,19 @@ import string
 import msgspec
 
 from . import shapes, store
-from .delivery import Courier, now_text
-from .model import DIGITS, Capture, Money, Order, Refund, Unit, WantOrder, WantRefund
+from .delivery import Courier, later_text, now_text
+from .model import (
+    DIGITS,
+    Authorization,
+    Capture,
+    Money,
+    Order,
+    Refund,
+    Unit,
+    WantCapture,
+    WantOrder,
+    WantRefund,
+)
 
 ID_LENGTH = 17
 
@@ -32,7 +43,18 @@ class Desk(msgspec.Struct, frozen=True):
     url: str
 
     def order(self, order_id: str) -> Order:
+        """As it stands now: what was held for it may have ended."""
+        held = store.authorization(self.conn, order_id)
+        if held is not None:
+            self.authorization(held.id)
         return _known(store.order(self.conn, order_id))
+
+    def authorization(self, authorization_id: str) -> Authorization:
+        held = _known(store.authorization(self.conn, authorization_id))
+        if held.status != "CREATED" or held.ends_at > now_text():
+            return held
+        void(self, held)
+        return _known(store.authorization(self.conn, authorization_id))
 
     def capture(self, capture_id: str) -> Capture:
         return _known(store.capture(self.conn, capture_id))
@@ -50,6 +72,7 @@ def open_order(desk: Desk, wanted: WantOrder, unit: Unit, *, order_id: str) -> N
         context = wanted.application_context
     order = Order(
         id=order_id,
+        intent=wanted.intent,
         status="PAYER_ACTION_REQUIRED",
         reference_id=unit.reference_id,
         custom_id=unit.custom_id,
@@ -72,27 +95,88 @@ def approve(desk: Desk, order: Order) -> None:
 
 
 def capture(desk: Desk, order: Order) -> None:
-    if order.status == "COMPLETED":
-        raise unprocessable("ORDER_ALREADY_CAPTURED")
-    if order.status != "APPROVED":
-        raise unprocessable("ORDER_NOT_APPROVED")
-    if store.is_invoiced(desk.conn, order.invoice_id):
-        raise unprocessable("DUPLICATE_INVOICE_ID")
+    _insist_on_approval(order, "CAPTURE")
+    _take(desk, order, order.amount, "INSTRUMENT_DECLINED", capture_id=new_id())
+    store.move_order(desk.conn, order, "COMPLETED")
+
+
+def authorize(desk: Desk, order: Order) -> None:
+    """The buyer's money is held. None moves."""
+    _insist_on_approval(order, "AUTHORIZE")
     behaviour = store.behaviour(desk.conn)
     if behaviour.declines:
         raise unprocessable("INSTRUMENT_DECLINED")
-    taken = Capture(
+    held = Authorization(
         id=new_id(),
         order_id=order.id,
-        status="PENDING" if behaviour.pends else "COMPLETED",
+        status="CREATED",
         currency=behaviour.currency or order.currency,
         amount=max(0, order.amount + behaviour.amount_off),
         custom_id=order.custom_id,
         invoice_id=order.invoice_id,
         made_at=now_text(),
+        ends_at=later_text(behaviour.held_s),
+    )
+    store.add_authorization(desk.conn, held)
+    store.move_order(desk.conn, order, "COMPLETED")
+    told = shapes.authorization_of(held, url=desk.url)
+    desk.courier.announce("PAYMENT.AUTHORIZATION.CREATED", "authorization", told)
+
+
+def capture_held(desk: Desk, held: Authorization, wanted: WantCapture, *, capture_id: str) -> None:
+    """All of it at once: what was captured in part and not finally, we do not play."""
+    amount = held.amount if wanted.amount is None else amount_of(wanted.amount)
+    if held.status == "VOIDED":
+        raise unprocessable("AUTHORIZATION_VOIDED")
+    if held.status == "CAPTURED":
+        raise unprocessable("AUTHORIZATION_ALREADY_CAPTURED")
+    if wanted.amount is not None and wanted.amount.currency_code != held.currency:
+        raise unprocessable("CURRENCY_MISMATCH")
+    if amount > held.amount:
+        raise unprocessable("MAX_CAPTURE_AMOUNT_EXCEEDED")
+    _take(desk, desk.order(held.order_id), amount, "PAYER_CANNOT_PAY", capture_id=capture_id)
+    store.move_authorization(desk.conn, held.id, "CAPTURED")
+
+
+def void(desk: Desk, held: Authorization) -> None:
+    """Nothing is held any more."""
+    if held.status == "VOIDED":
+        raise unprocessable("PREVIOUSLY_VOIDED")
+    if held.status == "CAPTURED":
+        raise unprocessable("PREVIOUSLY_CAPTURED")
+    store.move_authorization(desk.conn, held.id, "VOIDED")
+    voided = msgspec.structs.replace(held, status="VOIDED")
+    told = shapes.authorization_of(voided, url=desk.url)
+    desk.courier.announce("PAYMENT.AUTHORIZATION.VOIDED", "authorization", told)
+
+
+def _insist_on_approval(order: Order, intent: str) -> None:
+    if order.intent != intent:
+        raise unprocessable("ACTION_DOES_NOT_MATCH_INTENT")
+    if order.status == "COMPLETED":
+        raise unprocessable(f"ORDER_ALREADY_{intent.removesuffix('E')}ED")
+    if order.status != "APPROVED":
+        raise unprocessable("ORDER_NOT_APPROVED")
+
+
+def _take(desk: Desk, order: Order, amount: int, issue: str, *, capture_id: str) -> None:
+    """`issue` is what the buyer's bank says where it does not pay."""
+    if store.is_invoiced(desk.conn, order.invoice_id):
+        raise unprocessable("DUPLICATE_INVOICE_ID")
+    behaviour = store.behaviour(desk.conn)
+    if behaviour.declines:
+        raise unprocessable(issue)
+    taken = Capture(
+        id=capture_id,
+        order_id=order.id,
+        status="PENDING" if behaviour.pends else "COMPLETED",
+        currency=behaviour.currency or order.currency,
+        amount=max(0, amount + behaviour.amount_off),
+        custom_id=order.custom_id,
+        invoice_id=order.invoice_id,
+        made_at=now_text(),
     )
     store.add_capture(desk.conn, taken)
-    store.move_order(desk.conn, order, "COMPLETED")
     _tell_capture(desk, taken)
 
 
@@ -134,6 +218,9 @@ def play(desk: Desk, subject_id: str, act: str) -> None:
         store.move_refund(desk.conn, pending.id, status)
         _tell_refund(desk, desk.refund(pending.id))
         return
+    if act == "expire":
+        void(desk, desk.authorization(subject_id))
+        return
     taken = desk.capture(subject_id)
     if act == "dispute":
         told = shapes.dispute_of(taken, dispute_id=f"PP-D-{secrets.randbelow(100_000)}")
@@ -142,6 +229,9 @@ def play(desk: Desk, subject_id: str, act: str) -> None:
         _reverse(desk, taken)
     elif taken.status == "PENDING":
         store.move_capture(desk.conn, taken.id, "COMPLETED" if act == "complete" else "DECLINED")
+        held = store.authorization(desk.conn, taken.order_id)
+        if held is not None and act == "deny":
+            store.move_authorization(desk.conn, held.id, "CREATED")
         _tell_capture(desk, desk.capture(taken.id))
 
 

@@ -26,7 +26,7 @@ from . import acts, page, shapes, store
 from .acts import Desk, Refused
 from .certificates import Notary, establish
 from .delivery import Courier
-from .model import Behaviour, Play, WantOrder, WantRefund
+from .model import Behaviour, Order, Play, WantCapture, WantOrder, WantRefund
 
 BODY_BYTES_MAX = 65_536
 PAGE_MAX = 500
@@ -71,18 +71,70 @@ async def create_order(request: AnyRequest, state: State) -> Answer:
 @get("/v2/checkout/orders/{order_id:str}")
 async def show_order(state: State, order_id: FromPath[str]) -> shapes.Document:
     desk = desk_of(state)
-    return desk.shown(desk.order(order_id))
+    with desk.conn:
+        return desk.shown(desk.order(order_id))
 
 
 @post("/v2/checkout/orders/{order_id:str}/capture")
 async def capture_order(request: AnyRequest, state: State, order_id: FromPath[str]) -> Answer:
+    return take_step(request, state, order_id, acts.capture)
+
+
+@post("/v2/checkout/orders/{order_id:str}/authorize")
+async def authorize_order(request: AnyRequest, state: State, order_id: FromPath[str]) -> Answer:
+    return take_step(request, state, order_id, acts.authorize)
+
+
+def take_step(
+    request: AnyRequest, state: State, order_id: str, act: Callable[[Desk, Order], None]
+) -> Answer:
     desk = desk_of(state)
     with desk.conn:
         order = desk.order(order_id)
         _, is_new = once(desk, request, "", lambda: order.id)
         if is_new:
-            acts.capture(desk, order)
+            act(desk, order)
         return Response(desk.shown(desk.order(order_id)), status_code=201 if is_new else 200)
+
+
+@get("/v2/payments/authorizations/{authorization_id:str}")
+async def show_authorization(state: State, authorization_id: FromPath[str]) -> shapes.Document:
+    desk = desk_of(state)
+    with desk.conn:
+        return shapes.authorization_of(desk.authorization(authorization_id), url=state.url)
+
+
+@post("/v2/payments/authorizations/{authorization_id:str}/capture")
+async def capture_authorization(
+    request: AnyRequest, state: State, authorization_id: FromPath[str]
+) -> Answer:
+    wanted, digest = await read(request, WantCapture)
+    desk = desk_of(state)
+    with desk.conn:
+        held = desk.authorization(authorization_id)
+    with desk.conn:
+        capture_id, is_new = once(desk, request, digest, acts.new_id)
+        if is_new:
+            acts.capture_held(desk, held, wanted, capture_id=capture_id)
+        told = shapes.capture_of(desk.capture(capture_id), url=state.url)
+        return Response(told, status_code=201 if is_new else 200)
+
+
+@post("/v2/payments/authorizations/{authorization_id:str}/void")
+async def void_authorization(
+    request: AnyRequest, state: State, authorization_id: FromPath[str]
+) -> Answer:
+    """With a body where the merchant wants one, as PayPal has it."""
+    desk = desk_of(state)
+    with desk.conn:
+        held = desk.authorization(authorization_id)
+    with desk.conn:
+        _, is_new = once(desk, request, "", lambda: held.id)
+        if is_new:
+            acts.void(desk, held)
+    told = shapes.authorization_of(desk.authorization(authorization_id), url=state.url)
+    is_wanted = request.headers.get("prefer") == "return=representation"
+    return Response(told) if is_wanted else Response(None, status_code=204)
 
 
 @get("/v2/payments/captures/{capture_id:str}")
@@ -289,11 +341,19 @@ def losing(conn: sqlite3.Connection) -> Callable[[Answer], Awaitable[Answer]]:
 
 
 def routes(lose: Callable[[Answer], Awaitable[Answer]]) -> list[Any]:
-    merchants = [create_order, show_order, capture_order, show_capture, refund_capture]
+    orders = [create_order, show_order, capture_order, authorize_order]
+    held = [show_authorization, capture_authorization, void_authorization]
     return [
         Router(
             "/",
-            route_handlers=[*merchants, show_refund, statement],
+            route_handlers=[
+                *orders,
+                *held,
+                show_capture,
+                refund_capture,
+                show_refund,
+                statement,
+            ],
             before_request=check_token_and_misbehave,
             after_request=lose,
         ),

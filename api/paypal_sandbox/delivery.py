@@ -2,7 +2,7 @@
 
 import secrets
 import sqlite3
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import httpx
@@ -82,4 +82,10 @@ class Courier(played.Courier):
 
 
 def now_text() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return later_text(0)
+
+
+def later_text(wait_s: float) -> str:
+    """Texts of moments sort as the moments do."""
+    then = datetime.now(UTC) + timedelta(seconds=wait_s)
+    return then.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -44,10 +44,18 @@ class Unit(msgspec.Struct, frozen=True):
 class WantOrder(msgspec.Struct, frozen=True):
     """What a merchant asks a buyer for. It may say more than we read."""
 
-    intent: Literal["CAPTURE"]
+    intent: Literal["CAPTURE", "AUTHORIZE"]
     purchase_units: Annotated[list[Unit], msgspec.Meta(min_length=1, max_length=1)]
     payment_source: Source = Source()
     application_context: Context = Context()
+
+
+class WantCapture(msgspec.Struct, frozen=True):
+    """Of an authorization. Without an amount: all of it."""
+
+    amount: Money | None = None
+    invoice_id: Text | None = None
+    final_capture: bool = False
 
 
 class WantRefund(msgspec.Struct, frozen=True):
@@ -61,6 +69,7 @@ class WantRefund(msgspec.Struct, frozen=True):
 
 class Order(msgspec.Struct, frozen=True):
     id: str
+    intent: str
     status: str
     reference_id: str
     custom_id: str | None
@@ -71,6 +80,20 @@ class Order(msgspec.Struct, frozen=True):
     return_url: str | None
     cancel_url: str | None
     made_at: str
+
+
+class Authorization(msgspec.Struct, frozen=True):
+    """A buyer's money, held for the merchant until `ends_at`."""
+
+    id: str
+    order_id: str
+    status: str
+    currency: str
+    amount: int
+    custom_id: str | None
+    invoice_id: str | None
+    made_at: str
+    ends_at: str
 
 
 class Capture(msgspec.Struct, frozen=True):
@@ -130,12 +153,16 @@ class Behaviour(played.Behaviour, frozen=True, forbid_unknown_fields=True):
     "Captures in this currency instead of the one that was asked."
     written_s: Annotated[float, msgspec.Meta(ge=-(10**6), le=10**6)] = 0
     "How far ahead of now the statement is written; real ones are hours behind."
+    held_s: Annotated[float, msgspec.Meta(ge=0, le=10**7)] = 29 * 86_400
+    "How long an authorization lasts."
     is_mute: bool = False
     "No webhook is sent at all."
 
 
 class Play(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What happens at the provider without the merchant: to a capture or a pending refund."""
+    """What happens at the provider without the merchant: to a capture or a pending refund, or
+    (`expire`) to an authorization.
+    """
 
     id: str
-    act: Literal["complete", "deny", "reverse", "dispute"]
+    act: Literal["complete", "deny", "reverse", "dispute", "expire"]

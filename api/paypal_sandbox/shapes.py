@@ -4,7 +4,7 @@ import sqlite3
 from decimal import Decimal
 
 from . import store
-from .model import DIGITS, Capture, Line, Money, Order, Refund
+from .model import DIGITS, Authorization, Capture, Line, Money, Order, Refund
 
 FEE_PER_CENT = 3
 
@@ -31,7 +31,8 @@ def order_of(conn: sqlite3.Connection, order: Order, *, url: str) -> Document:
     if order.status in {"CREATED", "PAYER_ACTION_REQUIRED"}:
         links += [_link(f"{url}/checkoutnow?token={order.id}", "payer-action", "GET")]
     if order.status == "APPROVED":
-        links += [_link(f"{here}/capture", "capture", "POST")]
+        step = order.intent.lower()
+        links += [_link(f"{here}/{step}", step, "POST")]
     unit = _present(
         reference_id=order.reference_id,
         amount=money(order.amount, order.currency),
@@ -39,19 +40,42 @@ def order_of(conn: sqlite3.Connection, order: Order, *, url: str) -> Document:
         invoice_id=order.invoice_id,
         description=order.description,
     )
-    capture = store.capture(conn, order.id)
-    if capture is not None:
-        refunds = [refund_of(one, url=url) for one in store.refunds(conn, capture.id)]
-        taken = {"captures": [capture_of(capture, url=url)]}
-        unit["payments"] = taken | {"refunds": refunds} if refunds else taken
+    captures, held = store.captures(conn, order.id), store.authorization(conn, order.id)
+    refunds = [refund for one in captures for refund in store.refunds(conn, one.id)]
+    moved = {
+        "authorizations": [authorization_of(held, url=url)] if held else [],
+        "captures": [capture_of(one, url=url) for one in captures],
+        "refunds": [refund_of(one, url=url) for one in refunds],
+    }
+    if any(moved.values()):
+        unit["payments"] = {kind: found for kind, found in moved.items() if found}
     return {
         "id": order.id,
-        "intent": "CAPTURE",
+        "intent": order.intent,
         "status": order.status,
         "create_time": order.made_at,
         "purchase_units": [unit],
         "links": links,
     }
+
+
+def authorization_of(held: Authorization, *, url: str) -> Document:
+    here = f"{url}/v2/payments/authorizations/{held.id}"
+    links = [_link(here, "self", "GET")]
+    if held.status == "CREATED":
+        links += [_link(f"{here}/{step}", step, "POST") for step in ("capture", "void")]
+    return _present(
+        id=held.id,
+        status=held.status,
+        amount=money(held.amount, held.currency),
+        custom_id=held.custom_id,
+        invoice_id=held.invoice_id,
+        expiration_time=held.ends_at,
+        create_time=held.made_at,
+        update_time=held.made_at,
+        supplementary_data={"related_ids": {"order_id": held.order_id}},
+        links=links,
+    )
 
 
 def capture_of(capture: Capture, *, url: str) -> Document:

@@ -8,13 +8,14 @@ import msgspec
 
 from api import played
 
-from .model import Behaviour, Capture, Line, Order, Refund
+from .model import Authorization, Behaviour, Capture, Line, Order, Refund
 
-Kept = TypeVar("Kept", Order, Capture, Refund)
+Kept = TypeVar("Kept", Order, Authorization, Capture, Refund)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (
     id            TEXT PRIMARY KEY,
+    intent        TEXT NOT NULL,
     status        TEXT NOT NULL,
     reference_id  TEXT NOT NULL,
     custom_id     TEXT,
@@ -26,16 +27,31 @@ CREATE TABLE IF NOT EXISTS orders (
     cancel_url    TEXT,
     made_at       TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS captures (
+CREATE TABLE IF NOT EXISTS authorizations (
     id          TEXT PRIMARY KEY,
     order_id    TEXT NOT NULL UNIQUE REFERENCES orders (id),
     status      TEXT NOT NULL,
     currency    TEXT NOT NULL,
     amount      INTEGER NOT NULL,
     custom_id   TEXT,
-    invoice_id  TEXT UNIQUE,
+    invoice_id  TEXT,
+    made_at     TEXT NOT NULL,
+    ends_at     TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS captures (
+    id          TEXT PRIMARY KEY,
+    order_id    TEXT NOT NULL REFERENCES orders (id),
+    status      TEXT NOT NULL,
+    currency    TEXT NOT NULL,
+    amount      INTEGER NOT NULL,
+    custom_id   TEXT,
+    invoice_id  TEXT,
     made_at     TEXT NOT NULL
 );
+CREATE UNIQUE INDEX IF NOT EXISTS an_order_is_captured_once
+    ON captures (order_id) WHERE status <> 'DECLINED';
+CREATE UNIQUE INDEX IF NOT EXISTS an_invoice_is_captured_once
+    ON captures (invoice_id) WHERE status <> 'DECLINED';
 CREATE TABLE IF NOT EXISTS refunds (
     id           TEXT PRIMARY KEY,
     capture_id   TEXT NOT NULL REFERENCES captures (id),
@@ -65,7 +81,7 @@ def behaviour(conn: sqlite3.Connection) -> Behaviour:
     return played.behaviour(conn, Behaviour)
 
 
-ADD_ORDER = "INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+ADD_ORDER = "INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def add_order(conn: sqlite3.Connection, order: Order) -> None:
@@ -88,6 +104,29 @@ def move_order(conn: sqlite3.Connection, order: Order, target: str) -> bool:
     return conn.execute(MOVE_ORDER, (target, order.id, order.status)).rowcount == 1
 
 
+ADD_AUTHORIZATION = "INSERT INTO authorizations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def add_authorization(conn: sqlite3.Connection, held: Authorization) -> None:
+    conn.execute(ADD_AUTHORIZATION, msgspec.structs.astuple(held))
+
+
+AUTHORIZATION = "SELECT * FROM authorizations WHERE ? IN (id, order_id)"
+
+
+def authorization(conn: sqlite3.Connection, key: str) -> Authorization | None:
+    """By its own id, or by its order's."""
+    row = conn.execute(AUTHORIZATION, (key,)).fetchone()
+    return None if row is None else Authorization(*row)
+
+
+MOVE_AUTHORIZATION = "UPDATE authorizations SET status = ? WHERE id = ?"
+
+
+def move_authorization(conn: sqlite3.Connection, authorization_id: str, target: str) -> None:
+    conn.execute(MOVE_AUTHORIZATION, (target, authorization_id))
+
+
 ADD_CAPTURE = "INSERT INTO captures VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -95,16 +134,25 @@ def add_capture(conn: sqlite3.Connection, capture: Capture) -> None:
     conn.execute(ADD_CAPTURE, msgspec.structs.astuple(capture))
 
 
-CAPTURE = "SELECT * FROM captures WHERE ? IN (id, order_id)"
+CAPTURE = "SELECT * FROM captures WHERE id = ?"
 
 
-def capture(conn: sqlite3.Connection, key: str) -> Capture | None:
-    """By its own id, or by its order's."""
-    row = conn.execute(CAPTURE, (key,)).fetchone()
+def capture(conn: sqlite3.Connection, capture_id: str) -> Capture | None:
+    row = conn.execute(CAPTURE, (capture_id,)).fetchone()
     return None if row is None else Capture(*row)
 
 
-INVOICED = "SELECT EXISTS (SELECT 1 FROM captures WHERE invoice_id = ?)"
+CAPTURES = "SELECT * FROM captures WHERE order_id = ? ORDER BY rowid"
+
+
+def captures(conn: sqlite3.Connection, order_id: str) -> list[Capture]:
+    """Of an order; all but one were declined."""
+    return [Capture(*row) for row in conn.execute(CAPTURES, (order_id,))]
+
+
+INVOICED = """
+    SELECT EXISTS (SELECT 1 FROM captures WHERE invoice_id = ? AND status <> 'DECLINED')
+"""
 
 
 def is_invoiced(conn: sqlite3.Connection, invoice_id: str | None) -> bool:

@@ -20,7 +20,7 @@ from api import played, texts
 from core.settings import Settings, UnreadableSettings
 
 from . import page, signature, store
-from .delivery import Courier, announce, now_text
+from .delivery import Courier, announce, later_text, now_text
 from .model import (
     Behaviour,
     Checkout,
@@ -48,13 +48,17 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class Standing(msgspec.Struct, frozen=True):
-    """How a checkout stands; `amount` is what was captured, else what was asked."""
+    """How a checkout stands; `amount` is what was captured, else what was asked.
+
+    What is to be captured later is held until `held_until`.
+    """
 
     checkout_id: str
     reference: str
     state: str
     amount: int
     currency: str
+    held_until: str | None
 
 
 class Refunds(msgspec.Struct, frozen=True):
@@ -97,13 +101,48 @@ async def look(request: AnyRequest, state: State) -> Standing:
 
 @post("/v1/checkouts/close", status_code=200)
 async def close(request: AnyRequest, state: State) -> Standing:
-    """Nobody pays it any more. What is paid stays so."""
+    """Nobody pays it any more, and nothing is held. What is paid stays so."""
     wanted = await read(request, Named)
     with books(state) as conn:
         checkout = named(conn, wanted.reference)
-        if checkout.state != "paid":
+        if checkout.state == "held":
+            let_go(conn, checkout)
+        elif checkout.state in page.PAYABLE:
             store.move(conn, checkout, "closed")
-        return standing(conn, named(conn, wanted.reference))
+        told = standing(conn, named(conn, wanted.reference))
+    state.courier.wake()
+    return told
+
+
+@post("/v1/checkouts/capture", status_code=200)
+async def capture(request: AnyRequest, state: State) -> Standing:
+    """Take what is held, once. What is not held any more is told, and stays so."""
+    wanted = await read(request, Named)
+    with books(state) as conn:
+        checkout = named(conn, wanted.reference)
+        if checkout.state not in {"held", "voided", "paid"}:
+            raise refused(409, "nothing is held")
+        if checkout.state == "held" and store.behaviour(conn).refuses_capture:
+            raise refused(409, "what is held cannot be captured")
+        if checkout.state == "held":
+            take(conn, checkout)
+        told = standing(conn, named(conn, wanted.reference))
+    state.courier.wake()
+    return told
+
+
+@post("/v1/checkouts/void", status_code=200)
+async def void(request: AnyRequest, state: State) -> Standing:
+    """Let go what is held. What was captured is told, and stays so."""
+    wanted = await read(request, Named)
+    with books(state) as conn:
+        checkout = named(conn, wanted.reference)
+        if checkout.state not in {"held", "voided", "paid"}:
+            raise refused(409, "nothing is held")
+        let_go(conn, checkout)
+        told = standing(conn, named(conn, wanted.reference))
+    state.courier.wake()
+    return told
 
 
 def standing(conn: sqlite3.Connection, checkout: Checkout) -> Standing:
@@ -111,7 +150,9 @@ def standing(conn: sqlite3.Connection, checkout: Checkout) -> Standing:
     amount, currency = checkout.amount, checkout.currency
     if moved:
         amount, currency = moved[0].amount, moved[0].currency
-    return Standing(checkout.id, checkout.reference, checkout.state, amount, currency)
+    return Standing(
+        checkout.id, checkout.reference, checkout.state, amount, currency, checkout.held_until
+    )
 
 
 @get("/pay/{checkout_id:str}")
@@ -147,7 +188,26 @@ async def choose(request: AnyRequest, state: State, checkout_id: FromPath[str]) 
 
 
 def pay(conn: sqlite3.Connection, checkout: Checkout) -> None:
-    if checkout.state in {"paid", "closed"} or not store.move(conn, checkout, "paid"):
+    if checkout.state in page.PAYABLE:
+        (take if checkout.capture == "at_once" else hold)(conn, checkout)
+
+
+def hold(conn: sqlite3.Connection, checkout: Checkout) -> None:
+    until = later_text(store.behaviour(conn).held_s)
+    if store.hold(conn, checkout, until=until):
+        amount, currency = checkout.amount, checkout.currency
+        held = named(conn, checkout.reference)
+        announce(conn, held, "payment.authorized", amount=amount, currency=currency)
+
+
+def let_go(conn: sqlite3.Connection, checkout: Checkout) -> None:
+    if checkout.state == "held" and store.move(conn, checkout, "voided"):
+        amount, currency = checkout.amount, checkout.currency
+        announce(conn, checkout, "payment.voided", amount=amount, currency=currency)
+
+
+def take(conn: sqlite3.Connection, checkout: Checkout) -> None:
+    if not store.move(conn, checkout, "paid"):
         return
     behaviour = store.behaviour(conn)
     amount = max(0, checkout.amount + behaviour.amount_off)
@@ -294,6 +354,9 @@ def named(conn: sqlite3.Connection, reference: str) -> Checkout:
     checkout = store.by_reference(conn, reference)
     if checkout is None:
         raise refused(404, "there is no such checkout")
+    if checkout.state == "held" and (checkout.held_until or "") <= now_text():
+        let_go(conn, checkout)
+        return named(conn, reference)
     return checkout
 
 
@@ -328,6 +391,8 @@ def create_sandbox(settings: Settings) -> Litestar:
             open_checkout,
             look,
             close,
+            capture,
+            void,
             show,
             choose,
             refund,

@@ -3,7 +3,7 @@
 import secrets
 import sqlite3
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import msgspec
@@ -29,6 +29,7 @@ def announce(
         amount=amount,
         currency=currency,
         at=now_text(),
+        held_until=checkout.held_until,
     )
     headers, body = {"Content-Type": "application/json"}, msgspec.json.encode(event)
     for due_at_s in played.due_times_s(store.behaviour(conn), f"{checkout.reference} {kind}"):
@@ -47,4 +48,10 @@ class Courier(played.Courier):
 
 
 def now_text() -> str:
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    return later_text(0)
+
+
+def later_text(wait_s: float) -> str:
+    """Texts of moments sort as the moments do."""
+    then = datetime.now(UTC) + timedelta(seconds=wait_s)
+    return then.isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -20,6 +20,7 @@ class OpenCheckout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     description: Text
     return_url: Address
     notify_url: Address
+    capture: Literal["at_once", "at_dispatch"] = "at_once"
 
 
 class Checkout(msgspec.Struct, frozen=True):
@@ -31,6 +32,8 @@ class Checkout(msgspec.Struct, frozen=True):
     return_url: str
     notify_url: str
     state: str
+    capture: str = "at_once"
+    held_until: str | None = None
 
 
 class Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,6 +93,7 @@ class Event(msgspec.Struct, frozen=True):
     amount: int
     currency: str
     at: str
+    held_until: str | None = None
 
 
 class Behaviour(played.Behaviour, frozen=True, forbid_unknown_fields=True):
@@ -99,3 +103,7 @@ class Behaviour(played.Behaviour, frozen=True, forbid_unknown_fields=True):
     "Keeps so much of each capture, in hundredths of a percent."
     currency: Currency | None = None
     "Captures in this currency instead of the one that was asked."
+    held_s: Annotated[float, msgspec.Meta(ge=0, le=2_592_000)] = 604_800
+    "How long it holds what is captured later."
+    refuses_capture: bool = False
+    "Holds money, and does not let it be captured."

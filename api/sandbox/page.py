@@ -28,6 +28,8 @@ TEXTS: dict[Language, dict[str, str]] = {
         "open": "This is a trial provider. No real money moves.",
         "declined": "This was declined before. You may try again.",
         "closed": "This payment was closed. Nobody can pay it any more.",
+        "held": "✓ Held for the shop, which takes it when the goods leave.",
+        "voided": "This money is not held any more, and was not taken.",
         "paid": "✓ Paid. The shop hears of it by itself.",
         "pay": "Pay",
         "decline": "Decline",
@@ -44,6 +46,8 @@ TEXTS: dict[Language, dict[str, str]] = {
         "open": "这是测试支付渠道，不会产生真实扣款。",
         "declined": "此前已拒绝支付，您可以再试一次。",
         "closed": "该笔支付已关闭，无法继续付款。",
+        "held": "✓ 已预授权，商家发货时才会请款。",
+        "voided": "该笔预授权已解除，未产生扣款。",
         "paid": "✓ 已支付，商家会自动收到通知。",
         "pay": "支付",
         "decline": "拒绝支付",
@@ -56,6 +60,9 @@ TEXTS: dict[Language, dict[str, str]] = {
 
 # ISO 4217 currencies whose smallest unit is not a hundredth, with the digits they have.
 DIGITS = {"JPY": 0, "KRW": 0, "VND": 0, "CLP": 0, "ISK": 0, "BHD": 3, "JOD": 3, "KWD": 3, "OMR": 3}
+
+# Who declined may still pay.
+PAYABLE = frozenset({"open", "declined"})
 
 # Only where the code right beside it leaves no doubt whose sign it is.
 SYMBOLS = {"CNY": "¥", "JPY": "¥", "USD": "$", "HKD": "$", "EUR": "€", "GBP": "£", "KRW": "₩"}
@@ -79,7 +86,7 @@ def render(checkout: Checkout, language: Language, *, provider: str = "") -> str
         symbol=SYMBOLS.get(checkout.currency, ""),
         description=escape(checkout.description),
         said=texts[checkout.state],
-        choices="" if checkout.state in {"paid", "closed"} else CHOICES.substitute(texts),
+        choices=CHOICES.substitute(texts) if checkout.state in PAYABLE else "",
         return_url=escape(checkout.return_url),
     )
 

@@ -18,7 +18,9 @@ CREATE TABLE IF NOT EXISTS checkouts (
     description  TEXT NOT NULL,
     return_url   TEXT NOT NULL,
     notify_url   TEXT NOT NULL,
-    state        TEXT NOT NULL DEFAULT 'open'
+    capture      TEXT NOT NULL,
+    state        TEXT NOT NULL DEFAULT 'open',
+    held_until   TEXT
 );
 CREATE TABLE IF NOT EXISTS movements (
     id                INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -44,8 +46,9 @@ def behaviour(conn: sqlite3.Connection) -> Behaviour:
 
 
 OPEN = """
-    INSERT INTO checkouts (id, reference, amount, currency, description, return_url, notify_url)
-    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (reference) DO NOTHING
+    INSERT INTO checkouts (id, reference, amount, currency, description, return_url, notify_url,
+                           capture)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (reference) DO NOTHING
 """
 
 
@@ -54,7 +57,8 @@ def open_checkout(conn: sqlite3.Connection, checkout_id: str, wanted: OpenChecko
 
 
 BY_REFERENCE = """
-    SELECT id, reference, amount, currency, description, return_url, notify_url, state
+    SELECT id, reference, amount, currency, description, return_url, notify_url, state, capture,
+           held_until
       FROM checkouts WHERE reference = ?
 """
 
@@ -65,7 +69,8 @@ def by_reference(conn: sqlite3.Connection, reference: str) -> Checkout | None:
 
 
 BY_ID = """
-    SELECT id, reference, amount, currency, description, return_url, notify_url, state
+    SELECT id, reference, amount, currency, description, return_url, notify_url, state, capture,
+           held_until
       FROM checkouts WHERE id = ?
 """
 
@@ -81,6 +86,15 @@ MOVE = "UPDATE checkouts SET state = ? WHERE id = ? AND state = ?"
 
 def move(conn: sqlite3.Connection, checkout: Checkout, target: str) -> bool:
     return conn.execute(MOVE, (target, checkout.id, checkout.state)).rowcount == 1
+
+
+HOLD = """
+    UPDATE checkouts SET state = 'held', held_until = ? WHERE id = ? AND state = ?
+"""
+
+
+def hold(conn: sqlite3.Connection, checkout: Checkout, *, until: str) -> bool:
+    return conn.execute(HOLD, (until, checkout.id, checkout.state)).rowcount == 1
 
 
 CAPTURE = """

@@ -2,8 +2,9 @@
 
 Owns    schema `payments`
 States  see `states.MOVES`, `states.REFUND_MOVES`
-Words   started: asked for; captured: the money is ours, and exactly what was asked; refunding: it
-        came and goes back; a provider is somebody else's service, reached through `Provider`,
+Words   started: asked for; authorized: the money is held for us, and not ours; captured: it is
+        ours, and exactly what was asked; voiding: held money is let go; refunding: it came and
+        goes back; a provider is somebody else's service, reached through `Provider`,
         and `Channels` has those that are connected
 """
 
@@ -29,16 +30,19 @@ from .model import (
     Refund,
     RefundDue,
     RefundId,
+    Taking,
 )
 from .paypal_client import PayPalClient
 from .paypal_webhooks import PayPalWebhooks, Transmission
-from .provider import Channels, Checkout, Provider, ProviderRefused, Reporter
+from .provider import Channels, Checkout, Holder, Provider, ProviderRefused, Reporter
 from .rsa2 import Keys, UnreadableKey
 from .sandbox_client import SandboxClient
 from .service import (
     KEPT_REFUND_TOPIC,
     REFUND_TOPIC,
+    VOID_TOPIC,
     attach,
+    authorize,
     booked,
     booked_in,
     call_off,
@@ -63,6 +67,8 @@ from .service import (
     start,
     take_looks,
     taken,
+    void,
+    voided,
     wake,
 )
 from .signature import SIGNATURE_HEADER, check_signature, sign
@@ -75,6 +81,7 @@ __all__ = [
     "REFUND_MOVES",
     "REFUND_TOPIC",
     "SIGNATURE_HEADER",
+    "VOID_TOPIC",
     "AlipayClient",
     "Booked",
     "ChannelNotOffered",
@@ -86,6 +93,7 @@ __all__ = [
     "Event",
     "EventKind",
     "Forged",
+    "Holder",
     "Keys",
     "Look",
     "Movement",
@@ -107,9 +115,11 @@ __all__ = [
     "Reporter",
     "SandboxClient",
     "State",
+    "Taking",
     "Transmission",
     "UnreadableKey",
     "attach",
+    "authorize",
     "booked",
     "booked_in",
     "call_off",
@@ -136,5 +146,7 @@ __all__ = [
     "start",
     "take_looks",
     "taken",
+    "void",
+    "voided",
     "wake",
 ]

@@ -10,10 +10,18 @@ PaymentId = NewType("PaymentId", str)
 RefundId = NewType("RefundId", str)
 
 
+class Taking(StrEnum):
+    """When money that a buyer agreed to is taken. Until the goods leave, it is only held."""
+
+    AT_ONCE = "at_once"
+    AT_DISPATCH = "at_dispatch"
+
+
 class Payment(msgspec.Struct, frozen=True):
     """`first_order_id` is what it was started for, `order_id` what its money counts for.
 
     `provider_ref` is the provider's name for the checkout, `capture_ref` for the money that came.
+    What is held is held until `authorized_until`.
     """
 
     id: PaymentId
@@ -23,6 +31,7 @@ class Payment(msgspec.Struct, frozen=True):
     channel: str
     amount_minor: int
     currency: str
+    taking: str
     state: str
     reason: str | None
     captured_minor: int | None
@@ -32,6 +41,7 @@ class Payment(msgspec.Struct, frozen=True):
     capture_ref: str | None
     started_at: datetime
     expires_at: datetime
+    authorized_until: datetime | None
     captured_at: datetime | None
     refunded_at: datetime | None
     refunded_minor: int
@@ -100,6 +110,8 @@ class Due(msgspec.Struct, frozen=True):
 
 
 class EventKind(StrEnum):
+    AUTHORIZED = "payment.authorized"
+    VOIDED = "payment.voided"
     CAPTURED = "payment.captured"
     DECLINED = "payment.declined"
     CLOSED = "payment.closed"
@@ -109,7 +121,8 @@ class EventKind(StrEnum):
 class Event(msgspec.Struct, frozen=True):
     """What a provider says has happened. `kind` may be one that we do not know yet.
 
-    Who declined may still pay; what is closed, nobody pays any more.
+    Who declined may still pay; what is closed, nobody pays any more. What is authorized is held
+    until `authorized_until`; what is voided is not held any more, and never will be.
     """
 
     channel: str
@@ -120,6 +133,7 @@ class Event(msgspec.Struct, frozen=True):
     amount_minor: int
     currency: str
     capture_ref: str | None = None
+    authorized_until: datetime | None = None
 
 
 class NoSuchPayment(Refusal):

@@ -48,6 +48,21 @@ class Capture(msgspec.Struct, frozen=True):
     custom_id: Text | None = None
 
 
+class Authorization(msgspec.Struct, frozen=True):
+    """Money that PayPal holds for us, until `expiration_time`."""
+
+    id: Name
+    status: Literal["CREATED", "CAPTURED", "DENIED", "PARTIALLY_CAPTURED", "PENDING", "VOIDED"]
+    amount: Money
+    expiration_time: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
+
+
+class Named(msgspec.Struct, frozen=True):
+    """Something that was done, and that its order tells more about."""
+
+    id: Name
+
+
 class Refund(msgspec.Struct, frozen=True):
     """`custom_id` is our own id of it, where it was us who asked for it."""
 
@@ -59,7 +74,10 @@ class Refund(msgspec.Struct, frozen=True):
 
 
 class Movements(msgspec.Struct, frozen=True):
-    captures: Annotated[list[Capture], msgspec.Meta(max_length=1)] = []
+    """What was held may be captured in several tries, of which one comes through."""
+
+    authorizations: Annotated[list[Authorization], msgspec.Meta(max_length=1)] = []
+    captures: Annotated[list[Capture], msgspec.Meta(max_length=100)] = []
     refunds: Annotated[list[Refund], msgspec.Meta(max_length=1_000)] = []
 
 
@@ -80,7 +98,12 @@ class Order(msgspec.Struct, frozen=True):
 
     @property
     def capture(self) -> Capture | None:
-        return self.unit.payments.captures[0] if self.unit.payments.captures else None
+        """The one that came through or still may; else any."""
+        return min(self.unit.payments.captures, key=_hopeless, default=None)
+
+    @property
+    def authorization(self) -> Authorization | None:
+        return next(iter(self.unit.payments.authorizations), None)
 
 
 class Transaction(msgspec.Struct, frozen=True):
@@ -154,6 +177,10 @@ def signed(money: Money) -> tuple[int, str]:
     """The same, of an amount that may be negative."""
     amount_minor, currency = minor(Money(money.currency_code, money.value.removeprefix(MINUS)))
     return (-amount_minor if money.value.startswith(MINUS) else amount_minor), currency
+
+
+def _hopeless(capture: Capture) -> int:
+    return {"PENDING": 1, "DECLINED": 2, "FAILED": 2}.get(capture.status, 0)
 
 
 def _unit(currency: str, digits: int) -> int:

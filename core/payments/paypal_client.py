@@ -1,6 +1,7 @@
-"""PayPal, over HTTP: Orders v2 with intent CAPTURE, and the refunds of Payments v2.
+"""PayPal, over HTTP: Orders v2, and the authorizations, captures and refunds of Payments v2.
 
-A buyer who approves has not paid: the money moves when `look` takes it, and by nothing else.
+A buyer who approves has not paid: the money moves when `look` takes it, or, where `look` only had
+it held, when `capture` does, and by nothing else.
 Nothing here asks twice; each verb bears being repeated, and the buyer or a role repeats it.
 """
 
@@ -17,7 +18,7 @@ import msgspec
 import structlog
 
 from . import paypal_answers as said
-from .model import ChannelUnavailable, Event, EventKind, Movement, Payment, PaymentId
+from .model import ChannelUnavailable, Event, EventKind, Movement, Payment, PaymentId, Taking
 from .provider import Checkout, ProviderRefused
 from .states import State
 
@@ -50,6 +51,7 @@ NO_MOVES = frozenset({"T13", "T15", "T21"})
 PAY_LINKS = ("payer-action", "approve")
 MONEY_CAME = frozenset({"COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED"})
 MONEY_NEVER_COMES = frozenset({"DECLINED", "FAILED"})
+HELD = frozenset({"CREATED", "PENDING"})
 # The buyer's side said no when the money was to be taken: another approval is needed.
 DECLINES = frozenset(
     {
@@ -63,7 +65,21 @@ DECLINES = frozenset(
     }
 )
 # Somebody else was there first, or the buyer is not: the order says which.
-LOOK_AGAIN = frozenset({"ORDER_ALREADY_CAPTURED", "ORDER_NOT_APPROVED", "PAYER_ACTION_REQUIRED"})
+LOOK_AGAIN = frozenset(
+    {
+        "ORDER_ALREADY_AUTHORIZED",
+        "ORDER_ALREADY_CAPTURED",
+        "ORDER_NOT_APPROVED",
+        "PAYER_ACTION_REQUIRED",
+    }
+)
+# What was held is held no more, whatever the order still shows.
+HELD_NO_MORE = frozenset({"AUTHORIZATION_EXPIRED", "AUTHORIZATION_VOIDED", "PREVIOUSLY_VOIDED"})
+# How an order names its intent, and the step that follows the buyer's approval.
+STEPS = {
+    Taking.AT_ONCE: ("CAPTURE", "capture"),
+    Taking.AT_DISPATCH: ("AUTHORIZE", "authorize"),
+}
 
 REFERENCE = re.compile(r"[A-Za-z0-9-]{1,64}")
 PAGE = re.compile(r"https?://[\x21-\x7e]{1,1000}")
@@ -86,7 +102,7 @@ class _UnknownToken(Exception):
 
 
 class PayPalClient:
-    """A `Provider`. `clock` tells seconds; `shop_url` is where the buyer comes back to."""
+    """A `Holder`. `clock` tells seconds; `shop_url` is where the buyer comes back to."""
 
     def __init__(
         self,
@@ -97,7 +113,9 @@ class PayPalClient:
         secret: str,
         shop_url: str,
         clock: Callable[[], float],
+        taking: Taking = Taking.AT_ONCE,
     ) -> None:
+        self.taking = taking
         self._http = http
         self._url = url.rstrip("/")
         self._basic = httpx.BasicAuth(client_id, secret)
@@ -110,7 +128,7 @@ class PayPalClient:
     async def checkout(self, payment: Payment) -> Checkout:
         back = f"{self._shop_url}/v1/payments/{payment.id}/back"
         wanted = {
-            "intent": "CAPTURE",
+            "intent": STEPS[Taking(payment.taking)][0],
             "purchase_units": [
                 {
                     "reference_id": "default",
@@ -156,9 +174,26 @@ class PayPalClient:
             return closed
         async with _deadline():
             order = await self._order(payment)
-        if order.capture is not None and order.capture.status == "PENDING":
-            raise _unavailable()  # The money was taken, and may still come or not.
-        return _told(payment, order) or closed
+            return await self._let_go(payment, order) or closed
+
+    async def capture(self, payment: Payment) -> Event:
+        """Asks first: what was declined is tried anew, and what came is not tried again."""
+        async with _deadline():
+            order = await self._order(payment)
+            told = _told(payment, order)
+            if told is not None and told.kind == EventKind.AUTHORIZED:
+                told = await self._take_held(payment, order)
+        if told is None:
+            raise _unavailable()  # PayPal looks at it first.
+        if told.kind not in {EventKind.CAPTURED, EventKind.VOIDED}:
+            raise ProviderRefused(f"PayPal did not take payment {payment.id}: {told.kind}")
+        return told
+
+    async def void(self, payment: Payment) -> Event:
+        async with _deadline():
+            order = await self._order(payment)
+            told = await self._let_go(payment, order)
+        return told or _event(payment, EventKind.VOIDED, f"{payment.id} voided")
 
     async def is_refunded(self, payment: Payment, *, refund_id: str) -> bool:
         """Whether it has gone. Raises ProviderRefused where PayPal could not send it."""
@@ -239,9 +274,10 @@ class PayPalClient:
         return order
 
     async def _take(self, payment: Payment) -> Event | None:
-        """The buyer has approved: take the money, once, whoever else does it at this moment."""
-        path = f"/v2/checkout/orders/{_known(payment.provider_ref)}/capture"
-        request_id = f"{payment.id}-capture"
+        """The buyer has approved: take the money or have it held, once, whoever else does so."""
+        _, step = STEPS[Taking(payment.taking)]
+        path = f"/v2/checkout/orders/{_known(payment.provider_ref)}/{step}"
+        request_id = f"{payment.id}-{step}"
         try:
             order = await self._ask("POST", path, said.Order, {}, request_id=request_id)
         except _No as no:
@@ -251,6 +287,42 @@ class PayPalClient:
                 raise
             order = await self._order(payment)
         return _told(payment, order)
+
+    async def _take_held(self, payment: Payment, order: said.Order) -> Event | None:
+        """Each try after a declined one is another request; two at once are the same."""
+        request_id = f"{payment.id}-capture-{len(order.unit.payments.captures)}"
+        wanted = {
+            "amount": said.money(payment.amount_minor, payment.currency),
+            "invoice_id": payment.id,
+            "final_capture": True,
+        }
+        return await self._of_held(payment, order, "capture", wanted, request_id=request_id)
+
+    async def _let_go(self, payment: Payment, order: said.Order) -> Event | None:
+        """Let nothing be held any more; what became of it, where something had."""
+        if order.capture is not None and order.capture.status == "PENDING":
+            raise _unavailable()  # The money was taken, and may still come or not.
+        held = order.authorization
+        if held is None or held.status not in HELD:
+            return _told(payment, order)
+        return await self._of_held(payment, order, "void", {}, request_id=f"{payment.id}-void")
+
+    async def _of_held(
+        self, payment: Payment, order: said.Order, verb: str, wanted: object, *, request_id: str
+    ) -> Event | None:
+        """Whoever was there first, the order says what came of it."""
+        assert order.authorization is not None
+        path = f"/v2/payments/authorizations/{_known(order.authorization.id)}/{verb}"
+        try:
+            await self._ask("POST", path, said.Named, wanted, request_id=request_id)
+        except _No as no:
+            if no.issue in HELD_NO_MORE:
+                return _voided(payment, order.authorization)
+            told = _told(payment, await self._order(payment))
+            if told is None or told.kind == EventKind.AUTHORIZED:
+                raise
+            return told
+        return _told(payment, await self._order(payment))
 
     async def _ask(
         self,
@@ -334,11 +406,38 @@ def _told(payment: Payment, order: said.Order) -> Event | None:
             currency=currency,
             capture_ref=capture.id,
         )
+    held = order.authorization
+    if held is not None and (capture is None or capture.status in MONEY_NEVER_COMES):
+        return _told_of_held(payment, order, held)
     if capture is not None and capture.status in MONEY_NEVER_COMES:
         return _event(payment, EventKind.DECLINED, f"{capture.id} declined")
     if order.status == "VOIDED":
         return _event(payment, EventKind.CLOSED, f"{payment.id} voided")
     return None
+
+
+def _told_of_held(payment: Payment, order: said.Order, held: said.Authorization) -> Event | None:
+    if held.status == "VOIDED":
+        return _voided(payment, held)
+    if held.status == "DENIED":
+        return _event(payment, EventKind.DECLINED, f"{held.id} denied")
+    if held.status != "CREATED" or held.expiration_time is None:
+        return None
+    amount_minor, currency = _exact(held.amount)
+    return Event(
+        channel=payment.channel,
+        id=f"{held.id} authorized",
+        kind=EventKind.AUTHORIZED,
+        payment_id=payment.id,
+        provider_ref=order.id,
+        amount_minor=amount_minor,
+        currency=currency,
+        authorized_until=held.expiration_time,
+    )
+
+
+def _voided(payment: Payment, held: said.Authorization) -> Event:
+    return _event(payment, EventKind.VOIDED, f"{held.id} voided")
 
 
 def movements(line: said.Transaction) -> Iterator[Movement]:

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from .model import ChannelNotOffered, Event, Movement, Payment
+from .model import ChannelNotOffered, Event, Movement, Payment, Taking
 
 
 class Checkout(msgspec.Struct, frozen=True):
@@ -34,11 +34,15 @@ class Provider(Protocol):
     async def look(self, payment: Payment) -> Event | None:
         """What became of a payment, as a webhook would have told it; None while it is open.
 
-        Where the buyer has agreed and the money is still to be taken, takes it.
+        Where the buyer has agreed and the money is still to be taken, takes it; where
+        `payment.taking` is later, has it held.
         """
 
     async def close(self, payment: Payment) -> Event:
-        """See to it that nobody pays it any more: CLOSED, or CAPTURED where money was first."""
+        """See to it that nobody pays it any more: CLOSED, or CAPTURED where money was first.
+
+        VOIDED where money was held, which is let go.
+        """
 
     async def refund(
         self, payment: Payment, *, refund_id: str, amount_minor: int, reason: str
@@ -50,6 +54,22 @@ class Provider(Protocol):
 
     async def is_refunded(self, payment: Payment, *, refund_id: str) -> bool:
         """Whether it has gone, without asking for it."""
+
+
+@runtime_checkable
+class Holder(Provider, Protocol):
+    """A provider that can hold a buyer's money until the goods leave; `taking` says if it shall."""
+
+    taking: Taking
+
+    async def capture(self, payment: Payment) -> Event:
+        """Take what is held, all of it and once: CAPTURED, or VOIDED where it is held no more.
+
+        Raises ProviderRefused where it is held and cannot be taken.
+        """
+
+    async def void(self, payment: Payment) -> Event:
+        """Let go what is held: VOIDED, or CAPTURED where it was taken first."""
 
 
 @runtime_checkable
@@ -80,6 +100,18 @@ class Channels:
         found = self.of(channel)
         if not isinstance(found, Reporter):
             raise ChannelNotOffered(channel=channel, offered=list(self.reporters))
+        return found
+
+    def taking(self, channel: str) -> Taking:
+        """When a payment that begins now is taken. Raises ChannelNotOffered."""
+        found = self.of(channel)
+        return found.taking if isinstance(found, Holder) else Taking.AT_ONCE
+
+    def holder(self, channel: str) -> Holder:
+        """Raises ChannelNotOffered, also where the provider holds no money."""
+        found = self.of(channel)
+        if not isinstance(found, Holder):
+            raise ChannelNotOffered(channel=channel, offered=self.offered)
         return found
 
     def of(self, channel: str) -> Provider:

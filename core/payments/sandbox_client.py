@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeVar
 import httpx
 import msgspec
 
-from .model import ChannelUnavailable, Event, EventKind, Movement, Payment
+from .model import ChannelUnavailable, Event, EventKind, Movement, Payment, Taking
 from .provider import Checkout, ProviderRefused
 from .signature import SIGNATURE_HEADER, sign
 
@@ -43,9 +43,10 @@ class _Page(msgspec.Struct, frozen=True):
 
 class _Standing(msgspec.Struct, frozen=True):
     checkout_id: Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,128}\Z")]
-    state: Literal["open", "declined", "closed", "paid"]
+    state: Literal["open", "declined", "closed", "held", "voided", "paid"]
     amount: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
     currency: Annotated[str, msgspec.Meta(pattern=r"\A[A-Z]{3}\Z")]
+    held_until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 class _Sent(msgspec.Struct, frozen=True):
@@ -61,12 +62,14 @@ _Answer = TypeVar("_Answer")
 KINDS = {
     "declined": EventKind.DECLINED,
     "closed": EventKind.CLOSED,
+    "held": EventKind.AUTHORIZED,
+    "voided": EventKind.VOIDED,
     "paid": EventKind.CAPTURED,
 }
 
 
 class SandboxClient:
-    """A `Provider`. `clock` tells the seconds of now; `shop_url` is where the provider finds us."""
+    """A `Holder`. `clock` tells the seconds of now; `shop_url` is where the provider finds us."""
 
     def __init__(
         self,
@@ -76,7 +79,9 @@ class SandboxClient:
         secret: bytes,
         shop_url: str,
         clock: Callable[[], float],
+        taking: Taking = Taking.AT_ONCE,
     ) -> None:
+        self.taking = taking
         self._http = http
         self._url = url.rstrip("/")
         self._secret = secret
@@ -90,6 +95,7 @@ class SandboxClient:
                 "reference": payment.id,
                 "amount": payment.amount_minor,
                 "currency": payment.currency,
+                "capture": payment.taking,
                 "description": payment.order_id,
                 "return_url": f"{self._shop_url}/?order={payment.order_id}",
                 "notify_url": f"{self._shop_url}/v1/webhooks/sandbox",
@@ -101,14 +107,19 @@ class SandboxClient:
     async def look(self, payment: Payment) -> Event | None:
         if payment.pay_url is None:
             return None  # The page was never asked for, or its answer never came.
-        standing = await self._post("/v1/checkouts/look", {"reference": payment.id}, _Standing)
+        standing = await self._standing("look", payment)
         return None if standing.state == "open" else _told(payment, standing)
 
     async def close(self, payment: Payment) -> Event:
         # Opened first: a page whose answer never came is closed as well.
         await self.checkout(payment)
-        standing = await self._post("/v1/checkouts/close", {"reference": payment.id}, _Standing)
-        return _told(payment, standing)
+        return _told(payment, await self._standing("close", payment))
+
+    async def capture(self, payment: Payment) -> Event:
+        return _told(payment, await self._standing("capture", payment))
+
+    async def void(self, payment: Payment) -> Event:
+        return _told(payment, await self._standing("void", payment))
 
     async def is_refunded(self, payment: Payment, *, refund_id: str) -> bool:
         message = {"reference": payment.id, "refund_reference": refund_id}
@@ -141,6 +152,9 @@ class SandboxClient:
             if after is None:
                 return found
         raise _unavailable()
+
+    async def _standing(self, verb: str, payment: Payment) -> _Standing:
+        return await self._post(f"/v1/checkouts/{verb}", {"reference": payment.id}, _Standing)
 
     async def _post(self, path: str, message: object, shape: type[_Answer]) -> _Answer:
         return await self._ask("POST", path, msgspec.json.encode(message), shape)
@@ -183,6 +197,7 @@ def _told(payment: Payment, standing: _Standing) -> Event:
         amount_minor=standing.amount,
         currency=standing.currency,
         capture_ref=standing.checkout_id,
+        authorized_until=standing.held_until,
     )
 
 

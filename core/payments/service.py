@@ -21,12 +21,14 @@ from .model import (
     Refund,
     RefundDue,
     RefundId,
+    Taking,
 )
 from .provider import Checkout
 from .states import MOVES, REFUND_MOVES, RefundState, State
 
 REFUND_TOPIC = "payments.refund"
 KEPT_REFUND_TOPIC = "payments.refund_kept"
+VOID_TOPIC = "payments.void"
 REFUNDS_MAX = 1_000
 START_TRIES_MAX = 3
 # The provider is asked after this, then at pauses of a quarter of the payment's age, and for the
@@ -34,7 +36,10 @@ START_TRIES_MAX = 3
 FIRST_LOOK_S = 10.0
 PAUSE_S = 5.0
 PAUSE_MAX_S = 600.0
+# Money that is held is held for days, and its provider tells when that ends early.
+HELD_PAUSE_MAX_S = 21_600.0
 LAST_LOOK_S = 10.0
+KEPT = frozenset({State.AUTHORIZED, State.CAPTURED})
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -48,6 +53,7 @@ async def start(
     amount_minor: int,
     currency: str,
     expires_at: datetime,
+    taking: Taking = Taking.AT_ONCE,
 ) -> Payment:
     """Start a payment, or return the one that is open for this order already."""
     # Between the two statements the open one may end; then there is room for ours.
@@ -60,6 +66,7 @@ async def start(
             channel,
             amount_minor,
             currency,
+            taking,
             expires_at,
             FIRST_LOOK_S,
         )
@@ -84,7 +91,8 @@ async def find(conn: Conn, *, payment_id: PaymentId) -> Payment:
 
 async def take_looks(conn: Conn, *, batch_max: int) -> list[Look]:
     """Payments whose provider is to be asked now. Whoever takes one and dies delays it, no more."""
-    return await store.take_looks(conn, batch_max, PAUSE_S, PAUSE_MAX_S, LAST_LOOK_S)
+    pauses = (PAUSE_S, PAUSE_MAX_S, HELD_PAUSE_MAX_S, LAST_LOOK_S)
+    return await store.take_looks(conn, batch_max, *pauses)
 
 
 async def look_no_more(conn: Conn, payment: Payment) -> None:
@@ -110,7 +118,7 @@ async def hold_siblings(conn: Conn, payment: Payment) -> tuple[Payment, list[Pay
 
 def is_kept(payments: Sequence[Payment]) -> bool:
     """Tell whether one of these pays for the order they were started for, or for its successor."""
-    return any(p.state == State.CAPTURED or p.order_id != p.first_order_id for p in payments)
+    return any(p.state in KEPT or p.order_id != p.first_order_id for p in payments)
 
 
 async def taken(conn: Conn, *, after: PaymentId, page_max: int) -> list[Payment]:
@@ -130,8 +138,27 @@ async def hear(conn: Conn, payment: Payment, *, event_id: str, kind: str) -> Non
 
 
 async def wake(conn: Conn, payment: Payment) -> None:
-    """Something may have become of it: have its provider asked now, where it has no money yet."""
+    """Something may have become of it: have its provider asked now, where its money is not here."""
     await store.wake(conn, payment.id)
+
+
+async def authorize(conn: Conn, payment: Payment, event: Event) -> None:
+    """Count on money that is held. Nothing of it is ours before it is captured."""
+    assert event.authorized_until is not None, "whoever holds money says until when"
+    check_move(MOVES, State(payment.state), State.AUTHORIZED)
+    if not await store.authorize(conn, payment, State.AUTHORIZED, event, PAUSE_MAX_S):
+        raise _moved(payment, State.AUTHORIZED)
+
+
+async def void(conn: Conn, payment: Payment, *, reason: str) -> None:
+    """Have money that is held let go: it was never ours, so nothing goes back."""
+    await _move(conn, payment, State.VOIDING, reason)
+    await outbox.add(conn, VOID_TOPIC, [Due(payment.id)])
+
+
+async def voided(conn: Conn, payment: Payment, *, reason: str | None = None) -> None:
+    """It is not held any more. The reason that was given first stays, where none is given now."""
+    await _move(conn, payment, State.VOIDED, reason)
 
 
 async def capture(conn: Conn, payment: Payment, event: Event) -> None:
@@ -156,7 +183,10 @@ async def refunded(conn: Conn, payment: Payment) -> None:
 
 
 async def hold_kept(conn: Conn, *, order_id: str) -> Payment | None:
-    """Hold the payment that an order keeps until the transaction ends; None where it keeps none."""
+    """Hold the payment that an order keeps until the transaction ends; None where it keeps none.
+
+    Its money is here, or it is held for us.
+    """
     return await store.hold_kept(conn, order_id)
 
 

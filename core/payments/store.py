@@ -7,8 +7,8 @@ from .model import Booked, Event, Look, Payment, PaymentId, Refund, RefundId
 
 START = """
     INSERT INTO payments.payments (id, first_order_id, order_id, member_id, channel, amount_minor,
-                                   currency, state, expires_at, look_at)
-    VALUES ($1, $2, $2, $3, $4, $5, $6, 'started', $7, now() + make_interval(secs => $8))
+                                   currency, taking, state, expires_at, look_at)
+    VALUES ($1, $2, $2, $3, $4, $5, $6, $7, 'started', $8, now() + make_interval(secs => $9))
     ON CONFLICT (order_id) WHERE state = 'started' DO NOTHING
 """
 
@@ -21,18 +21,21 @@ async def start(
     channel: str,
     amount_minor: int,
     currency: str,
+    taking: str,
     expires_at: datetime,
     first_look_s: float,
 ) -> None:
     """Does nothing where the order has an open payment."""
     who = (payment_id, order_id, member_id)
-    await conn.execute(START, *who, channel, amount_minor, currency, expires_at, first_look_s)
+    what = (channel, amount_minor, currency, taking)
+    await conn.execute(START, *who, *what, expires_at, first_look_s)
 
 
 OPEN = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
-           currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           capture_ref, started_at, expires_at, captured_at, refunded_at, refunded_minor
+           currency, taking, state, reason, captured_minor, captured_currency, provider_ref,
+           pay_url, capture_ref, started_at, expires_at, authorized_until, captured_at,
+           refunded_at, refunded_minor
       FROM payments.payments WHERE order_id = $1 AND state = 'started'
 """
 
@@ -43,8 +46,9 @@ async def open_for(conn: Conn, order_id: str) -> Payment | None:
 
 FIND = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
-           currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           capture_ref, started_at, expires_at, captured_at, refunded_at, refunded_minor
+           currency, taking, state, reason, captured_minor, captured_currency, provider_ref,
+           pay_url, capture_ref, started_at, expires_at, authorized_until, captured_at,
+           refunded_at, refunded_minor
       FROM payments.payments WHERE id = $1
 """
 
@@ -56,8 +60,9 @@ async def find(conn: Conn, payment_id: PaymentId) -> Payment | None:
 # In the order of their ids, so two settlements of one order never wait for each other in a ring.
 HOLD_SIBLINGS = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
-           currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           capture_ref, started_at, expires_at, captured_at, refunded_at, refunded_minor
+           currency, taking, state, reason, captured_minor, captured_currency, provider_ref,
+           pay_url, capture_ref, started_at, expires_at, authorized_until, captured_at,
+           refunded_at, refunded_minor
       FROM payments.payments WHERE first_order_id = $1 ORDER BY id FOR UPDATE
 """
 
@@ -68,9 +73,11 @@ async def hold_siblings(conn: Conn, first_order_id: str) -> list[Payment]:
 
 HOLD_KEPT = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
-           currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           capture_ref, started_at, expires_at, captured_at, refunded_at, refunded_minor
-      FROM payments.payments WHERE order_id = $1 AND state = 'captured' FOR UPDATE
+           currency, taking, state, reason, captured_minor, captured_currency, provider_ref,
+           pay_url, capture_ref, started_at, expires_at, authorized_until, captured_at,
+           refunded_at, refunded_minor
+      FROM payments.payments
+     WHERE order_id = $1 AND state IN ('authorized', 'captured') FOR UPDATE
 """
 
 
@@ -80,8 +87,9 @@ async def hold_kept(conn: Conn, order_id: str) -> Payment | None:
 
 TAKEN = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
-           currency, state, reason, captured_minor, captured_currency, provider_ref, pay_url,
-           capture_ref, started_at, expires_at, captured_at, refunded_at, refunded_minor
+           currency, taking, state, reason, captured_minor, captured_currency, provider_ref,
+           pay_url, capture_ref, started_at, expires_at, authorized_until, captured_at,
+           refunded_at, refunded_minor
       FROM payments.payments WHERE id > $1 AND captured_minor > 0
      ORDER BY payments.id LIMIT $2
 """
@@ -92,30 +100,43 @@ async def taken(conn: Conn, after: PaymentId, page_max: int) -> list[Payment]:
 
 
 # Taking a look pushes the next one ahead, but never past the last moment before the order's hold
-# ends, nor past that end.
+# ends, nor past that end; of money that is held, before and past the end of that.
 TAKE_LOOKS = """ -- -> Look
-    UPDATE payments.payments
+    WITH due AS (
+        SELECT id, state = 'authorized' AS is_held,
+               CASE state WHEN 'authorized' THEN authorized_until ELSE expires_at END AS ends_at
+          FROM payments.payments WHERE look_at <= now()
+         ORDER BY look_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    )
+    UPDATE payments.payments p
        SET look_at = least(
-               now() + make_interval(secs => least($3::float8, greatest(
+               now() + make_interval(secs => least(
+                   CASE WHEN is_held THEN $4::float8 ELSE $3::float8 END, greatest(
                    $2::float8, extract(epoch FROM now() - started_at)::float8 / 4))),
-               CASE WHEN now() < expires_at - make_interval(secs => $4)
-                    THEN expires_at - make_interval(secs => $4)
-                    WHEN now() < expires_at THEN expires_at ELSE 'infinity' END)
-     WHERE id IN (SELECT id FROM payments.payments WHERE look_at <= now()
-                   ORDER BY look_at LIMIT $1 FOR UPDATE SKIP LOCKED)
- RETURNING id::text AS payment_id, called_off_at IS NOT NULL OR expires_at <= now() AS is_unwanted,
-           expires_at <= now() AS is_over
+               CASE WHEN now() < ends_at - make_interval(secs => $5)
+                    THEN ends_at - make_interval(secs => $5)
+                    WHEN now() < ends_at THEN ends_at ELSE 'infinity' END)
+      FROM due WHERE p.id = due.id
+ RETURNING p.id::text AS payment_id, called_off_at IS NOT NULL OR ends_at <= now() AS is_unwanted,
+           ends_at <= now() AS is_over
 """
 
 
 async def take_looks(
-    conn: Conn, batch_max: int, pause_s: float, pause_max_s: float, last_look_s: float
+    conn: Conn,
+    batch_max: int,
+    pause_s: float,
+    pause_max_s: float,
+    held_pause_max_s: float,
+    last_look_s: float,
 ) -> list[Look]:
-    return many(Look, await conn.fetch(TAKE_LOOKS, batch_max, pause_s, pause_max_s, last_look_s))
+    pauses = (pause_s, pause_max_s, held_pause_max_s, last_look_s)
+    return many(Look, await conn.fetch(TAKE_LOOKS, batch_max, *pauses))
 
 
 WAKE = """
-    UPDATE payments.payments SET look_at = now() WHERE id = $1 AND state IN ('started', 'failed')
+    UPDATE payments.payments SET look_at = now()
+     WHERE id = $1 AND state IN ('started', 'failed', 'authorized')
 """
 
 
@@ -187,10 +208,28 @@ async def take(conn: Conn, payment: Payment, target: str, reason: str | None, ev
     return found or False
 
 
+# Whoever called it off did not know that its money was held already.
+AUTHORIZE = """
+    UPDATE payments.payments
+       SET state = $3, provider_ref = coalesce(provider_ref, $4), authorized_until = $5,
+           look_at = now() + make_interval(secs => $6), called_off_at = NULL
+     WHERE id = $1 AND state = $2 RETURNING true
+"""
+
+
+async def authorize(
+    conn: Conn, payment: Payment, target: str, event: Event, pause_s: float
+) -> bool:
+    seen = (payment.id, payment.state)
+    held = (event.provider_ref, event.authorized_until, pause_s)
+    return await conn.fetchval(AUTHORIZE, *seen, target, *held) or False
+
+
 MOVE = """
     UPDATE payments.payments
        SET state = $3, reason = coalesce($4, reason),
-           refunded_at = CASE WHEN $3 = 'refunded' THEN now() END
+           refunded_at = CASE WHEN $3 = 'refunded' THEN now() END,
+           look_at = CASE WHEN $3 NOT IN ('voiding', 'voided') THEN look_at END
      WHERE id = $1 AND state = $2 RETURNING true
 """
 

@@ -1,4 +1,6 @@
-"""PayPal's own client for Python goes through a purchase, and prints what it hears."""
+"""PayPal's own client for Python goes through a purchase, or has the money held first, and prints
+what it hears.
+"""
 
 import os
 import sys
@@ -9,6 +11,7 @@ from paypalserversdk.configuration import Environment, Server
 from paypalserversdk.exceptions.error_exception import ErrorException
 from paypalserversdk.http.auth.o_auth_2 import ClientCredentialsAuthCredentials
 from paypalserversdk.models.amount_with_breakdown import AmountWithBreakdown
+from paypalserversdk.models.capture_request import CaptureRequest
 from paypalserversdk.models.checkout_payment_intent import CheckoutPaymentIntent
 from paypalserversdk.models.money import Money
 from paypalserversdk.models.order_application_context import OrderApplicationContext
@@ -28,7 +31,7 @@ def refused(call, message) -> None:
         raise AssertionError("it was not refused")
 
 
-def main(url: str) -> None:
+def connect(url: str) -> PaypalServersdkClient:
     client = PaypalServersdkClient(
         environment=Environment.SANDBOX,
         client_credentials_auth_credentials=ClientCredentialsAuthCredentials(
@@ -37,18 +40,60 @@ def main(url: str) -> None:
         ),
     )
     client.config.environments[Environment.SANDBOX][Server.DEFAULT] = url
-    orders, payments = client.orders, client.payments
+    return client
+
+
+def wish(intent: str, number: int) -> OrderRequest:
     unit = PurchaseUnitRequest(
         amount=AmountWithBreakdown(currency_code="USD", value="19.99"),
-        custom_id="c-1",
-        invoice_id="i-1",
+        custom_id=f"c-{number}",
+        invoice_id=f"i-{number}",
     )
     context = OrderApplicationContext(
         return_url="http://shop.example/back", cancel_url="http://shop.example/away"
     )
-    request = OrderRequest(
-        intent=CheckoutPaymentIntent.CAPTURE, purchase_units=[unit], application_context=context
-    )
+    return OrderRequest(intent=intent, purchase_units=[unit], application_context=context)
+
+
+def hold(url: str) -> None:
+    """Twice the money is held: once it is taken, once it is let go."""
+    client = connect(url)
+    orders, payments = client.orders, client.payments
+    for number in (2, 3):
+        wanted = wish(CheckoutPaymentIntent.AUTHORIZE, number)
+        order = orders.create_order({"body": wanted, "prefer": "return=representation"}).body
+        refused(orders.authorize_order, {"id": order.id})
+        (page,) = (link.href for link in order.links if link.rel == "payer-action")
+        httpx.post(page, data={"choice": "approve"})
+        refused(orders.capture_order, {"id": order.id})
+        done = orders.authorize_order({"id": order.id, "paypal_request_id": f"a-{number}"}).body
+        (held,) = done.purchase_units[0].payments.authorizations
+        print(done.status, held.status, held.amount.value)
+        refused(orders.authorize_order, {"id": order.id})
+        mine = {"authorization_id": held.id}
+        assert payments.get_authorized_payment(mine).body.expiration_time > held.create_time
+        if number == 2:
+            more = CaptureRequest(amount=Money(currency_code="USD", value="20.00"))
+            refused(payments.capture_authorized_payment, {**mine, "body": more})
+            all_of_it = CaptureRequest(
+                amount=Money(currency_code="USD", value="19.99"), final_capture=True
+            )
+            once = {**mine, "body": all_of_it, "paypal_request_id": "t-2"}
+            taken = payments.capture_authorized_payment(once).body
+            assert payments.capture_authorized_payment(once).body.id == taken.id
+            print(payments.get_captured_payment({"capture_id": taken.id}).body.status)
+        else:
+            voided = payments.void_payment({**mine, "prefer": "return=representation"}).body
+            print(voided.status)
+        refused(payments.capture_authorized_payment, {**mine, "body": CaptureRequest()})
+        refused(payments.void_payment, mine)
+        print(payments.get_authorized_payment(mine).body.status)
+
+
+def buy(url: str) -> None:
+    client = connect(url)
+    orders, payments = client.orders, client.payments
+    request = wish(CheckoutPaymentIntent.CAPTURE, 1)
     wanted = {"body": request, "paypal_request_id": "r-1", "prefer": "return=representation"}
     order = orders.create_order(wanted).body
     assert orders.create_order(wanted).body.id == order.id
@@ -86,4 +131,4 @@ def main(url: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    {"buy": buy, "hold": hold}[sys.argv[1]](sys.argv[2])

@@ -47,17 +47,22 @@ def paypal(tmp_path_factory) -> Iterator[str]:
     program.stop()
 
 
-def test_paypals_own_client_creates_captures_and_refunds(paypal):
-    """In a process of its own: it changes how this one logs and warns."""
+def heard(what: str, url: str) -> list[str]:
+    """What PayPal's own client hears, in a process of its own: it changes how this one logs."""
+    program = Path(__file__).parent / "paypal_client.py"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(Path(__file__).parent / "paypal_client.py"), paypal],
+        [sys.executable, "-W", "ignore", str(program), what, url],
         capture_output=True,
         check=False,
         timeout=100,
         env={**os.environ, "PAYPAL_CLIENT": CLIENT, "PAYPAL_SECRET": SECRET},
     )
     assert done.returncode == 0, done.stderr.decode()
-    assert done.stdout.decode().split() == [
+    return done.stdout.decode().split()
+
+
+def test_paypals_own_client_creates_captures_and_refunds(paypal):
+    assert heard("buy", paypal) == [
         "PAYER_ACTION_REQUIRED",
         "ORDER_NOT_APPROVED",
         "APPROVED",
@@ -71,6 +76,17 @@ def test_paypals_own_client_creates_captures_and_refunds(paypal):
         "ORDER_ALREADY_CAPTURED",
         "T0006:19.99,T1107:-5.00,T1107:-14.99",
         "RESOURCE_NOT_FOUND",
+    ]
+
+
+def test_paypals_own_client_has_money_held_takes_it_and_lets_it_go(paypal):
+    held = ["ORDER_NOT_APPROVED", "ACTION_DOES_NOT_MATCH_INTENT", "COMPLETED", "CREATED", "19.99"]
+    held.append("ORDER_ALREADY_AUTHORIZED")
+    taken = ["MAX_CAPTURE_AMOUNT_EXCEEDED", "COMPLETED", "AUTHORIZATION_ALREADY_CAPTURED"]
+    let_go = ["VOIDED", "AUTHORIZATION_VOIDED", "PREVIOUSLY_VOIDED", "VOIDED"]
+    assert heard("hold", paypal) == [
+        *(*held, *taken, "PREVIOUSLY_CAPTURED", "CAPTURED"),
+        *(*held, *let_go),
     ]
 
 

@@ -82,6 +82,7 @@ def payment(**facts) -> payments.Payment:
         "channel": "alipay",
         "amount_minor": PRICE,
         "currency": "CNY",
+        "taking": "at_once",
         "state": "started",
         "started_at": now,
         "expires_at": now + timedelta(minutes=15),
@@ -89,6 +90,7 @@ def payment(**facts) -> payments.Payment:
     }
     plain |= dict.fromkeys(("reason", "captured_minor", "captured_currency", "provider_ref"))
     plain |= dict.fromkeys(("pay_url", "capture_ref", "captured_at", "refunded_at"))
+    plain |= dict.fromkeys(("authorized_until",))
     return payments.Payment(**{**plain, **facts})
 
 
