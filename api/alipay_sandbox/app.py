@@ -24,9 +24,10 @@ from api.sandbox import page
 from api.sandbox.model import Checkout
 
 from . import clock, store
+from .bills import Desk
 from .delivery import Courier
-from .gateway import CLOSED, PAID, WAITING, Answer, Gateway, Refused, read
-from .model import Address, Behaviour, Merchant, Trade, WantTrade
+from .gateway import CLOSED, PAID, SUCCESS, WAITING, Answer, Gateway, Refused, read
+from .model import Address, Behaviour, Merchant, Trade, WantBill, WantTrade
 from .signature import Signer, joined
 
 BODY_BYTES_MAX = 65_536
@@ -34,6 +35,7 @@ FIELDS_MAX = 100
 EXPIRY_S = 15 * 24 * 3600.0
 ENDLESS_BYTES = 1_048_576
 NAME = {"en": "Alipay, as Sluice plays it", "zh": "支付宝 · Sluice 模拟"}
+BILL = "alipay.data.dataservice.bill.downloadurl.query"
 # What the page of the sandbox calls a trade's status; one that was refunded says so by its sum.
 SHOWN = {WAITING: "open", PAID: "paid", CLOSED: "closed"}
 # method -> product code
@@ -56,16 +58,30 @@ async def gateway(request: AnyRequest, state: State) -> Response[Any]:
     if method in PAGES:
         return open_page(state, fields, method)
     name = method.replace(".", "_") + "_response"
-    return spoilt(state, name, answer_to(state, fields, method), behaviour)
+    answer = answer_to(state, fields, method, site=f"{request.base_url}")
+    return spoilt(state, name, answer, behaviour)
 
 
-def answer_to(state: State, fields: dict[str, str], method: str) -> Answer:
+def answer_to(state: State, fields: dict[str, str], method: str, *, site: str) -> Answer:
+    content = fields.get("biz_content", "")
     try:
         check(state, fields)
         with state.books:
-            return state.gateway.answer(method, fields.get("biz_content", ""))
+            if method == BILL:
+                return bill_address(state, content, site)
+            return state.gateway.answer(method, content)
     except Refused as no:
         return no.answer
+
+
+def bill_address(state: State, content: str, site: str) -> Answer:
+    try:
+        found = state.desk.address(state.books, read(content, WantBill), site=site)
+    except ValueError as error:
+        raise Refused("isp.inline_invalid_arguments", str(error)) from None
+    if found is None:
+        raise Refused("isp.bill_not_exist", "账单不存在")
+    return {**SUCCESS, "bill_download_url": found}
 
 
 def check(state: State, fields: dict[str, str]) -> None:
@@ -176,6 +192,22 @@ def returned(state: State, trade: Trade) -> str:
     return f"{trade.return_url}{joint}{urlencode(signed)}"
 
 
+@get("/downloadBillFile.resource", media_type="application/zip")
+async def download(state: State, token: FromQuery[str]) -> bytes:
+    found = state.desk.take(token)
+    if found is None:
+        raise refused(403, "下载超时")
+    return found
+
+
+@post("/withdrawals")
+async def withdraw(request: AnyRequest, state: State) -> None:
+    """For tests: be the merchant, and take so much to the bank."""
+    form = await read_fields(request)
+    with state.books:
+        state.gateway.withdraw(clock.fen(form["amount"]))
+
+
 @put("/behaviour")
 async def behave(request: AnyRequest, state: State) -> Behaviour:
     """For tests: from now on, misbehave like this."""
@@ -257,8 +289,8 @@ def create_alipay(merchant: Merchant, *, home: Path) -> Litestar:
                     yield
 
     return Litestar(
-        [gateway, show, choose, behave, live],
-        state=State({"merchant": merchant, "signer": signer}),
+        [gateway, show, choose, download, withdraw, behave, live],
+        state=State({"merchant": merchant, "signer": signer, "desk": Desk(merchant)}),
         lifespan=[lifespan],
         openapi_config=None,
         request_max_body_size=BODY_BYTES_MAX,

@@ -1,6 +1,6 @@
 """Times as Alipay writes them, in China's, and amounts in yuan."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 
 CHINA = timezone(timedelta(hours=8))
@@ -9,6 +9,10 @@ FORM = "%Y-%m-%d %H:%M:%S"
 
 def now_text() -> str:
     return datetime.now(UTC).astimezone(CHINA).strftime(FORM)
+
+
+def today() -> date:
+    return datetime.now(CHINA).date()
 
 
 def seconds(text: str) -> float:

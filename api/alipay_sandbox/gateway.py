@@ -15,6 +15,7 @@ Shape = TypeVar("Shape")
 Answer = dict[str, Any]
 
 WAITING, PAID, CLOSED = "WAIT_BUYER_PAY", "TRADE_SUCCESS", "TRADE_CLOSED"
+BPS = 10_000
 SUCCESS: Answer = {"code": "10000", "msg": "Success"}
 
 
@@ -105,8 +106,14 @@ class Gateway:
         amount = max(1, trade.amount + store.behaviour(self._conn).amount_off)
         store.move(self._conn, trade, PAID, amount=amount, paid_at=clock.now_text())
         paid = self._again(trade)
+        self._move_money(paid, "在线支付", amount)
+        self._move_money(paid, "收费", -(amount * store.behaviour(self._conn).fee_bps // BPS))
         announce(self._conn, self._merchant, self._signer, paid)
         return paid
+
+    def withdraw(self, amount: int) -> None:
+        """To the merchant's bank."""
+        store.move_money(self._conn, "", "", "提现", -amount, clock.now_text())
 
     def standing(self, trade: Trade) -> Trade:
         """What waited too long is closed, and the shop is told so."""
@@ -120,11 +127,17 @@ class Gateway:
     def _send(self, trade: Trade, amount: int, number: str, reason: str) -> Trade:
         refund = Refund(number, trade.trade_no, amount, reason, clock.now_text())
         store.refund(self._conn, refund)
+        self._move_money(trade, "交易退款", -amount)
         if trade.refunded + amount == trade.amount:
             store.move(self._conn, trade, CLOSED, amount=trade.amount, paid_at=None)
         after = self._again(trade)
         announce(self._conn, self._merchant, self._signer, after, refund)
         return after
+
+    def _move_money(self, trade: Trade, kind: str, amount: int) -> None:
+        if amount:
+            facts = (trade.trade_no, trade.out_trade_no, kind, amount, clock.now_text())
+            store.move_money(self._conn, *facts)
 
     def _refuse(self, trade: Trade, amount: int) -> None:
         if trade.status != PAID:

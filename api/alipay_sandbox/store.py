@@ -7,7 +7,7 @@ import msgspec
 
 from api import played
 
-from .model import Behaviour, Refund, Trade
+from .model import Behaviour, Move, Refund, Trade
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS trades (
@@ -29,6 +29,14 @@ CREATE TABLE IF NOT EXISTS refunds (
     reason          TEXT NOT NULL,
     at              TEXT NOT NULL,
     PRIMARY KEY (trade_no, out_request_no)
+);
+CREATE TABLE IF NOT EXISTS moves (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    trade_no      TEXT NOT NULL,
+    out_trade_no  TEXT NOT NULL,
+    kind          TEXT NOT NULL,
+    amount        INTEGER NOT NULL,
+    at            TEXT NOT NULL
 );
 """
 
@@ -99,3 +107,42 @@ FIND_REFUND = """
 def find_refund(conn: sqlite3.Connection, trade: Trade, out_request_no: str) -> Refund | None:
     row = conn.execute(FIND_REFUND, (trade.trade_no, out_request_no)).fetchone()
     return None if row is None else Refund(*row)
+
+
+MOVE_MONEY = """
+    INSERT INTO moves (trade_no, out_trade_no, kind, amount, at) VALUES (?, ?, ?, ?, ?)
+"""
+
+
+def move_money(conn: sqlite3.Connection, *facts: object) -> None:
+    """The columns of MOVE_MONEY."""
+    conn.execute(MOVE_MONEY, facts)
+
+
+MOVES = """
+    SELECT id, trade_no, out_trade_no, kind, amount, at FROM moves
+     WHERE substr(at, 1, 10) = ? ORDER BY id
+"""
+
+
+def moves(conn: sqlite3.Connection, day: str) -> list[Move]:
+    return [Move(*row) for row in conn.execute(MOVES, (day,))]
+
+
+BUSINESS = """
+    SELECT trade_no, amount, paid_at AS at, '' AS number FROM trades
+     WHERE substr(paid_at, 1, 10) = :day
+     UNION ALL
+    SELECT trade_no, -amount, at, out_request_no FROM refunds WHERE substr(at, 1, 10) = :day
+     ORDER BY at
+"""
+
+
+def business(conn: sqlite3.Connection, day: str) -> list[tuple[Trade, int, str, str]]:
+    """Payments and refunds of a day: the trade, what came, when, and the refund's number."""
+    found = []
+    for trade_no, amount, at, number in conn.execute(BUSINESS, {"day": day}).fetchall():
+        trade = find(conn, trade_no=trade_no)
+        assert trade is not None
+        found.append((trade, amount, at, number))
+    return found

@@ -1,4 +1,4 @@
-"""Alipay, over HTTP: its page, and the open gateway's query, close and refund. Signed by RSA2.
+"""Alipay, over HTTP: its page, and the open gateway's query, close, refund and bills, by RSA2.
 
 Nothing here asks twice: each verb bears being repeated, and the buyer or a role repeats it. Alipay
 knows a payment and a refund by the 32 hex digits of their ids.
@@ -8,7 +8,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, time, timedelta
 from typing import Literal
 from urllib.parse import parse_qsl, urlencode
 from uuid import UUID
@@ -17,13 +17,16 @@ import httpx
 import msgspec
 import structlog
 
+from . import alipay_bills as bills
 from . import rsa2
+from .alipay_bills import CHINA, CURRENCY
 from .model import (
     ChannelUnavailable,
     CurrencyNotTaken,
     Event,
     EventKind,
     Forged,
+    Movement,
     NoSuchPayment,
     NotUnderstood,
     Payment,
@@ -38,11 +41,12 @@ ANSWER_BYTES_MAX = 262_144
 FIELDS_MAX = 100
 RETRY_AFTER_S = 2
 REASON_CHARS_MAX = 256
-CURRENCY = "CNY"
-CHINA = timezone(timedelta(hours=8))
 
 OK = "10000"
 NO_SUCH_TRADE = "ACQ.TRADE_NOT_EXIST"
+# Of a day without business there is none, and neither of one that Alipay has not written yet.
+NO_SUCH_BILL = "BILL_NOT_EXIST"
+WRITTEN_WITHIN = timedelta(days=1)
 # Not what was asked is wrong, but Alipay's state, or what is on our account there.
 PASSING = frozenset({"ACQ.SYSTEM_ERROR", "ACQ.SELLER_BALANCE_NOT_ENOUGH"})
 PASSING_CODES = frozenset({"20000"})
@@ -77,6 +81,7 @@ class _Answer(msgspec.Struct, frozen=True):
     fund_change: str = ""
     out_request_no: str = ""
     refund_status: str = ""
+    bill_download_url: str = ""
 
 
 class _Notice(msgspec.Struct, frozen=True):
@@ -92,7 +97,9 @@ class _Notice(msgspec.Struct, frozen=True):
 
 
 class AlipayClient:
-    """A `Provider`. `clock` tells the seconds of now; `shop_url` is where Alipay finds us."""
+    """A `Provider` and `Reporter`. `clock` tells the seconds of now; `shop_url` is where Alipay
+    finds us.
+    """
 
     def __init__(
         self,
@@ -107,6 +114,7 @@ class AlipayClient:
         clock: Callable[[], float],
     ) -> None:
         self._http = http
+        self._shelf = bills.Shelf(gateway)
         self._keys = keys
         self._app_id = app_id
         self._seller_id = seller_id
@@ -142,7 +150,7 @@ class AlipayClient:
     async def close(self, payment: Payment) -> Event:
         """A trade that nobody opened is none yet, and its page opens until `expires_at`."""
         async with _deadline():
-            said = await self._ask("alipay.trade.close", payment)
+            said = await self._ask_of("alipay.trade.close", payment)
             if said.code == OK or said.sub_code == NO_SUCH_TRADE:
                 return _event(payment, EventKind.CLOSED, payment.capture_ref, payment.amount_minor)
             event = await self._look(payment)
@@ -155,7 +163,7 @@ class AlipayClient:
     ) -> bool:
         async with _deadline():
             said = _fine(
-                await self._ask(
+                await self._ask_of(
                     "alipay.trade.refund",
                     payment,
                     out_request_no=_number(refund_id),
@@ -195,8 +203,35 @@ class AlipayClient:
             capture_ref=notice.trade_no,
         )
 
+    async def statement(self, day: date) -> list[Movement]:
+        """Alipay's days are China's. It writes them in the morning after; until then it raises."""
+        told: list[Movement] = []
+        for bill in (bills.TRADES, bills.ACCOUNT):
+            try:
+                packed = await self._bill(bill, day)
+                if packed is not None:
+                    told += await asyncio.to_thread(
+                        bills.read, packed, bill, day=day, seller_id=self._seller_id
+                    )
+            except bills.Unreadable as error:
+                log.warning("alipay_bill", bill=bill.bill_type, day=f"{day}", problem=str(error))
+                raise ChannelUnavailable(f"Alipay's bill: {error}.") from error
+        return told
+
+    async def _bill(self, bill: bills.Bill, day: date) -> bytes | None:
+        """A zip. None where Alipay has had time enough, and has nothing to tell."""
+        method = "alipay.data.dataservice.bill.downloadurl.query"
+        async with _deadline():
+            said = await self._ask(method, {"bill_type": bill.bill_type, "bill_date": f"{day}"})
+        if said.sub_code.upper().endswith(NO_SUCH_BILL):
+            ends = datetime.combine(day + timedelta(days=1), time(), CHINA)
+            if self._clock() < (ends + WRITTEN_WITHIN).timestamp():
+                raise ChannelUnavailable("Alipay has not written that day yet.")
+            return None
+        return await self._shelf.fetch(_fine(said).bill_download_url)
+
     async def _look(self, payment: Payment) -> Event | None:
-        said = await self._ask("alipay.trade.query", payment)
+        said = await self._ask_of("alipay.trade.query", payment)
         if said.sub_code == NO_SUCH_TRADE or _fine(said).trade_status not in KINDS:
             return None
         try:
@@ -208,13 +243,19 @@ class AlipayClient:
     async def _is_refunded(self, payment: Payment, refund_id: str) -> bool:
         number = _number(refund_id)
         said = _fine(
-            await self._ask("alipay.trade.fastpay.refund.query", payment, out_request_no=number)
+            await self._ask_of("alipay.trade.fastpay.refund.query", payment, out_request_no=number)
         )
         return (said.refund_status, said.out_request_no) == ("REFUND_SUCCESS", number)
 
-    async def _ask(self, method: str, payment: Payment, **more: str) -> _Answer:
+    async def _ask_of(self, method: str, payment: Payment, **more: str) -> _Answer:
         number = _number(payment.id)
-        told = await self._post(self._signed(method, {"out_trade_no": number, **more}))
+        said = await self._ask(method, {"out_trade_no": number, **more})
+        if said.out_trade_no not in {"", number}:
+            raise _unavailable()  # An answer to another question.
+        return said
+
+    async def _ask(self, method: str, content: Mapping[str, str]) -> _Answer:
+        told = await self._post(self._signed(method, content))
         try:
             raw = msgspec.json.decode(told, type=dict[str, msgspec.Raw])
             answer = raw[method.replace(".", "_") + "_response"]
@@ -226,11 +267,9 @@ class AlipayClient:
         if said.code in PASSING_CODES or said.sub_code in PASSING:
             log.warning("alipay_cannot", method=method, code=said.sub_code, why=said.sub_msg)
             raise _unavailable()
-        if said.out_trade_no not in {"", number}:
-            raise _unavailable()  # An answer to another question.
         return said
 
-    def _signed(self, method: str, trade: Mapping[str, str], **more: str) -> dict[str, str]:
+    def _signed(self, method: str, content: Mapping[str, str], **more: str) -> dict[str, str]:
         now = datetime.fromtimestamp(self._clock(), CHINA)
         fields = {
             "app_id": self._app_id,
@@ -240,7 +279,7 @@ class AlipayClient:
             "sign_type": "RSA2",
             "timestamp": f"{now:%Y-%m-%d %H:%M:%S}",
             "version": "1.0",
-            "biz_content": msgspec.json.encode(trade).decode(),
+            "biz_content": msgspec.json.encode(content).decode(),
             **more,
         }
         return {**fields, "sign": self._keys.sign(rsa2.content_of(fields))}

@@ -7,7 +7,9 @@ Words   a message is an event as it is sent, byte for byte, to everybody who wan
         endpoint that fails rests; a source is where the shop wrote down what happened
 """
 
-from .addresses import Reach, is_allowed, target
+from core.kit.addresses import Reach, UnfitUrl, is_allowed, target
+from core.kit.pinned import Resolve, Resolver
+
 from .asyncapi import document as asyncapi
 from .events import (
     KINDS,
@@ -52,10 +54,9 @@ from .model import (
     Subscription,
     SubscriptionId,
     TooManySubscriptions,
-    UnfitUrl,
 )
 from .rules import PAUSES_S, TRIES_MAX, shown
-from .sender import Answer, Resolve, Resolver, Sender
+from .sender import Answer, Sender
 from .service import (
     HANDS_MAX,
     OVERLAP_MAX_S,

@@ -162,9 +162,3 @@ class TooManySubscriptions(Refusal):
     """There are as many subscriptions as there may be."""
 
     kind = Kind.CONFLICT
-
-
-class UnfitUrl(Refusal):
-    """Nothing may be sent to this URL."""
-
-    kind = Kind.INVALID

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
+from core.kit.addresses import Reach, target
 from core.kit.db import Conn
 from core.kit.states import check_move
 from core.kit.tail import Mark
 
 from . import rules, store
-from .addresses import Reach, target
 from .events import sources_of
 from .model import (
     Attempt,

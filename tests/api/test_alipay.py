@@ -4,6 +4,8 @@ import asyncio
 import signal
 import time
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import get_args
 from urllib.parse import parse_qsl, urlencode, urlsplit
 from uuid import uuid4
 
@@ -13,7 +15,13 @@ import pytest
 import redis as redis_sync
 from alipay.aop.api.AlipayClientConfig import AlipayClientConfig
 from alipay.aop.api.DefaultAlipayClient import DefaultAlipayClient
+from alipay.aop.api.domain.AlipayDataDataserviceBillDownloadurlQueryModel import (
+    AlipayDataDataserviceBillDownloadurlQueryModel,
+)
 from alipay.aop.api.exception.Exception import ResponseException
+from alipay.aop.api.request.AlipayDataDataserviceBillDownloadurlQueryRequest import (
+    AlipayDataDataserviceBillDownloadurlQueryRequest,
+)
 from alipay.aop.api.request.AlipayTradeCloseRequest import AlipayTradeCloseRequest
 from alipay.aop.api.request.AlipayTradeFastpayRefundQueryRequest import (
     AlipayTradeFastpayRefundQueryRequest,
@@ -21,6 +29,9 @@ from alipay.aop.api.request.AlipayTradeFastpayRefundQueryRequest import (
 from alipay.aop.api.request.AlipayTradePagePayRequest import AlipayTradePagePayRequest
 from alipay.aop.api.request.AlipayTradeQueryRequest import AlipayTradeQueryRequest
 from alipay.aop.api.request.AlipayTradeRefundRequest import AlipayTradeRefundRequest
+from alipay.aop.api.response.AlipayDataDataserviceBillDownloadurlQueryResponse import (
+    AlipayDataDataserviceBillDownloadurlQueryResponse,
+)
 from alipay.aop.api.util import WebUtils
 from alipay.aop.api.util.SignatureUtils import get_sign_content, sign_with_rsa2, verify_with_rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -32,12 +43,16 @@ from cryptography.hazmat.primitives.serialization import (
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from api.alipay_sandbox import clock
+from api.alipay_sandbox.model import Spoilt
 from api.alipay_sandbox.signature import Signer, joined
 from api.cli.context import PLAYED_APP_ID, PLAYED_SELLER_ID, played_app
-from core import embedded, payments
+from core import embedded, ledger, payments, reconciliation
 from core.flows import book_payment
 from core.flows.audit_ledger import LedgerAudit, audit_ledger
+from core.flows.check_statement import fetch_statement
 from core.kit import db
+from core.payments import alipay_bills
 from hotpath.nodes import Redis
 from tests.api.test_payments import (
     PRICE,
@@ -140,6 +155,26 @@ class AlipayVisit(Visit):
             shop_url=self.town.shop_url,
             clock=time.time,
         )
+
+    async def give_back(self, payment: dict[str, str], amount: int) -> str:
+        """Owe so much of it, and wait until it has gone."""
+        refund_id = payments.RefundId(str(uuid4()))
+        async with db.transaction(self.pool) as conn:
+            kept = await payments.hold_kept(conn, order_id=payment["order_id"])
+            await book_payment.owe(
+                conn, kept, refund_id=refund_id, lines={1: amount}, reason="test"
+            )
+
+        async def refund():
+            async with db.reading(self.pool) as conn:
+                return await payments.find_refund(conn, refund_id=refund_id)
+
+        await until(refund, lambda found: found.state == "paid")
+        return refund_id
+
+    async def withdraw(self, amount: str) -> None:
+        where = f"{self.town.sandbox_url}/withdrawals"
+        assert (await self.http.post(where, data={"amount": amount})).status_code == 201
 
     def notice(self, payment: dict[str, str], **changed) -> bytes:
         """What Alipay would say, signed as it signs."""
@@ -464,6 +499,71 @@ async def test_a_member_who_cancels_has_the_trade_closed_at_once(visit):
     assert "closed" in (await visit.http.get(page, headers={"Accept-Language": "en"})).text
 
 
+# --- the statement of a day
+
+
+async def test_the_bills_of_a_day_are_held_against_our_books_line_by_line(visit):
+    await visit.behave(fee_bps=60, writes_today=True)
+    payment = await visit.started(await visit.sale(), 7)
+    await visit.click(payment)
+    await visit.becomes(payment["order_id"], 7, "paid")
+    refund_id = await visit.give_back(payment, 1_250)
+    await visit.withdraw("12.50")
+    client, today = visit.client(), clock.today()
+    told = await client.statement(today)
+    ours = {refund_id, payment["payment_id"]}
+    assert {(m.kind, m.amount_minor) for m in told if m.reference in ours} == {
+        ("capture", PRICE),
+        ("refund", 1_250),
+    }
+    kinds = [(one.kind, one.amount_minor) for one in told]
+    assert ("fee", PRICE * 60 // 10_000) in kinds
+    assert ("payout", 1_250) in kinds
+    for _ in range(2):
+        taken = await fetch_statement(visit.pool, client, channel="alipay", day=today)
+    assert (taken.channel, taken.line_count) == ("alipay", len(told))
+    async with db.reading(visit.pool) as conn:
+        found = await reconciliation.differences(conn, before=None, page_max=1_000)
+        balances = await ledger.trial_balance(conn)
+    assert not {one.reference for one in found} & ours
+    amounts = {(one.account, one.owner): one.amount_minor for one in balances}
+    assert amounts["provider_fees", "alipay"] == sum(
+        m.amount_minor for m in told if m.kind == "fee"
+    )
+    assert amounts["bank", ""] == sum(m.amount_minor for m in told if m.kind == "payout")
+    assert await audit_ledger(visit.pool) == LedgerAudit([], [])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *({"bill": what} for what in get_args(Spoilt) if what),
+        *({"nonsense": "unsigned"}, {"nonsense": "flipped"}, {"nonsense": "html"}, {"down": True}),
+    ],
+    ids=str,
+)
+async def test_a_bill_that_is_none_leaves_the_day_without_a_statement_and_heals(visit, said):
+    payment = await visit.started(await visit.sale(), 7)
+    await visit.click(payment)
+    client = visit.client()
+    await visit.behave(writes_today=True, **said)
+    with pytest.raises(payments.ChannelUnavailable) as refused:
+        await client.statement(clock.today())
+    if "bill" in said:
+        assert str(refused.value).startswith("Alipay's bill: ")
+    await visit.behave(writes_today=True)
+    told = await client.statement(clock.today())
+    assert ("capture", payment["payment_id"]) in {(one.kind, one.reference) for one in told}
+
+
+async def test_a_day_that_is_not_written_yet_waits_and_one_without_business_is_empty(visit):
+    client = visit.client()
+    for days in (0, 1):
+        with pytest.raises(payments.ChannelUnavailable, match="not written"):
+            await client.statement(clock.today() - timedelta(days=days))
+    assert await client.statement(clock.today() - timedelta(days=2)) == []
+
+
 # --- the vendor's own client, against the Alipay we play
 
 
@@ -543,6 +643,36 @@ async def test_the_vendors_own_client_pays_asks_refunds_and_closes(visit):
     assert (await gateway(visit, AlipayTradeQueryRequest, **named))[
         "trade_status"
     ] == "TRADE_CLOSED"
+
+
+async def test_the_vendors_own_client_is_told_where_a_bill_lies_and_fetches_it(visit):
+    await visit.behave(writes_today=True)
+    payment = await visit.started(await visit.sale(), 7)
+    await visit.click(payment)
+    asked = AlipayDataDataserviceBillDownloadurlQueryModel()
+    asked.bill_type, asked.bill_date = "trade", f"{clock.today()}"
+    request = AlipayDataDataserviceBillDownloadurlQueryRequest(asked)
+    client = vendor(visit)
+    said = await asyncio.to_thread(client.execute, request)
+    answer = AlipayDataDataserviceBillDownloadurlQueryResponse()
+    answer.parse_response_content(said)
+    assert answer.is_success()
+    where = dict(parse_qsl(urlsplit(answer.bill_download_url).query))
+    assert (where["bizType"], where["userId"]) == ("trade", f"{PLAYED_SELLER_ID}0156")
+    raw = (await visit.http.get(answer.bill_download_url)).content
+    (found,) = [
+        one
+        for one in alipay_bills.read(
+            raw, alipay_bills.TRADES, day=clock.today(), seller_id=PLAYED_SELLER_ID
+        )
+        if one.reference == payment["payment_id"]
+    ]
+    assert (found.kind, found.amount_minor) == ("capture", PRICE)
+    asked.bill_date = f"{clock.today() - timedelta(days=9)}"
+    answer.parse_response_content(await asyncio.to_thread(client.execute, request))
+    assert (answer.code, answer.sub_code) == ("40004", "isp.bill_not_exist")
+    stale = answer.bill_download_url + "0"
+    assert (await visit.http.get(stale)).status_code == 403
 
 
 async def test_the_gateway_we_play_serves_only_who_signs(visit):

@@ -63,7 +63,7 @@ class Receiver(msgspec.Struct):
     async def _serve_one(self, reader, writer) -> None:
         first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().splitlines()[:-1]
         headers = dict(line.lower().split(": ", 1)[:1] + line.split(": ", 1)[1:] for line in lines)
-        body = await reader.readexactly(int(headers["content-length"]))
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
         self.got.append(Got(first.split()[1], headers, body))
         self.at_once += 1
         self.at_once_most = max(self.at_once, self.at_once_most)

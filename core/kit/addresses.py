@@ -1,4 +1,4 @@
-"""Where messages may be sent to: public hosts, never what is inside the shop's own network."""
+"""Where a URL of others may lead: to public hosts, never inside the shop's own network."""
 
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from .model import UnfitUrl
+from core.kit.refusal import Kind, Refusal
 
 URL_CHARS_MAX = 2_000
 USUAL_PORTS = {"https": 443, "http": 80}
@@ -25,6 +25,12 @@ CLOSED_V4 = [
 OPEN_V6 = ip_network("2000::/3")
 # Protocol assignments with Teredo, documentation, 6to4: each may lead to an IPv4 address.
 CLOSED_V6 = [ip_network(text) for text in ("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20")]
+
+
+class UnfitUrl(Refusal):
+    """Nothing may be sent to this URL."""
+
+    kind = Kind.INVALID
 
 
 class Reach(msgspec.Struct, frozen=True):
