@@ -59,7 +59,7 @@ class WantTradeNamed(msgspec.Struct, frozen=True):
 
 
 class WantBill(msgspec.Struct, frozen=True):
-    """What `alipay.data.dataservice.bill.downloadurl.query` carries: a day, or a month."""
+    """What `alipay.data.dataservice.bill.downloadurl.query` carries; months are not played."""
 
     bill_type: Literal["trade", "signcustomer"]
     bill_date: Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")]
