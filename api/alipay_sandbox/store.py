@@ -131,9 +131,9 @@ def moves(conn: sqlite3.Connection, day: str) -> list[Move]:
 
 BUSINESS = """
     SELECT trade_no, amount, paid_at AS at, '' AS number FROM trades
-     WHERE substr(paid_at, 1, 10) = :day
+     WHERE substr(paid_at, 1, 10) = ?
      UNION ALL
-    SELECT trade_no, -amount, at, out_request_no FROM refunds WHERE substr(at, 1, 10) = :day
+    SELECT trade_no, -amount, at, out_request_no FROM refunds WHERE substr(at, 1, 10) = ?
      ORDER BY at
 """
 
@@ -141,7 +141,7 @@ BUSINESS = """
 def business(conn: sqlite3.Connection, day: str) -> list[tuple[Trade, int, str, str]]:
     """Payments and refunds of a day: the trade, what came, when, and the refund's number."""
     found = []
-    for trade_no, amount, at, number in conn.execute(BUSINESS, {"day": day}).fetchall():
+    for trade_no, amount, at, number in conn.execute(BUSINESS, (day, day)).fetchall():
         trade = find(conn, trade_no=trade_no)
         assert trade is not None
         found.append((trade, amount, at, number))

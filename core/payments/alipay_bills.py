@@ -96,7 +96,7 @@ class Shelf:
         self._resolve = resolve or Resolver()
         self._trust = trust
 
-    async def fetch(self, url: str) -> bytes:
+    async def download(self, url: str) -> bytes:
         """Raises Unreadable, also for whatever goes wrong on the way."""
         try:
             async with asyncio.timeout(DOWNLOAD_S):

@@ -228,7 +228,7 @@ class AlipayClient:
             if self._clock() < (ends + WRITTEN_WITHIN).timestamp():
                 raise ChannelUnavailable("Alipay has not written that day yet.")
             return None
-        return await self._shelf.fetch(_fine(said).bill_download_url)
+        return await self._shelf.download(_fine(said).bill_download_url)
 
     async def _look(self, payment: Payment) -> Event | None:
         said = await self._ask_of("alipay.trade.query", payment)

@@ -198,7 +198,7 @@ class Names:
 async def test_a_bill_that_lies_elsewhere_is_not_fetched(url):
     names = Names("1.1.1.1")
     with pytest.raises(bills.Unreadable):
-        await bills.Shelf("https://openapi.alipay.com/gateway.do", resolve=names).fetch(url)
+        await bills.Shelf("https://openapi.alipay.com/gateway.do", resolve=names).download(url)
     assert names.asked == []
 
 
@@ -207,19 +207,19 @@ async def test_a_name_of_alipays_that_leads_inside_is_not_connected_to(scheme):
     names = Names("10.0.0.1")
     shelf = bills.Shelf("https://openapi.alipay.com/gateway.do", resolve=names)
     with pytest.raises(bills.Unreadable, match="not a public one"):
-        await shelf.fetch(f"{scheme}://dwbillcenter.alipay.com/downloadBillFile.resource?x=1")
+        await shelf.download(f"{scheme}://dwbillcenter.alipay.com/downloadBillFile.resource?x=1")
     assert names.asked == [("dwbillcenter.alipay.com", 443)]
 
 
 async def test_what_plays_alipay_may_keep_its_bills_on_this_machine_and_nowhere_else():
     async with receiving() as receiver:
         shelf = bills.Shelf("http://127.0.0.1:1/gateway.do")
-        assert await shelf.fetch(receiver.url) == b"ok"
+        assert await shelf.download(receiver.url) == b"ok"
         for url in (f"http://localhost:{receiver.port}/b", "http://127.0.0.2/b"):
             with pytest.raises(bills.Unreadable):
-                await shelf.fetch(url)
+                await shelf.download(url)
         with pytest.raises(bills.Unreadable):
-            await bills.Shelf("https://openapi.alipay.com/gateway.do").fetch(receiver.url)
+            await bills.Shelf("https://openapi.alipay.com/gateway.do").download(receiver.url)
     assert len(receiver.got) == 1
 
 
@@ -253,4 +253,4 @@ async def test_a_place_without_a_bill_is_left_in_bounded_time(monkeypatch, answe
     async with receiving() as receiver:
         receiver.answer = answer
         with pytest.raises(bills.Unreadable, match=why):
-            await bills.Shelf("http://127.0.0.1:1/gateway.do").fetch(receiver.url)
+            await bills.Shelf("http://127.0.0.1:1/gateway.do").download(receiver.url)
