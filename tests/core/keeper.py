@@ -6,7 +6,7 @@ from functools import partial
 from uuid import uuid4
 
 from core import aftersale, catalogue, fulfilment, inventory, ledger, orders, payments
-from core.flows import after_sale, refund, settle_late
+from core.flows import after_sale, give_back, refund, settle_late
 from core.flows.cancel_order import cancel_order
 from core.flows.dispatch_orders import dispatch_orders
 from core.flows.expire_holds import expire_holds
@@ -39,14 +39,15 @@ class Till:
 class Keeper:
     """Two SKUs with so many units in the main warehouse; sellers 1 and 7."""
 
-    def __init__(self, pool, keyring=None):
-        self.pool, self.till = pool, Till()
+    def __init__(self, pool, keyring=None, *, redis=None, providers=None):
+        self.pool, self.redis, self.till = pool, redis, Till()
         self.keyring = keyring or Keyring({1: b"k" * 32})
-        channels = payments.Channels({"sandbox": self.till})
-        late = partial(settle_late.settle_late, pool, None, self.keyring, backlog_max=1)
+        self.channels = payments.Channels(providers or {"sandbox": self.till})
+        late = partial(settle_late.settle_late, pool, redis, self.keyring, backlog_max=1_000)
         handlers = {
-            refund.TOPIC: partial(refund.refund, pool, channels),
-            refund.KEPT_TOPIC: partial(refund.refund_kept, pool, channels),
+            give_back.TOPIC: partial(give_back.give_back, pool, redis),
+            refund.TOPIC: partial(refund.refund, pool, self.channels),
+            refund.KEPT_TOPIC: partial(refund.refund_kept, pool, self.channels),
             settle_late.TOPIC: late,
         }
         self.relay = OutboxRelay(pool, handlers)
@@ -159,7 +160,7 @@ class Keeper:
 
     async def cancel(self, order_id, member):
         return await cancel_order(
-            self.pool, None, self.keyring, order_id=order_id, member_id=member
+            self.pool, self.redis, self.keyring, order_id=order_id, member_id=member
         )
 
     async def expire(self, order_id):
