@@ -19,6 +19,7 @@ NAMES = (
     "order_writer",
     "expirer",
     "outbox_relay",
+    "refunder",
     "auditor",
     "fence",
     "conductor",

@@ -8,6 +8,7 @@ are one transaction with the end of that message: whenever it is cut off, all of
 from collections.abc import Sequence
 
 import msgspec
+import structlog
 
 from core import fulfilment, inventory, orders, sales
 from core.flows import place_ordinary, run_sale
@@ -17,6 +18,8 @@ from core.kit.refusal import Refusal
 
 BY = "dispatcher"
 
+log = structlog.get_logger()
+
 
 async def dispatch_orders(pool: db.Pool, *, batch_max: int) -> int:
     """Returns how many orders were looked at; `batch_max` of them means that more may be due."""
@@ -25,8 +28,7 @@ async def dispatch_orders(pool: db.Pool, *, batch_max: int) -> int:
         try:
             async with db.savepoint(conn):
                 await _dispatch(conn, batch)
-        except (Refusal, TryLater):
-            # What one of them lacks is no matter of the others.
+        except Exception:  # noqa: BLE001 - what is wrong with one is no matter of the others
             for message in batch:
                 await _dispatch_alone(conn, message)
         else:
@@ -40,6 +42,9 @@ async def _dispatch_alone(conn: db.Conn, message: outbox.Message) -> None:
             await _dispatch(conn, [message])
     except (Refusal, TryLater) as error:
         await outbox.later(conn, [message.id], error=str(error))
+    except Exception as error:  # noqa: BLE001 - it is parked in the end, and a person looks
+        log.warning("order_not_dispatched", paid=message.payload, error=repr(error))
+        await outbox.failed(conn, [message.id], error=repr(error))
     else:
         await outbox.done(conn, [message.id])
 

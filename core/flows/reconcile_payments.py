@@ -33,6 +33,8 @@ async def reconcile_payments(pool: db.Pool, channels: payments.Channels, *, batc
                 payments.ProviderRefused,
             ) as away:
                 log.warning("payment_not_seen", payment_id=due.payment_id, error=str(away))
+            except Exception:
+                log.exception("payment_not_settled", payment_id=due.payment_id)
 
     await asyncio.gather(*map(look, looks))
     return len(looks)

@@ -20,6 +20,8 @@ REST_S = 0.05
 TIDY_S = 60.0
 KEEP_DAYS = 30
 FORGOTTEN_MAX = 1_000
+# Nobody is sent what cannot be signed.
+UNSIGNED = webhooks.Answer(error="the key of its secret is not kept any more: rotate the secret")
 
 log = structlog.get_logger()
 
@@ -61,8 +63,10 @@ class Courier:
 
     async def _deliver(self, due: webhooks.Due, secrets: Sequence[bytes]) -> None:
         began_at, began = datetime.now(UTC), self._clock()
-        signed = webhooks.headers(due.message_id, due.body, secrets, now_s=int(time.time()))
-        answer = await self._sender.send(due.url, signed, due.body)
+        answer = UNSIGNED
+        if secrets:
+            signed = webhooks.headers(due.message_id, due.body, secrets, now_s=int(time.time()))
+            answer = await self._sender.send(due.url, signed, due.body)
         attempt = webhooks.Attempt(
             number=due.attempt,
             began_at=began_at,

@@ -24,6 +24,7 @@ AT_ONCE_MAX = 32
 LEASE_S = 15.0
 HANDLE_MAX_S = 10.0
 REST_S = 0.05
+REFUNDS_REST_S = 0.25
 
 # A server that is away, or full, or hands a bucket over, is no fault of the message.
 AWAY = (
@@ -60,19 +61,22 @@ DONE = Outcome(outbox.done)
 
 
 class OutboxRelay:
-    def __init__(self, pool: db.Pool, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self, pool: db.Pool, handlers: Mapping[str, Handler], *, batch_max: int = BATCH_MAX
+    ) -> None:
         self._pool = pool
         self._handlers = handlers
+        self._batch_max = batch_max
         self._hands = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def step(self) -> bool:
         more = False
         for topic in self._handlers:
             async with db.transaction(self._pool) as conn:
-                batch = await outbox.take(conn, topic, batch_max=BATCH_MAX, lease_s=LEASE_S)
+                batch = await outbox.take(conn, topic, batch_max=self._batch_max, lease_s=LEASE_S)
             if batch:
                 await self._deliver(batch)
-            more |= len(batch) == BATCH_MAX
+            more |= len(batch) == self._batch_max
         return more
 
     async def _deliver(self, batch: list[outbox.Message]) -> None:

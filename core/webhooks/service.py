@@ -80,10 +80,11 @@ async def rotate(
 async def secrets(
     conn: Conn, keys: Keys, *, subscription_ids: Collection[SubscriptionId]
 ) -> dict[SubscriptionId, list[bytes]]:
-    """What signs now, the newest first."""
-    found: dict[SubscriptionId, list[bytes]] = {}
+    """What signs now, the newest first; nothing where no key that it was made with is kept."""
+    found: dict[SubscriptionId, list[bytes]] = {one: [] for one in subscription_ids}
     for one in await store.secrets(conn, subscription_ids):
-        found.setdefault(one.subscription_id, []).append(keys.secret(one))
+        if keys.has(one):
+            found[one.subscription_id].append(keys.secret(one))
     return found
 
 

@@ -21,6 +21,10 @@ class Keys:
         self._signers = signers
         self.newest = max(signers)
 
+    def has(self, of: Secret) -> bool:
+        """Whether the key that a secret was made with is still kept."""
+        return of.key_id in self._signers
+
     def secret(self, of: Secret) -> bytes:
         return self._signers[of.key_id].sign(PURPOSE + of.salt)
 

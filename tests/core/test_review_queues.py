@@ -1,0 +1,146 @@
+"""One that is broken, or slow, keeps nobody else waiting: each queue goes on past it."""
+
+import asyncio
+
+import pytest
+
+from core import orders, payments, webhooks
+from core.flows import relist, tell_events
+from core.flows.reconcile_payments import reconcile_payments
+from core.jobs import cast
+from core.jobs.courier import Courier
+from core.jobs.herald import Herald
+from core.jobs.role import play
+from core.kit import db, outbox
+from hotpath.signing import Signer
+from tests.core.keeper import Keeper
+from tests.core.receivers import receiving
+
+LINES = [(0, 1, 1_000, 0, 0, 1, 0)]
+MARKED = "SELECT attempts, error FROM kit.outbox WHERE topic = $1"
+
+
+class Odd:
+    """A provider that trips over one payment, never answers a refund, and knows all others."""
+
+    def __init__(self):
+        self.broken = None
+        self.asked = asyncio.Event()
+
+    async def look(self, payment):
+        if payment.id == self.broken:
+            raise RuntimeError("nobody thought of this")
+        return payments.Event(
+            *("sandbox", f"look:{payment.id}", payments.EventKind.CAPTURED, payment.id, "ref"),
+            *(payment.amount_minor, payment.currency),
+        )
+
+    async def is_refunded(self, payment, *, refund_id):
+        self.asked.set()
+        await asyncio.sleep(60)
+
+
+@pytest.fixture
+async def keeper(pool, keyring):
+    return await Keeper(pool, keyring).open(100)
+
+
+async def test_a_paid_order_that_nobody_can_plan_keeps_no_other_from_going_out(keeper, pool):
+    async with db.transaction(pool) as conn:
+        await outbox.add(conn, orders.PAID_TOPIC, [{"order_id": "nonsense"}])
+    order_id = await keeper.place(7, LINES)
+    await keeper.pay(order_id)
+    await keeper.dispatch()
+    assert [one.consignment.state for one in await keeper.parcels(order_id)] == ["allocated"]
+    ((attempts, error),) = await pool.fetch(MARKED, orders.PAID_TOPIC)
+    assert attempts == 1
+    assert "nonsense" in error
+
+
+async def test_a_payment_that_breaks_its_check_is_named_and_all_others_are_found(
+    keeper, pool, capsys
+):
+    odd, started = Odd(), []
+    for member in (7, 8, 9):
+        order_id = await keeper.place(member, LINES)
+        async with db.transaction(pool) as conn:
+            order = await orders.find(conn, order_id=order_id)
+            payment = await payments.start(
+                conn,
+                payment_id=payments.PaymentId(f"00000000-0000-4000-8000-00000000000{member}"),
+                order_id=order_id,
+                member_id=member,
+                channel="sandbox",
+                amount_minor=order.amount_minor,
+                currency=order.currency,
+                expires_at=order.expires_at,
+            )
+            await payments.wake(conn, payment)
+        started.append(payment.id)
+    odd.broken = started[0]
+    channels = payments.Channels({"sandbox": odd})
+    assert await reconcile_payments(pool, channels, batch_max=9) == 3
+    async with db.snapshot(pool) as conn:
+        found = [(await payments.find(conn, payment_id=one)).state for one in started]
+    assert found == ["started", "captured", "captured"]
+    assert started[0] in capsys.readouterr().out
+
+
+async def test_a_provider_that_never_answers_a_refund_delays_nothing_but_refunds(
+    keeper, pool, redis, keyring
+):
+    odd = Odd()
+    order_id = await keeper.place(7, LINES)
+    await keeper.pay(order_id)
+    await keeper.cancel(order_id, 7)
+    async with webhooks.Sender(webhooks.Reach()) as sender:
+        channels = payments.Channels({"sandbox": odd})
+        every = cast.roles(pool, redis, keyring, channels, sender, backlog_max=1)
+        wanted = [role for role in every if role.name in {"outbox_relay", "refunder"}]
+        tasks = [asyncio.create_task(play(pool, role, holder="one")) for role in wanted]
+        try:
+            async with asyncio.timeout(20):
+                await odd.asked.wait()
+            async with db.transaction(pool) as conn:
+                await outbox.add(conn, relist.TOPIC, [{"nobody": "reads this"}])
+            # It is taken, and fails, long before the provider would have answered.
+            for _ in range(300):
+                if (await pool.fetchrow(MARKED, relist.TOPIC))["error"]:
+                    break
+                await asyncio.sleep(0.02)
+            else:
+                raise AssertionError("it waits for the provider")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_secret_whose_key_is_gone_stops_no_other_subscription(keeper, pool):
+    reach, old = webhooks.Reach(loopback=True), webhooks.Keys({1: Signer(b"o" * 32)})
+    new = webhooks.Keys({2: Signer(b"n" * 32)})
+    async with receiving() as receiver, webhooks.Sender(reach) as sender:
+        ids = []
+        async with db.transaction(pool) as conn:
+            await tell_events.begin(conn, [webhooks.EventKind.ORDER_PAID])
+            for keys in (old, new):
+                facts = {"kinds": [webhooks.EventKind.ORDER_PAID], "salt": b"s" * 16}
+                made, _ = await webhooks.subscribe(conn, reach, keys, url=receiver.url, **facts)
+                ids.append(made.id)
+        await keeper.pay(await keeper.place(7, LINES))
+        await Herald(pool).step()
+        courier = Courier(pool, sender, new)
+        async with asyncio.timeout(20):
+            while not receiver.got:
+                await courier.step()
+                await asyncio.sleep(0.01)
+        await asyncio.gather(*courier._sent)
+        assert len(receiver.got) == 1
+    async with db.reading(pool) as conn:
+        of = {"state": None, "before": None, "page_max": 9}
+        (failed,) = await webhooks.deliveries(conn, subscription_id=ids[0], **of)
+        _, _, (attempt,) = await webhooks.find_delivery(
+            conn, subscription_id=ids[0], delivery_id=failed.id
+        )
+    assert (failed.state, attempt.status) == ("pending", None)
+    assert "rotate the secret" in attempt.error
