@@ -10,9 +10,7 @@ as were answered, each with its units, and the stock is proven. Medians of inter
 """
 
 import argparse
-import asyncio
 import itertools
-import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -23,11 +21,11 @@ import msgspec
 import uvloop
 from sqlalchemy import DateTime, ForeignKey, LargeBinary, Uuid
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Mapped, mapped_column
 
 from benchmarks import shop
-from benchmarks.reserve import Balance, Movement, Reservation, Table
+from benchmarks.reserve import Table, reserve_by_lock, sessions_of
+from benchmarks.sides import Row, in_turn, measure, medians, show, turns
 from core import countries, inventory, members, pricing
 from core.flows.check_out import Cashier, Wish
 from core.flows.quote_cart import quote_cart
@@ -64,15 +62,6 @@ class Buyer(msgspec.Struct):
     member_id: int
     sku_id: int
     address_id: int
-
-
-class Row(msgspec.Struct):
-    """CPU in microseconds a checkout: of the callers' process, and of Postgres."""
-
-    side: str
-    per_s: float
-    callers_us: float
-    postgres_us: float
 
 
 class Side(msgspec.Struct):
@@ -170,33 +159,20 @@ def by_cashier(pool: db.Pool) -> Buy:
 
 @asynccontextmanager
 async def by_orm(url: str, connections: int) -> AsyncIterator[Buy]:
-    engine = create_async_engine(
-        url.replace("postgresql:", "postgresql+asyncpg:"),
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=120,
-    )
-    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    async with sessions_of(url, connections) as sessions:
 
-    async def buy(buyer: Buyer) -> None:
-        order_id = ORDER_IDS.of_key(now_ms(), buyer.member_id, "k")
-        where = {"sku_id": buyer.sku_id, "place_id": int(inventory.MAIN)}
-        async with sessions.begin() as session:
-            item = await session.get_one(Item, (buyer.member_id, buyer.sku_id))
-            address = await session.get_one(Address, buyer.address_id)
-            price = await session.get_one(Price, (buyer.sku_id, "CNY"))
-            balance = await session.get_one(Balance, tuple(where.values()), with_for_update=True)
-            assert balance.on_hand - balance.reserved - balance.allocated >= item.quantity
-            balance.reserved += item.quantity
-            kept_for = f"order:{order_id}"
-            session.add(Reservation(kept_for=kept_for, **where, reserved=item.quantity))
-            about = {"reference": kept_for, "line_no": 1, "kept_for": kept_for, "by_whom": "shop"}
-            session.add(Movement(kind="reserve", **where, quantity=item.quantity, **about))
-            session.add_all(written(order_id, buyer, item, price, address))
-            await session.delete(item)
+        async def buy(buyer: Buyer) -> None:
+            order_id = ORDER_IDS.of_key(now_ms(), buyer.member_id, "k")
+            async with sessions.begin() as session:
+                item = await session.get_one(Item, (buyer.member_id, buyer.sku_id))
+                address = await session.get_one(Address, buyer.address_id)
+                price = await session.get_one(Price, (buyer.sku_id, "CNY"))
+                kept_for, units = f"order:{order_id}", item.quantity
+                await reserve_by_lock(session, kept_for, sku_id=item.sku_id, quantity=units)
+                session.add_all(written(order_id, buyer, item, price, address))
+                await session.delete(item)
 
-    yield buy
-    await engine.dispose()
+        yield buy
 
 
 def written(order_id: str, buyer: Buyer, item: Item, price: Price, address: Address) -> list[Any]:
@@ -237,21 +213,6 @@ async def fill(pool: db.Pool, side: Side, sku_ids: list[int]) -> list[Buyer]:
     return [Buyer(member_id, chosen[member_id], address_id) for member_id, address_id in rows]
 
 
-async def measure(name: str, side: Side, buyers: list[Buyer], callers: int, pids: dict) -> Row:
-    waiting = iter(buyers)
-
-    async def call() -> None:
-        for buyer in waiting:
-            await side.buy(buyer)
-
-    meter = shop.Meter(pids)
-    cpu_s, began = time.process_time(), time.perf_counter()
-    await asyncio.gather(*(call() for _ in range(callers)))
-    took_s = time.perf_counter() - began
-    callers_us = 1e6 * (time.process_time() - cpu_s) / side.count
-    return Row(name, side.count / took_s, callers_us, **meter.us_per(side.count))
-
-
 async def rounds(asked: argparse.Namespace) -> list[Row]:
     callers, found = asked.connections, []
     async with (
@@ -269,16 +230,13 @@ async def rounds(asked: argparse.Namespace) -> list[Row]:
             f"ORM, {callers} connections": Side(orm, 1, asked.count // 8),
             f"ORM, {FEW} connections": Side(orm_of_few, 1, asked.count // 8),
         }
-        pids = {"postgres_us": ours.postgres.pid}
-        for number in range(asked.rounds + 1):
-            # Each side comes before and after the other ones.
-            order = sides if number % 2 else reversed(sides)
-            for name in order:
-                buyers = await fill(pool, sides[name], sku_ids)
-                row = await measure(name, sides[name], buyers, callers, pids)
-                found += [row] if number else []
+        pid = ours.postgres.pid
+        for names in turns(sides, asked.rounds):
+            for name in names:
+                call = in_turn(await fill(pool, sides[name], sku_ids), sides[name].buy)
+                found.append(await measure(name, call, callers=callers, postgres=pid))
         await prove(pool, sku_ids)
-    return found
+    return found[len(sides) :]
 
 
 async def prove(pool: db.Pool, sku_ids: list[int]) -> None:
@@ -293,20 +251,6 @@ async def prove(pool: db.Pool, sku_ids: list[int]) -> None:
         assert await inventory.audit(conn) == []
 
 
-def summary(rows: list[Row]) -> list[Row]:
-    names = list(dict.fromkeys(row.side for row in rows))
-    figures = Row.__struct_fields__[1:]
-    return [
-        Row(
-            name,
-            **{
-                f: statistics.median(getattr(r, f) for r in rows if r.side == name) for f in figures
-            },
-        )
-        for name in sorted(names)
-    ]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=8)
@@ -315,10 +259,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep it in benchmarks/results")
     asked = parser.parse_args()
     rows = uvloop.run(rounds(asked))
-    told = summary(rows)
-    print(f"{'':32}{'a second':>10}{'callers us':>12}{'postgres us':>13}")
-    for row in told:
-        print(f"{row.side:32}{row.per_s:>10,.0f}{row.callers_us:>12,.0f}{row.postgres_us:>13,.0f}")
+    told = medians(rows)
+    show(told)
     hot = next(row for row in told if row.side == "checkout, one SKU")
     times = hot.per_s / max(row.per_s for row in told if row.side.startswith("ORM"))
     print(f"the ORM's rate {times:.1f} times (goal {GOAL_TIMES}); every order has its units")

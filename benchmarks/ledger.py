@@ -9,16 +9,14 @@ every balance of ours is proven from its postings. Medians of interleaved rounds
 """
 
 import argparse
-import asyncio
 import itertools
-import statistics
 import time
 from collections.abc import Awaitable, Callable
 
-import msgspec
 import uvloop
 
 from benchmarks import shop
+from benchmarks.sides import Call, Row, measure, medians, show, turns
 from core import ledger
 from core.kit import db
 from core.ledger import rules, service
@@ -61,15 +59,6 @@ RAISE = """
 Post = Callable[[int], Awaitable[None]]
 
 
-class Row(msgspec.Struct):
-    """CPU in microseconds an entry: of the callers' process, and of Postgres."""
-
-    side: str
-    per_s: float
-    callers_us: float
-    postgres_us: float
-
-
 def references(count: int) -> list[str]:
     return [f"{next(NUMBERS):036}" for _ in range(count)]
 
@@ -104,22 +93,17 @@ def with_rows(pool: db.Pool) -> Post:
     return post
 
 
-async def measure(name: str, post: Post, batch: int, asked: argparse.Namespace, pids: dict) -> Row:
-    """Post for so many seconds: who waits for a row posts less, and pays no more for it."""
-    meter = shop.Meter(pids)
-    cpu_s, began = time.process_time(), time.perf_counter()
-    posted = 0
+def for_a_while(post: Post, batch: int, *, seconds: float) -> Call:
+    """Who waits for a row posts less in that time, and pays no more for it."""
 
-    async def call() -> None:
-        nonlocal posted
-        while time.perf_counter() < began + asked.seconds:
+    async def call() -> int:
+        posted, ends = 0, time.perf_counter() + seconds
+        while time.perf_counter() < ends:
             await post(batch)
             posted += batch
+        return posted
 
-    await asyncio.gather(*(call() for _ in range(asked.connections)))
-    took_s = time.perf_counter() - began
-    callers_us = 1e6 * (time.process_time() - cpu_s) / posted
-    return Row(name, posted / took_s, callers_us, **meter.us_per(posted))
+    return call
 
 
 async def rounds(asked: argparse.Namespace) -> list[Row]:
@@ -136,16 +120,15 @@ async def rounds(asked: argparse.Namespace) -> list[Row]:
             f"journal, by {BATCH}": (journal, BATCH),
             f"a row a balance, by {BATCH}": (rows, BATCH),
         }
-        pids = {"postgres_us": ours.postgres.pid}
-        for number in range(asked.rounds + 1):
-            # Each side comes before and after the other ones.
-            for name in sides if number % 2 else reversed(sides):
-                row = await measure(name, *sides[name], asked, pids)
-                found += [row] if number else []
+        callers, pid = asked.connections, ours.postgres.pid
+        for names in turns(sides, asked.rounds):
+            for name in names:
+                call = for_a_while(*sides[name], seconds=asked.seconds)
+                found.append(await measure(name, call, callers=callers, postgres=pid))
             async with db.transaction(pool) as conn:
                 await ledger.carry_forward(conn, batch_max=1_000_000)
         await prove(pool)
-    return found
+    return found[len(sides) :]
 
 
 async def prove(pool: db.Pool) -> None:
@@ -158,20 +141,6 @@ async def prove(pool: db.Pool) -> None:
         assert ours + theirs == (next(NUMBERS) - 1) * PRICE
 
 
-def summary(rows: list[Row]) -> list[Row]:
-    names = list(dict.fromkeys(row.side for row in rows))
-    figures = Row.__struct_fields__[1:]
-    return [
-        Row(
-            name,
-            **{
-                f: statistics.median(getattr(r, f) for r in rows if r.side == name) for f in figures
-            },
-        )
-        for name in sorted(names)
-    ]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=8)
@@ -180,10 +149,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep it in benchmarks/results")
     asked = parser.parse_args()
     rows = uvloop.run(rounds(asked))
-    told = {row.side: row for row in summary(rows)}
-    print(f"{'':32}{'a second':>10}{'callers us':>12}{'postgres us':>13}")
-    for row in told.values():
-        print(f"{row.side:32}{row.per_s:>10,.0f}{row.callers_us:>12,.1f}{row.postgres_us:>13,.1f}")
+    told = {row.side: row for row in medians(rows)}
+    show(list(told.values()), decimals=1)
     times = {
         how: round(told[f"journal, {how}"].per_s / told[f"a row a balance, {how}"].per_s, 2)
         for how in ("one by one", f"by {BATCH}")

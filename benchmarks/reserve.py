@@ -9,10 +9,7 @@ the end the stock is exact to the unit, and proven by its rows. Medians of inter
 """
 
 import argparse
-import asyncio
 import itertools
-import statistics
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import ClassVar
@@ -20,10 +17,11 @@ from typing import ClassVar
 import msgspec
 import uvloop
 from sqlalchemy import BigInteger
-from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from benchmarks import shop
+from benchmarks.sides import Row, in_turn, measure, medians, show, turns
 from core import inventory
 from core.flows.reserve_stock import Reserver
 from core.flows.stock_products import stock_products
@@ -38,15 +36,6 @@ GOAL_RATIO = 0.8
 NUMBERS = itertools.count(1)
 
 Reserve = Callable[[int], Awaitable[object]]
-
-
-class Row(msgspec.Struct):
-    """CPU in microseconds a reservation: of the callers' process, and of Postgres."""
-
-    side: str
-    per_s: float
-    callers_us: float
-    postgres_us: float
 
 
 class Side(msgspec.Struct):
@@ -116,43 +105,39 @@ def by_itself(pool: db.Pool) -> Reserve:
 
 
 @asynccontextmanager
-async def by_orm(url: str, connections: int) -> AsyncIterator[Reserve]:
+async def sessions_of(url: str, connections: int) -> AsyncIterator[async_sessionmaker]:
+    """SQLAlchemy with so many connections."""
     engine = create_async_engine(
         url.replace("postgresql:", "postgresql+asyncpg:"),
         pool_size=connections,
         max_overflow=0,
         pool_timeout=120,
     )
-    sessions = async_sessionmaker(engine, expire_on_commit=False)
-
-    async def reserve(sku_id: int) -> None:
-        kept_for = purpose()
-        where = {"sku_id": sku_id, "place_id": int(inventory.MAIN)}
-        async with sessions.begin() as session:
-            balance = await session.get_one(Balance, tuple(where.values()), with_for_update=True)
-            assert balance.on_hand - balance.reserved - balance.allocated > 0
-            balance.reserved += 1
-            session.add(Reservation(kept_for=kept_for, **where, reserved=1))
-            about = {"reference": kept_for, "line_no": 1, "kept_for": kept_for, "by_whom": "shop"}
-            session.add(Movement(kind="reserve", **where, quantity=1, **about))
-
-    yield reserve
+    yield async_sessionmaker(engine, expire_on_commit=False)
     await engine.dispose()
 
 
-async def measure(name: str, side: Side, sku_ids: list[int], callers: int, pids: dict) -> Row:
-    turns = iter(range(side.count))
+async def reserve_by_lock(
+    session: AsyncSession, kept_for: str, *, sku_id: int, quantity: int
+) -> None:
+    where = {"sku_id": sku_id, "place_id": int(inventory.MAIN)}
+    balance = await session.get_one(Balance, tuple(where.values()), with_for_update=True)
+    assert balance.on_hand - balance.reserved - balance.allocated >= quantity
+    balance.reserved += quantity
+    session.add(Reservation(kept_for=kept_for, **where, reserved=quantity))
+    about = {"reference": kept_for, "line_no": 1, "kept_for": kept_for, "by_whom": "shop"}
+    session.add(Movement(kind="reserve", **where, quantity=quantity, **about))
 
-    async def call() -> None:
-        for number in turns:
-            await side.reserve(sku_ids[number % side.skus])
 
-    meter = shop.Meter(pids)
-    cpu_s, began = time.process_time(), time.perf_counter()
-    await asyncio.gather(*(call() for _ in range(callers)))
-    took_s = time.perf_counter() - began
-    callers_us = 1e6 * (time.process_time() - cpu_s) / side.count
-    return Row(name, side.count / took_s, callers_us, **meter.us_per(side.count))
+@asynccontextmanager
+async def by_orm(url: str, connections: int) -> AsyncIterator[Reserve]:
+    async with sessions_of(url, connections) as sessions:
+
+        async def reserve(sku_id: int) -> None:
+            async with sessions.begin() as session:
+                await reserve_by_lock(session, purpose(), sku_id=sku_id, quantity=1)
+
+        yield reserve
 
 
 async def rounds(asked: argparse.Namespace) -> list[Row]:
@@ -174,32 +159,18 @@ async def rounds(asked: argparse.Namespace) -> list[Row]:
             f"ORM, {callers} connections": Side(orm, 1, asked.count // 16),
             f"ORM, {FEW} connections": Side(orm_of_few, 1, asked.count // 16),
         }
-        pids = {"postgres_us": ours.postgres.pid}
-        for number in range(asked.rounds + 1):
-            # Each side comes before and after the other ones.
-            order = sides if number % 2 else reversed(sides)
-            for name in order:
-                row = await measure(name, sides[name], sku_ids, callers, pids)
-                found += [row] if number else []
+        pid = ours.postgres.pid
+        for names in turns(sides, asked.rounds):
+            for name in names:
+                side = sides[name]
+                bought = (sku_ids[number % side.skus] for number in range(side.count))
+                call = in_turn(bought, side.reserve)
+                found.append(await measure(name, call, callers=callers, postgres=pid))
         async with db.reading(pool) as conn:
             left = sum((await inventory.free(conn, sku_ids=sku_ids)).values())
             assert left == SKUS * UNITS - (next(NUMBERS) - 1)
             assert await inventory.audit(conn) == []
-    return found
-
-
-def summary(rows: list[Row]) -> list[Row]:
-    names = list(dict.fromkeys(row.side for row in rows))
-    figures = Row.__struct_fields__[1:]
-    return [
-        Row(
-            name,
-            **{
-                f: statistics.median(getattr(r, f) for r in rows if r.side == name) for f in figures
-            },
-        )
-        for name in names
-    ]
+    return found[len(sides) :]
 
 
 def main() -> None:
@@ -210,10 +181,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep it in benchmarks/results")
     asked = parser.parse_args()
     rows = uvloop.run(rounds(asked))
-    told = summary(rows)
-    print(f"{'':32}{'a second':>10}{'callers us':>12}{'postgres us':>13}")
-    for row in told:
-        print(f"{row.side:32}{row.per_s:>10,.0f}{row.callers_us:>12,.0f}{row.postgres_us:>13,.0f}")
+    told = medians(rows)
+    show(told)
     hot, spread, _, *orms = told
     times = hot.per_s / max(orm.per_s for orm in orms)
     ratio = hot.per_s / spread.per_s
