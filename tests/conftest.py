@@ -26,6 +26,7 @@ from core import embedded
 from core.kit import db
 from hotpath.nodes import Redis
 from tests.masters import Masters
+from tests.patience import PATIENCE_S
 
 # A crowded machine is slow, and that is no fault of a test.
 hypothesis.settings.register_profile(
@@ -34,7 +35,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("sluice")
 
 # Below the limit of pyproject.toml, and off with it.
-WAIT_S_MAX = 0.8 * float(os.environ.get("PYTEST_TIMEOUT", "400"))
+WAIT_S_MAX = 0.8 * float(os.environ.get("PYTEST_TIMEOUT", "1000"))
 
 TEMPLATE = "template_sluice"
 PREFIX = "sluice-test-"
@@ -160,7 +161,10 @@ def redis_url(redis_server: embedded.Redis) -> str:
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """A client of an empty server, that never repeats a command by itself."""
     async with Redis.from_url(
-        redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=5, socket_connect_timeout=5
+        redis_url,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=PATIENCE_S,
+        socket_connect_timeout=PATIENCE_S,
     ) as client:
         yield client
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.tidy.tree import CODE, DOMAINS, ROOT
-
-DEADLINE_S = 60
 
 LADDER = "Calls go down: api, core, hotpath"
 CORE = "Inside the core: jobs, flows, domains, kit. Domains are strangers."
@@ -89,7 +88,7 @@ def broken(folder: Path) -> set[str]:
         env={"PYTHONPATH": str(folder), "NO_COLOR": "1", "COLUMNS": "200"},
         capture_output=True,
         text=True,
-        timeout=DEADLINE_S,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert "Contracts:" in done.stdout, done.stdout + done.stderr

@@ -36,10 +36,10 @@ HANDED_DOWN = (
     "alipay_public_key",
     "alipay_gateway",
 )
-SERVERS_S_MAX = 120
-READY_S_MAX = 60
+SERVERS_S_MAX = 180
+READY_S_MAX = 180
 PROBE_S_MAX = 5
-DEMO_SALE_S_MAX = 60
+DEMO_SALE_S_MAX = 180
 PORT_LOOK_S = 0.2
 PORT_LOOKS_MAX = 40
 SIGN_IN_TTL_S = 24 * 60 * 60

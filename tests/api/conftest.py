@@ -25,12 +25,11 @@ from core.jobs.order_writer import OrderWriter
 from core.settings import PREFIX, Settings
 from hotpath.receipts import Keyring
 from tests.api.doors import door
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 SECRET = "a secret of thirty-two bytes, ok?"
 RECEIPT_KEY = b"k" * 32
-READY_S_MAX = 60
-STOPPED_S_MAX = 10
 # Each process looks at the sales four times a second.
 KNOWN_S = 0.6
 
@@ -86,7 +85,7 @@ async def url(settings):
 @pytest.fixture
 async def far(url):
     """A client of `sluice serve`."""
-    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE_S) as client:
         yield client
 
 
@@ -95,7 +94,7 @@ async def plain(app):
     """A client of Litestar under uvicorn, without the till: the lane answers nothing by itself."""
     async with door(app, {}) as behind:
         url = f"http://127.0.0.1:{behind.port}"
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE_S) as client:
             yield client
 
 
@@ -187,7 +186,7 @@ def write_orders(pool, redis, keyring):
 
 async def known(client: httpx.AsyncClient, sale_id: int) -> None:
     """Wait until the server has heard of a sale: it looks four times a second."""
-    async with asyncio.timeout(READY_S_MAX):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             listed = (await client.get("/v1/sales?limit=100")).json()["items"]
             if str(sale_id) in {sale["sale_id"] for sale in listed}:
@@ -237,7 +236,7 @@ def serve(settings: Settings) -> Served:
 
 
 async def live(url: str, server: Served) -> None:
-    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(READY_S_MAX):
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(PATIENCE_S):
         while True:
             assert server.poll() is None, server.logged()
             try:
@@ -251,7 +250,7 @@ def stop(server: Served) -> str:
     """Stop it politely and return its log, in which nobody ever finds an unhandled exception."""
     if server.poll() is None:
         server.send_signal(signal.SIGTERM)
-    server.wait(STOPPED_S_MAX)
+    server.wait(PATIENCE_S)
     log = server.logged()
     server.log.close()
     assert "unhandled exception" not in log, log

@@ -13,8 +13,7 @@ from uvicorn.server import ServerState
 from core import embedded
 from hotpath.lane import Lane
 from tests.hotpath.eventually import eventually
-
-TRANSCRIPT_S_MAX = 15
+from tests.patience import PATIENCE_S
 
 
 class Door:
@@ -25,7 +24,7 @@ class Door:
         """Say the pieces, each in a packet of its own, and hear everything until it closes."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         heard = b""
-        async with asyncio.timeout(TRANSCRIPT_S_MAX):
+        async with asyncio.timeout(PATIENCE_S):
             # uvloop's word for a connection that is gone is a RuntimeError.
             with contextlib.suppress(ConnectionError, RuntimeError):
                 for piece in pieces:
@@ -53,4 +52,4 @@ async def door(app, app_state, **limits) -> AsyncIterator[Door]:
         server.close()
         for connection in list(state.connections):
             connection.shutdown()
-        await eventually(lambda: not state.connections and not state.tasks, within_s=5)
+        await eventually(lambda: not state.connections and not state.tasks)

@@ -20,6 +20,8 @@ from paypalserversdk.models.purchase_unit_request import PurchaseUnitRequest
 from paypalserversdk.models.refund_request import RefundRequest
 from paypalserversdk.paypal_serversdk_client import PaypalServersdkClient
 
+from tests.patience import PATIENCE_S
+
 
 def refused(call, message) -> None:
     """It has to say no, and this prints why."""
@@ -100,7 +102,7 @@ def buy(url: str) -> None:
     print(order.status)
     refused(orders.capture_order, {"id": order.id})
     (page,) = (link.href for link in order.links if link.rel == "payer-action")
-    back = httpx.post(page, data={"choice": "approve"})
+    back = httpx.post(page, data={"choice": "approve"}, timeout=PATIENCE_S)
     assert back.headers["location"].startswith(f"http://shop.example/back?token={order.id}")
     print(orders.get_order({"id": order.id}).body.status)
     taken = orders.capture_order({"id": order.id, "paypal_request_id": "t-1"}).body

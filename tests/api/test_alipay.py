@@ -64,6 +64,7 @@ from tests.api.test_payments import (
     flipped,
     until,
 )
+from tests.patience import PATIENCE_S
 
 BUYERS, MANY = 10, 60
 ANSWERED_S_MAX = 5.0
@@ -206,7 +207,7 @@ def pkcs1(private_key: str) -> str:
 @pytest.fixture
 async def visit(town):
     async with (
-        httpx.AsyncClient(base_url=town.shop_url, timeout=15) as http,
+        httpx.AsyncClient(base_url=town.shop_url, timeout=PATIENCE_S) as http,
         db.create_pool(town.database_url, size_max=4) as pool,
         Redis.from_url(town.redis_url, retry=Retry(NoBackoff(), 0)) as redis,
     ):
@@ -734,7 +735,7 @@ async def test_the_vendors_code_verifies_what_the_alipay_we_play_notifies(visit)
         }
         asked.notify_url, asked.return_url = f"http://127.0.0.1:{port}/n", visit.town.shop_url
         await visit.click({"pay_url": vendor(visit).page_execute(asked, http_method="GET")})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             body = await caught.get()
     fields = dict(parse_qsl(body.decode(), keep_blank_values=True))
     signed = {name: v for name, v in fields.items() if name not in {"sign", "sign_type"}}

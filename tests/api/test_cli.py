@@ -20,8 +20,7 @@ from core.settings import PREFIX
 from hotpath.claims import Claim
 from hotpath.receipts import Keyring
 from tests.api.conftest import RECEIPT_KEY, ROOT, SECRET, environment
-
-RUN_S_MAX = 40
+from tests.patience import PATIENCE_S
 
 
 class Done(msgspec.Struct):
@@ -208,7 +207,7 @@ async def test_it_is_a_command_of_its_own(settings):
         env=environment(settings),
         capture_output=True,
         text=True,
-        timeout=RUN_S_MAX,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -11,10 +11,10 @@ import pytest
 
 from core import embedded
 from tests.api.test_dev import ROOT, Dev
+from tests.patience import PATIENCE_S
 
 GUIDES = ("opening-a-shop.md", "opening-a-shop.zh-CN.md")
 HERE = "http://127.0.0.1:8000"
-SHOWN_S_MAX = 60
 LOOK_S = 0.2
 END = "the end of an answer"
 
@@ -100,7 +100,7 @@ def test_who_follows_the_guide_sees_what_it_shows(shell, guide):
     found = steps(guide)
     assert len(found) > 30
     for step in found:
-        deadline = time.monotonic() + SHOWN_S_MAX
+        deadline = time.monotonic() + PATIENCE_S
         answer = shell.run(step.command)
         while step.is_a_question and not step.is_answered_by(answer):
             assert time.monotonic() < deadline, (step, answer)

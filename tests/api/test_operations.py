@@ -16,6 +16,7 @@ from core.kit import db
 from core.settings import UnreadableSettings
 from hotpath.nodes import Redis
 from tests.api.conftest import SECRET, as_admin, as_member, live, problem, serve, stop, token
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -190,11 +191,13 @@ async def test_several_workers_share_the_port_and_add_their_figures_up(settings,
     try:
         await live(url, server)
         limits = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncClient(base_url=url, trust_env=False, limits=limits) as client:
+        async with httpx.AsyncClient(
+            base_url=url, trust_env=False, timeout=PATIENCE_S, limits=limits
+        ) as client:
             answers = [await buy(client, member) for member in range(1, 21)]
             assert {answer.status_code for answer in answers} == {202}
             accepted = 0.0
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 while accepted < 20:
                     now = figures((await client.get("/metrics")).text)
                     accepted = now.get(("sluice_claims_total", "accepted"), 0.0)
@@ -210,7 +213,7 @@ async def test_the_log_is_json_and_holds_no_secret(settings, sale, sku_ids, redi
     bearer = token("7", "member")
     try:
         await live(url, server)
-        async with httpx.AsyncClient(base_url=url, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE_S) as client:
             await client.post(
                 f"/v1/sales/{sale.id}/orders",
                 headers={

@@ -27,12 +27,11 @@ from core.flows.plan_sale import PlannedItem, plan_sale
 from core.flows.run_sale import arm_sale
 from core.kit import db
 from hotpath.nodes import Redis
+from tests.patience import PATIENCE_S
 
 PRICE = 5_000
 TOKEN_SECRET = "t" * 40
 SANDBOX_SECRET = "s" * 40
-WITHIN_S = 20
-READY_S_MAX = 60
 
 
 class Program:
@@ -48,7 +47,7 @@ class Program:
             env=self.environment,
             stdout=subprocess.DEVNULL,
         )
-        deadline = time.monotonic() + READY_S_MAX
+        deadline = time.monotonic() + PATIENCE_S
         while self.probe and time.monotonic() < deadline:
             assert self.process.poll() is None, f"{self.verb} ended by itself"
             try:
@@ -66,7 +65,7 @@ class Program:
         self.process.send_signal(signal.SIGCONT)
         self.process.terminate()
         try:
-            self.process.wait(10)
+            self.process.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             self.kill()
             print("did not stop:", self.verb)
@@ -129,7 +128,8 @@ def environment_of(home: Path, port: int, sandbox_url: str, database_url: str, r
 
 async def until(look, is_there):
     """Look again and again, for a while."""
-    for _ in range(WITHIN_S * 20):
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
         found = await look()
         if is_there(found):
             return found
@@ -263,7 +263,7 @@ def message(payment: dict[str, str], **facts) -> bytes:
 @pytest.fixture
 async def visit(town):
     async with (
-        httpx.AsyncClient(base_url=town.shop_url, timeout=15) as http,
+        httpx.AsyncClient(base_url=town.shop_url, timeout=PATIENCE_S) as http,
         db.create_pool(town.database_url, size_max=4) as pool,
         Redis.from_url(town.redis_url, retry=Retry(NoBackoff(), 0)) as redis,
     ):
@@ -576,7 +576,7 @@ async def test_staff_cancel_a_paid_order_and_the_provider_sends_the_money_back(v
 
 
 async def test_the_provider_is_asked_what_became_of_a_payment(visit):
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as http:
         client = payments.SandboxClient(
             http,
             url=visit.town.sandbox_url,

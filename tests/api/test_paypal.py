@@ -27,6 +27,7 @@ from core.flows.run_sale import arm_sale
 from core.kit import db
 from hotpath.nodes import Redis
 from tests.api.test_payments import Program, Visit, admin, environment_of, flipped, until
+from tests.patience import PATIENCE_S
 
 PRICE = 1_999
 CLIENT, SECRET, HOOK = "sluice-test", "p" * 40, "TESTWEBHOOK000001"
@@ -208,7 +209,7 @@ class PayPalVisit(Visit):
     @contextlib.asynccontextmanager
     async def client(self):
         """PayPal as the shop reaches it."""
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
             yield payments.PayPalClient(
                 http,
                 url=self.town.paypal_url,
@@ -246,7 +247,7 @@ def event(payment, **facts) -> bytes:
 @pytest.fixture
 async def visit(town):
     async with (
-        httpx.AsyncClient(base_url=town.shop_url, timeout=15) as http,
+        httpx.AsyncClient(base_url=town.shop_url, timeout=PATIENCE_S) as http,
         db.create_pool(town.database_url, size_max=4) as pool,
         Redis.from_url(town.redis_url, retry=Retry(NoBackoff(), 0)) as redis,
     ):

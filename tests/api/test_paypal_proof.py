@@ -25,6 +25,7 @@ from api.paypal_sandbox import certificates
 from api.paypal_sandbox.certificates import Notary, establish
 from core import embedded, payments
 from tests.api.test_payments import Program, environment_of, flipped
+from tests.patience import PATIENCE_S
 
 CLIENT, SECRET, HOOK = "sluice-test", "p" * 40, "TESTWEBHOOK000001"
 PATH = "v1/notifications/certs"
@@ -54,7 +55,7 @@ def heard(what: str, url: str) -> list[str]:
         [sys.executable, "-W", "ignore", str(program), what, url],
         capture_output=True,
         check=False,
-        timeout=100,
+        timeout=PATIENCE_S,
         env={**os.environ, "PAYPAL_CLIENT": CLIENT, "PAYPAL_SECRET": SECRET},
     )
     assert done.returncode == 0, done.stderr.decode()
@@ -113,7 +114,7 @@ class Hall:
 
     async def check(self, sent, body=BODY, *, now: datetime | None = None) -> None:
         at_s = (now or datetime.now(UTC)).timestamp()
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
             check = payments.PayPalWebhooks(
                 http,
                 url=self.url,
@@ -145,7 +146,7 @@ def notary(hall) -> Notary:
 async def test_a_genuine_webhook_is_believed_and_no_bit_of_it_can_be_changed(hall, notary):
     url = hall.show(notary.chain)
     sent = hall.sent(notary, url)
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
         roots = x509.load_pem_x509_certificates(hall.ca.read_bytes())
         told = {"url": hall.url, "webhook_id": HOOK, "roots": roots}
         check = payments.PayPalWebhooks(http, **told, clock=lambda: datetime.now(UTC).timestamp())
@@ -228,7 +229,7 @@ async def test_what_is_no_certificate_is_asked_for_again_later(hall, notary):
 
 async def test_who_makes_addresses_up_is_soon_not_asked_for_any_more(hall, notary):
     url = hall.show(notary.chain)
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
         roots = x509.load_pem_x509_certificates(hall.ca.read_bytes())
         told = {"url": hall.url, "webhook_id": HOOK, "roots": roots}
         check = payments.PayPalWebhooks(http, **told, clock=lambda: datetime.now(UTC).timestamp())
@@ -264,7 +265,7 @@ def test_openssl_agrees_with_the_signature_and_the_chain(hall, notary, tmp_path)
         ["dgst", "-sha256", "-verify", "public.pem", "-signature", "signature", "said"],
     ):
         done = subprocess.run(
-            ["openssl", *words], cwd=tmp_path, capture_output=True, check=False, timeout=30
+            ["openssl", *words], cwd=tmp_path, capture_output=True, check=False, timeout=PATIENCE_S
         )
         assert done.returncode == 0, (words, done.stdout, done.stderr)
 

@@ -29,11 +29,10 @@ from core.flows.copy_sale import shadow_sale
 from core.flows.plan_sale import PlannedItem, plan_sale
 from core.flows.run_sale import arm_sale
 from core.kit import db
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-READY_LOOKS_MAX = 400
 LOOK_S = 0.15
-REHEARSED_S_MAX = 120
 UNITS = 50
 BUYERS = ("--buyers", "300", "--rate", "300", "--connections", "64")
 
@@ -71,7 +70,7 @@ class Shop:
         log = self.home.with_name("said")
         process = self.open(*words, log=log)
         try:
-            code = await asyncio.to_thread(process.wait, REHEARSED_S_MAX)
+            code = await asyncio.to_thread(process.wait, PATIENCE_S)
         finally:
             process.kill()
         return code, log.read_text()
@@ -84,11 +83,9 @@ class Shop:
         return code, msgspec.json.decode((folder / "verdict.json").read_bytes()), folder
 
     async def ready(self) -> None:
-        for _ in range(READY_LOOKS_MAX):
-            if await asyncio.to_thread(self._answers):
-                return
-            await asyncio.sleep(LOOK_S)
-        raise AssertionError("the shop is not ready")
+        async with asyncio.timeout(PATIENCE_S):
+            while not await asyncio.to_thread(self._answers):  # noqa: ASYNC110 - it tells nobody
+                await asyncio.sleep(LOOK_S)
 
     def _answers(self) -> bool:
         try:
@@ -173,7 +170,7 @@ async def test_a_rehearsal_sells_a_shadow_out_and_passes_with_its_evidence(shop,
 )
 async def test_units_planted_in_redis_fail_the_verdict(shop, sale, redis, planted, found):
     async def plant():
-        for _ in range(READY_LOOKS_MAX):
+        for _ in range(round(PATIENCE_S / LOOK_S)):
             for sku in await redis.hkeys("sluice:{2}:left"):
                 await redis.hincrby("sluice:{2}:left", sku, planted)
                 return

@@ -27,6 +27,7 @@ from tests.api.conftest import (
     serve,
     stop,
 )
+from tests.patience import PATIENCE_S
 
 BOT = {"X-Forwarded-For": "203.0.113.99"}
 ELSEWHERE = {"X-Forwarded-For": "198.51.100.1"}
@@ -47,7 +48,7 @@ async def served(settings, start=serve):
     url = f"http://127.0.0.1:{settings.port}"
     try:
         await live(url, server)
-        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=30) as client:
+        async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE_S) as client:
             yield client
     finally:
         stop(server)
@@ -163,7 +164,7 @@ def test_a_rule_that_cannot_be_read_stops_the_start(tmp_path, wrong):
         env=environment(settings),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert started.returncode == 1

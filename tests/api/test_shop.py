@@ -13,6 +13,7 @@ from api.shop import events
 from core.flows.run_sale import arm_sale, close_sale, pause_sale
 from core.flows.stock_products import NewProduct, stock_products
 from tests.api.conftest import KNOWN_S, as_member, live, problem, serve, stop
+from tests.patience import PATIENCE_S
 
 
 async def test_products_come_page_by_page_in_the_language_one_likes(http, pool):
@@ -130,7 +131,7 @@ class Stream:
     def __init__(self, answer: httpx.Response) -> None:
         self.lines = answer.aiter_lines()
 
-    async def next(self, *, within_s=5):
+    async def next(self, *, within_s=PATIENCE_S):
         async with asyncio.timeout(within_s):
             name = ""
             async for line in self.lines:

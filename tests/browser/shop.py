@@ -7,9 +7,9 @@ from uuid import uuid4
 import httpx
 
 from tests.api.test_dev import Dev
+from tests.patience import PATIENCE_S
 
 PRICE = 9_900
-SEEN_S_MAX = 15
 LOOK_S = 0.1
 
 
@@ -24,11 +24,17 @@ class Shop(Dev):
         return {"Authorization": f"Bearer {self.run('token', *who).stdout.strip()}"}
 
     def get(self, path: str, headers: dict | None = None) -> dict:
-        return httpx.get(self.url + path, headers=headers, timeout=10).raise_for_status().json()
+        return (
+            httpx.get(self.url + path, headers=headers, timeout=PATIENCE_S)
+            .raise_for_status()
+            .json()
+        )
 
     def post(self, path: str, body: dict | None = None, headers: dict | None = None) -> dict:
         """As staff, unless `headers` say who asks."""
-        answer = httpx.post(self.url + path, headers=headers or self.admin, json=body, timeout=20)
+        answer = httpx.post(
+            self.url + path, headers=headers or self.admin, json=body, timeout=PATIENCE_S
+        )
         assert answer.is_success, answer.text
         return answer.json()
 
@@ -79,7 +85,7 @@ class Shop(Dev):
         return audit["items"][0]["sold"]
 
     def until(self, holds) -> None:
-        deadline = time.monotonic() + SEEN_S_MAX
+        deadline = time.monotonic() + PATIENCE_S
         while not holds():
             assert time.monotonic() < deadline, "the shop did not come to it"
             time.sleep(LOOK_S)

@@ -5,8 +5,9 @@ import re
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.shop import Shop
+from tests.patience import PATIENCE_S
 
-WAIT_MS = 15_000
+WAIT_MS = 1_000 * PATIENCE_S
 # What a browser writes when an answer is an error or does not come; only some tests want that.
 LOST_ANSWER = "Failed to load resource"
 

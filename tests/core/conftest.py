@@ -21,6 +21,7 @@ from hotpath.gate import Gate
 from hotpath.lookout import Lookout
 from hotpath.receipts import Keyring
 from hotpath.wire import Wire
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ async def sale(pool, redis, plan) -> sales.Sale:
 async def gate(redis_url):
     wire = Wire(redis_url)
     wire.start()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await wire.connected()
     yield Gate(wire, key_id=1, backlog_max=100_000)
     await wire.aclose()

@@ -17,6 +17,7 @@ import redis as redis_sync
 
 from core import embedded
 from core.embedded import aof, postgres, process
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
@@ -265,7 +266,7 @@ def test_an_ordinary_user_runs_the_servers_in_a_home_of_mode_700(binaries):
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         # What a killed Postgres leaves behind may still be ending: that is told, and no fault.
         assert done.stdout.endswith("all well\n"), done.stderr
@@ -310,7 +311,7 @@ def supervised(home):
     finally:
         if running.poll() is None:
             running.send_signal(signal.SIGTERM)
-        running.communicate(timeout=30)
+        running.communicate(timeout=PATIENCE_S)
 
 
 def family_of(pid: int) -> list[int]:
@@ -358,7 +359,7 @@ def test_one_signal_stops_all_and_leaves_nothing(home, supervised, number):
     assert len(everybody) > 5
     began = time.monotonic()
     running.send_signal(number)
-    out, _ = running.communicate(timeout=15)
+    out, _ = running.communicate(timeout=PATIENCE_S)
     assert time.monotonic() - began < 15
     assert out.endswith("stopped\n")
     assert running.returncode == 0

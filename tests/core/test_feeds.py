@@ -11,13 +11,13 @@ from core import inventory
 from core.flows import follow_stock
 from core.flows.follow_stock import follow_movements
 from core.kit import db
+from tests.patience import PATIENCE_S
 
 WRITERS = 6
 DEEDS_EACH = 40
 SKUS = (1, 2, 3)
 LATE_S_MAX = 0.02
 SEED = 7
-WAIT_S_MAX = 60
 SIGNS = {"receive": 1, "damage": -1, "mend": 1}
 
 
@@ -49,7 +49,7 @@ async def test_a_movement_that_is_late_is_waited_for(wide):
         await asyncio.wait([following], timeout=0.3)
         assert not following.done()
         await transaction.commit()
-        async with asyncio.timeout(WAIT_S_MAX):
+        async with asyncio.timeout(PATIENCE_S):
             found = await following
     assert [one.reference for one in found.movements] == ["early and late", "late and early"]
     assert not found.is_more
@@ -104,7 +104,7 @@ async def write(pool, number, chance):
 async def test_nothing_appears_behind_a_cursor_whoever_writes(wide):
     print(f"seed {SEED}")
     heard, cursor = [], 0
-    async with asyncio.timeout(WAIT_S_MAX), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
         writers = [
             group.create_task(write(wide, number, random.Random(SEED + number)))
             for number in range(WRITERS)

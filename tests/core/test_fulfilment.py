@@ -25,6 +25,7 @@ from core.kit.states import IllegalMove
 from hotpath.signing import Signer
 from tests.core.steps import books, drain
 from tests.core.test_payments import DEATHS, DOOM, mortal  # noqa: F401  found by its name
+from tests.patience import PATIENCE_S
 
 PRICE = 5_000
 SEALER = staff.Sealer({1: Signer(b"n" * 32)})
@@ -305,7 +306,7 @@ async def test_who_repacks_an_order_waits_for_who_holds_it(house):
                 merge_consignments(house.pool, ids=[west, main]),
             )
         ]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while await house.pool.fetchval(WAITING) < len(waiting):  # noqa: ASYNC110  nobody tells
                 await asyncio.sleep(0.01)
     done = await asyncio.gather(*waiting, return_exceptions=True)

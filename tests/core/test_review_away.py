@@ -13,6 +13,7 @@ from core.kit import db
 from hotpath.claims import Claim, Kind
 from hotpath.gate import Gate
 from tests.core.steps import books
+from tests.patience import PATIENCE_S
 
 BACKLOG_MAX = 8
 
@@ -52,7 +53,7 @@ async def test_accepting_goes_on_to_the_backlog_while_postgres_hangs_and_drains_
             tell_all(postgres, signal.SIGCONT)
         kinds = [verdict.kind for verdict in verdicts]
         assert kinds == [Kind.ACCEPTED] * BACKLOG_MAX + [Kind.BUSY] * 4
-        for _ in range(100):
+        for _ in range(10 * PATIENCE_S):
             if await sold(pool, sale) == BACKLOG_MAX:
                 break
             await asyncio.sleep(0.1)

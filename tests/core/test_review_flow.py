@@ -21,6 +21,7 @@ from core.kit import db, outbox
 from hotpath import scripts
 from hotpath.nodes import Redis
 from tests.core.steps import books, drain
+from tests.patience import PATIENCE_S
 
 KEYS = scripts.BucketKeys(1)
 
@@ -36,7 +37,7 @@ async def test_a_rebuild_of_one_sale_holds_up_no_expiry_of_another(pool, redis, 
         await sales.fence(conn, number=1, reason="being rebuilt")
     async with db.transaction(pool) as loading:
         await sales.hold_bucket_alone(loading, number=1)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(PATIENCE_S):
             assert await expire_holds(pool, batch_max=10) == 1
             assert not await settle_sale(pool, redis, sale_id=rebuilt.id)
     assert await expire_holds(pool, batch_max=10) == 1
@@ -173,7 +174,7 @@ async def test_stock_is_locked_in_one_order_whoever_moves_it(pool, sale, sku_ids
             await conn.execute(lock, low)
             task = asyncio.create_task(move(verb))
             await asyncio.sleep(0.2)
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(PATIENCE_S):
                 await conn.execute(lock, high)
         await task
 

@@ -14,6 +14,7 @@ from core.jobs.conductor import Conductor
 from core.jobs.order_writer import OrderWriter
 from core.kit import db
 from tests.core.steps import books, drain
+from tests.patience import PATIENCE_S
 
 
 async def buckets_of(pool, sale):
@@ -85,7 +86,7 @@ async def test_a_process_frozen_in_a_transaction_stops_the_others_for_seconds_on
         (bucket,) = await buckets_of(pool, sale)
         await sales.advance(frozen, bucket, source="0-0", target="9-9", claims=1)
         await buy(sale, 7)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await drain(writer)
         assert await books(pool, redis, sale) == (99, 0, 1, 0)
 

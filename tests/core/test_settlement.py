@@ -14,10 +14,10 @@ from core.flows.pay_out import pay_out, send_payout
 from core.flows.settle_sellers import settle_sellers
 from core.kit import db
 from tests.core.test_ledger import balances, bought, do, name, proven, tamper
+from tests.patience import PATIENCE_S
 
 SELLERS = 300
 KILL_AT = (30, 120, 210)
-WITHIN_S = 60
 
 
 class Teller:
@@ -240,7 +240,7 @@ async def test_a_run_that_is_killed_goes_on_where_it_was_and_pays_everybody_once
             await ledger.capture_for_order(conn, [goods], currency="CNY", **facts)
             await ledger.release(conn, order_id=facts["order_id"])
     killed = 0
-    async with asyncio.timeout(WITHIN_S):
+    async with asyncio.timeout(PATIENCE_S):
         for kill_at in (*KILL_AT, None):
             process = cron("week 1")
             while process.poll() is None:

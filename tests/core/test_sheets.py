@@ -20,6 +20,7 @@ from core.jobs.importer import Importer
 from core.kit import db
 from core.kit.refusal import Refusal
 from tests.core import goods
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture
@@ -133,7 +134,6 @@ def tricks(name: str, content: bytes) -> bytes:
 
 
 EXAMPLES = int(os.environ.get("TEST_SHEET_EXAMPLES", "20"))
-LOOKS_MAX = 500
 WAITS = """
     SELECT EXISTS (SELECT FROM pg_stat_activity
                     WHERE datname = current_database() AND wait_event_type = 'Lock')
@@ -274,7 +274,7 @@ async def test_rows_wait_for_a_category_that_is_being_changed(shop, hand_in):
         length = (await catalogue.known_in(conn, dresses))["length"]
         await catalogue.define(conn, msgspec.structs.replace(length, highest=50.0))
         rows = asyncio.create_task(hand_in(goods.as_csv([one_row()])))
-        for _ in range(LOOKS_MAX):
+        for _ in range(100 * PATIENCE_S):
             async with db.reading(shop) as watcher:
                 if await watcher.fetchval(WAITS) or rows.done():
                     break

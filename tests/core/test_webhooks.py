@@ -24,12 +24,12 @@ from core.webhooks.rules import pause_s, rest_s
 from hotpath.signing import Signer
 from tests.core.receivers import DOCUMENT, OK, fit, receiving, status
 from tests.core.steps import drain
+from tests.patience import PATIENCE_S
 
 REACH = webhooks.Reach(loopback=True)
 KEYS = webhooks.Keys({1: Signer(b"k" * 32)})
 PAID, CANCELLED = webhooks.EventKind.ORDER_PAID, webhooks.EventKind.ORDER_CANCELLED
 PLACED = webhooks.EventKind.ORDER_PLACED
-WAIT_MAX_S = 20
 PLACE = """
     INSERT INTO orders.orders (id, sale_id, bucket, member_id, idempotency_key, epoch, key_id,
                                state, amount_minor, currency, expires_at)
@@ -96,7 +96,7 @@ async def paid(pool, *, sale_id=1):
 
 async def until(courier, is_so):
     """Let the courier work until something is so."""
-    async with asyncio.timeout(WAIT_MAX_S):
+    async with asyncio.timeout(PATIENCE_S):
         while not is_so():
             await courier.step()
             await asyncio.sleep(0.01)
@@ -349,7 +349,7 @@ async def test_whatever_the_commits_interleave_each_event_is_told_once(
             await asyncio.sleep(0.003)
         await herald.step()
 
-    async with db.create_pool(database_url, size_max=4) as writers, asyncio.timeout(60):
+    async with db.create_pool(database_url, size_max=4) as writers, asyncio.timeout(PATIENCE_S):
         connections = [await writers.acquire() for _ in range(4)]
         await asyncio.gather(tell(), *map(write, connections))
         for conn in connections:
@@ -520,7 +520,7 @@ async def test_a_slow_endpoint_keeps_nobody_waiting_but_itself(
             await paid(pool)
         await herald.step()
         began = asyncio.get_running_loop().time()
-        async with asyncio.timeout(WAIT_MAX_S):
+        async with asyncio.timeout(PATIENCE_S):
             while len(receiver.got) < 12:
                 await courier.step()
                 await asyncio.sleep(0.01)
@@ -864,7 +864,7 @@ async def test_whatever_the_movements_interleave_each_is_told_once(
             await herald.step()
             await asyncio.sleep(0.003)
 
-    async with db.create_pool(database_url, size_max=3) as writers, asyncio.timeout(60):
+    async with db.create_pool(database_url, size_max=3) as writers, asyncio.timeout(PATIENCE_S):
         connections = [await writers.acquire() for _ in range(3)]
         await asyncio.gather(tell(), *map(write, connections, sku_ids))
         for conn in connections:

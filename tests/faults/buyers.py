@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from api.rehearsal.client import Client, NoAnswer
+from tests.patience import PATIENCE_S
 
 TRIES_MAX = 400
 TRY_AGAIN = {429, 503}
@@ -93,14 +94,12 @@ async def click(http: Client, ledger: Ledger, sale_id: str, sku_id: str, buyer: 
     raise AssertionError(f"member {buyer.member} never got an answer")
 
 
-async def states_of(
-    url: str, ledger: Ledger, tokens: dict[int, str], *, within_s: float
-) -> dict[str, str]:
+async def states_of(url: str, ledger: Ledger, tokens: dict[int, str]) -> dict[str, str]:
     """Each order's state as its own buyer sees it, once none is merely accepted, or time is up."""
     states: dict[str, str] = {}
     waiting = ledger.orders()
     clock = asyncio.get_running_loop().time
-    until = clock() + within_s
+    until = clock() + PATIENCE_S
     async with Client(url, connections_max=20) as http:
         while waiting and clock() < until:
             for order_id, member in list(waiting.items()):

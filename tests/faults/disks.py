@@ -30,9 +30,9 @@ from types import MappingProxyType
 from typing import Self
 
 from tests.faults import forgetful
+from tests.patience import PATIENCE_S
 
 HERE = Path(__file__).parent
-ANSWER_WAIT_S = 20.0
 NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -129,7 +129,7 @@ class FuseDisk(PowerCutDisk):
     def close(self) -> None:
         self.process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(ANSWER_WAIT_S)
+            self.process.wait(PATIENCE_S)
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
@@ -140,7 +140,7 @@ class FuseDisk(PowerCutDisk):
         return self._answer()
 
     def _answer(self) -> dict:
-        ready, _, _ = select.select([self.process.stdout], [], [], ANSWER_WAIT_S)
+        ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE_S)
         line = self.process.stdout.readline() if ready else b""
         if not line:
             raise Refused(f"no FUSE file system: {self.log.read_text().strip()[-500:]}")

@@ -44,6 +44,7 @@ from hotpath.receipts import Keyring
 from hotpath.wire import Wire
 from tests.faults.disks import PowerCutDisk
 from tests.faults.forgetful import Forgotten
+from tests.patience import PATIENCE_S
 
 KEYRING = Keyring({1: b"a receipt key of the power cut test"})
 BACKLOG_MAX = 1_000_000
@@ -58,7 +59,6 @@ AGAIN_BATCH = 500
 STUMBLES = 0.3
 
 WAYS = ("at once", "held", "in a rewrite", "held in a rewrite")
-WAIT_S = 30.0
 OPEN_AGAIN_S = 5.0
 
 Buyer: TypeAlias = tuple[int, str]
@@ -155,7 +155,7 @@ class Life:
                 self.disk.cut(0)
             if self.server.process is not None:
                 self.server.process.kill()
-                self.server.wait_stopped(within_s=WAIT_S)
+                self.server.wait_stopped(within_s=PATIENCE_S)
 
     async def open_sale(self, stack: contextlib.AsyncExitStack) -> None:
         now = datetime.now(UTC)
@@ -195,7 +195,7 @@ class Life:
                     await redis.bgrewriteaof()
             if "held" in way:
                 await asyncio.to_thread(self.disk.hold_at, self.rng.randint(1, 60))
-                await asyncio.to_thread(self.disk.wait_held, WAIT_S)
+                await asyncio.to_thread(self.disk.wait_held, PATIENCE_S)
             elif "rewrite" in way:
                 during = self.rng.randint(after // 4, after)
                 await self.reach(len(self.ledger.accepted) + during)
@@ -206,7 +206,7 @@ class Life:
             forgotten = await asyncio.to_thread(self.disk.cut, self.rng.getrandbits(32), self.tail)
             await asyncio.gather(*buyers)
         acknowledged = len(self.ledger.accepted) - before
-        await asyncio.to_thread(self.server.process.wait, WAIT_S)
+        await asyncio.to_thread(self.server.process.wait, PATIENCE_S)
         if self.rng.random() < STUMBLES:
             await self.stumble()
         begun = time.monotonic()
@@ -224,7 +224,7 @@ class Life:
         await asyncio.sleep(self.rng.uniform(0, 0.1))
         os.killpg(self.server.pid, signal.SIGKILL)
         await asyncio.to_thread(self.disk.cut, self.rng.getrandbits(32), self.tail)
-        await asyncio.to_thread(self.server.process.wait, WAIT_S)
+        await asyncio.to_thread(self.server.process.wait, PATIENCE_S)
 
     async def buy(self, gate: Gate) -> None:
         """One buyer after another over one gate, until it is of no use any more."""
@@ -251,7 +251,7 @@ class Life:
 
     async def claim_once(self) -> None:
         """Every gate is open again."""
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             await self.trust()
             for gate in self.gates:
                 verdict = None
@@ -278,7 +278,7 @@ class Life:
         self.ledger.unknown.clear()
 
     async def reach(self, count: int) -> None:
-        async with asyncio.timeout(WAIT_S):
+        async with asyncio.timeout(PATIENCE_S):
             while len(self.ledger.accepted) < count:
                 assert self.server.running(), self.server.last_words()
                 await asyncio.sleep(0.001)
@@ -416,7 +416,7 @@ class WholeLife(Life):
 
     async def drained(self) -> None:
         """Wait until every claim is written down. No drift on the way, none at the end."""
-        async with asyncio.timeout(WAIT_S), self.client() as redis:
+        async with asyncio.timeout(PATIENCE_S), self.client() as redis:
             while True:
                 found = await audit_sale(self.pool, redis, sale_id=self.sale_id)
                 assert found.drift == 0, found

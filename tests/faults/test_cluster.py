@@ -19,6 +19,7 @@ from hotpath.ids import parts
 from tests.faults.buyers import Ledger, states_of, storm
 from tests.faults.test_flash_sale import Shop, add, find
 from tests.masters import Masters
+from tests.patience import PATIENCE_S
 
 TRIES = max(1, int(os.environ.get("TEST_KILLS", "1")) // 3)
 SEED = int(os.environ.get("TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
@@ -27,8 +28,6 @@ UNITS = 100
 MEMBERS = 300
 AT_ONCE = 100
 WRITTEN, UNWRITTEN = 20, 30
-WRITTEN_S = 60
-FENCED_S = 30
 FENCED = """
     SELECT coalesce(array_agg(number), '{}') FROM sales.buckets
      WHERE sale_id = $1 AND fence_reason IS NOT NULL
@@ -82,7 +81,7 @@ async def check(shop, sale_id, ledger, *, units=UNITS) -> None:
     assert ledger.server_errors == []
     assert all(len(bodies) == 1 for bodies in ledger.accepted.values()), "two answers for one key"
     assert len(ledger.orders()) == len(ledger.accepted) == units
-    states = await states_of(shop.url, ledger, shop.tokens, within_s=WRITTEN_S)
+    states = await states_of(shop.url, ledger, shop.tokens)
     assert set(states.values()) == {"pending_payment"}, states
     code, audit = await asyncio.to_thread(shop.audit, sale_id)
     assert (code, audit["drift"], audit["in_flight"]) == (0, 0, 0), audit
@@ -141,7 +140,7 @@ async def test_a_lost_disk_costs_its_own_buckets_only_what_it_alone_knew(shop):
     gone = {number for number in numbers if shop.masters.owner(number) is server}
     assert gone < set(numbers)
     ledger = await storm(shop.url, sale_id, shop.sku_id, shop.buyers()[:WRITTEN], at_once=AT_ONCE)
-    states = await states_of(shop.url, ledger, shop.tokens, within_s=WRITTEN_S)
+    states = await states_of(shop.url, ledger, shop.tokens)
     assert list(states.values()) == ["pending_payment"] * WRITTEN
     unwritten = await sell_unwritten_and_lose(shop, sale_id, server)
     await asyncio.to_thread(shop.masters.replace, server, shop.folder / "newcomer")
@@ -150,7 +149,7 @@ async def test_a_lost_disk_costs_its_own_buckets_only_what_it_alone_knew(shop):
     lost = {order: m for order, m in unwritten.orders().items() if parts(order).bucket in gone}
     assert lost
     add(ledger, unwritten)
-    states = await states_of(shop.url, ledger, shop.tokens, within_s=WRITTEN_S)
+    states = await states_of(shop.url, ledger, shop.tokens)
     assert {order for order in states if states[order] != "pending_payment"} == lost.keys()
     for member in lost.values():
         # Its buyer's key is free again, for one order of the new epoch.
@@ -188,7 +187,7 @@ async def rebuild(shop, sale_id, buckets) -> None:
 async def wait_until_fenced(shop, sale_id, buckets) -> None:
     conn = await asyncpg.connect(embedded.running(shop.home).database_url)
     try:
-        async with asyncio.timeout(FENCED_S):
+        async with asyncio.timeout(PATIENCE_S):
             while set(await conn.fetchval(FENCED, int(sale_id))) != buckets:  # noqa: ASYNC110 - another process fences
                 await asyncio.sleep(0.1)
     finally:
@@ -197,5 +196,7 @@ async def wait_until_fenced(shop, sale_id, buckets) -> None:
 
 def said_of(shop, order_id, member) -> tuple[str, str | None]:
     headers = {"Authorization": f"Bearer {shop.tokens[member]}"}
-    order = httpx.get(f"{shop.url}/v1/orders/{order_id}", headers=headers, timeout=10).json()
+    order = httpx.get(
+        f"{shop.url}/v1/orders/{order_id}", headers=headers, timeout=PATIENCE_S
+    ).json()
     return order["state"], order.get("reason")

@@ -19,6 +19,7 @@ import pytest
 from core import embedded
 from tests.api.test_dev import Dev
 from tests.faults.buyers import Buyer, Ledger, states_of, storm
+from tests.patience import PATIENCE_S
 
 KILLS = int(os.environ.get("TEST_KILLS", "3"))
 SEED = int(os.environ.get("TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
@@ -42,10 +43,10 @@ class Shop(Dev):
         self.sku_id = self.get("/v1/products")["items"][0]["skus"][0]["sku_id"]
 
     def get(self, path: str) -> dict:
-        return httpx.get(self.url + path, timeout=10).raise_for_status().json()
+        return httpx.get(self.url + path, timeout=PATIENCE_S).raise_for_status().json()
 
     def post(self, path: str, body: dict | None = None) -> dict:
-        answer = httpx.post(self.url + path, headers=self.admin, json=body, timeout=20)
+        answer = httpx.post(self.url + path, headers=self.admin, json=body, timeout=PATIENCE_S)
         assert answer.is_success, answer.text
         return answer.json()
 
@@ -72,10 +73,10 @@ class Shop(Dev):
     def buyers(self) -> list[Buyer]:
         return [Buyer(member, token, f"key-{member}") for member, token in self.tokens.items()]
 
-    async def wait_until_ready(self, within_s: float) -> float:
+    async def wait_until_ready(self) -> float:
         began = time.monotonic()
         while not await asyncio.to_thread(self.is_ready):
-            assert time.monotonic() - began < within_s, "the shop did not come back by itself"
+            assert time.monotonic() - began < PATIENCE_S, "the shop did not come back by itself"
             await asyncio.sleep(0.1)
         return time.monotonic() - began
 
@@ -95,7 +96,7 @@ async def test_one_hundred_units_go_to_exactly_one_hundred_of_two_thousand_doubl
     sale_id = shop.open_sale()
     ledger = await storm(shop.url, sale_id, shop.sku_id, shop.buyers(), at_once=AT_ONCE)
     assert ledger.refused == {"sold-out": 2 * (MEMBERS - UNITS)}
-    await check_the_promise(shop, sale_id, ledger, within_s=10)
+    await check_the_promise(shop, sale_id, ledger)
 
 
 @pytest.mark.parametrize("number", range(KILLS))
@@ -112,8 +113,8 @@ async def test_every_202_is_one_order_though_everything_is_killed_meanwhile(shop
         )
         add(ledger, again)
     await fire
-    await shop.wait_until_ready(within_s=30)
-    await check_the_promise(shop, sale_id, ledger, within_s=20)
+    await shop.wait_until_ready()
+    await check_the_promise(shop, sale_id, ledger)
 
 
 def add(ledger: Ledger, more: Ledger) -> None:
@@ -122,12 +123,12 @@ def add(ledger: Ledger, more: Ledger) -> None:
     ledger.server_errors += more.server_errors
 
 
-async def check_the_promise(shop: Shop, sale_id: str, ledger: Ledger, *, within_s: float) -> None:
+async def check_the_promise(shop: Shop, sale_id: str, ledger: Ledger) -> None:
     assert ledger.server_errors == []
     assert all(len(bodies) == 1 for bodies in ledger.accepted.values()), "two answers for one key"
     orders = ledger.orders()
     assert len(orders) == len(ledger.accepted) == UNITS
-    states = await states_of(shop.url, ledger, shop.tokens, within_s=within_s)
+    states = await states_of(shop.url, ledger, shop.tokens)
     assert set(states.values()) == {"pending_payment"}, states
     code, audit = await asyncio.to_thread(shop.audit, sale_id)
     assert (code, audit["drift"], audit["in_flight"]) == (0, 0, 0), audit

@@ -20,12 +20,12 @@ from core.embedded import process
 from hotpath.scripts import CLAIM
 from tests.faults.buyers import Buyer, Ledger, storm
 from tests.faults.test_flash_sale import Shop, find
+from tests.patience import PATIENCE_S
 
 MEMBERS = 900
 UNITS = 20
 KNOWN_S = 2.0
 STALE_S_MAX = 1.0
-NOTICED_S = 10
 METRIC = "sluice_claims_sold_out_here_total"
 
 
@@ -96,7 +96,7 @@ async def ask(client: httpx.AsyncClient, shop: Shop, sale_id: str, buyer: Buyer)
 def fresh_client() -> httpx.AsyncClient:
     """Each request on a connection of its own, so that every worker has its turn."""
     limits = httpx.Limits(max_keepalive_connections=0)
-    return httpx.AsyncClient(trust_env=False, timeout=20, limits=limits)
+    return httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S, limits=limits)
 
 
 async def the_flood_is_refused_without_redis(shop, sale_id, members, *, count=150):
@@ -112,7 +112,7 @@ async def the_flood_is_refused_without_redis(shop, sale_id, members, *, count=15
 
 async def the_metrics_tell_of_it(shop, *, claims_min):
     """Each worker hands its figures over once a second."""
-    async with asyncio.timeout(NOTICED_S), fresh_client() as client:
+    async with asyncio.timeout(PATIENCE_S), fresh_client() as client:
         while True:
             text = (await client.get(f"{shop.url}/metrics")).text
             line = next(one for one in text.splitlines() if one.startswith(METRIC))
@@ -134,7 +134,7 @@ async def cancel_one(shop: Shop, ledger: Ledger) -> None:
     (member, _), bodies = ledger.accepted.popitem()
     order_id = json.loads(next(iter(bodies)))["order_id"]
     headers = {"Authorization": f"Bearer {shop.tokens[member]}"}
-    async with asyncio.timeout(NOTICED_S), fresh_client() as client:
+    async with asyncio.timeout(PATIENCE_S), fresh_client() as client:
         path = f"{shop.url}/v1/orders/{order_id}/cancel"
         while (answer := await client.post(path, headers=headers)).status_code != 200:
             assert answer.status_code in {409, 503}, answer.text
@@ -144,7 +144,7 @@ async def cancel_one(shop: Shop, ledger: Ledger) -> None:
 async def came_back(shop: Shop, sale_id: str) -> float:
     """Wait until Redis has the unit, and tell when that was seen."""
     async with Redis.from_url(embedded.running(shop.home).redis_url) as client:
-        async with asyncio.timeout(NOTICED_S):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 for key in await client.keys("sluice:*:left"):
                     if await client.hget(key, shop.sku_id) == b"1":
@@ -243,7 +243,7 @@ def claim(shop: Shop, sale_id: str, buyer: Buyer) -> bytes:
 
 
 async def one_status(reader: asyncio.StreamReader) -> int:
-    async with asyncio.timeout(NOTICED_S):
+    async with asyncio.timeout(PATIENCE_S):
         head = await reader.readuntil(b"\r\n\r\n")
         size = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
         await reader.readexactly(int(size))
@@ -255,13 +255,13 @@ async def test_a_redis_that_restarts_and_one_that_is_rebuilt_change_no_answer(sh
     sale_id, ledger = await sell_out(shop, members)
     os.kill(await find(shop, "redis"), signal.SIGKILL)
     await asyncio.sleep(0.5)
-    await shop.wait_until_ready(within_s=30)
+    await shop.wait_until_ready()
     await asyncio.sleep(KNOWN_S)
     await the_flood_is_refused_without_redis(shop, sale_id, members)
     await every_holder_gets_the_same_again(shop, sale_id, ledger)
 
     assert shop.run("rebuild", sale_id).returncode == 0
-    await shop.wait_until_ready(within_s=30)
+    await shop.wait_until_ready()
     await asyncio.sleep(KNOWN_S)
     await the_flood_is_refused_without_redis(shop, sale_id, members)
     await every_holder_gets_the_same_again(shop, sale_id, ledger)

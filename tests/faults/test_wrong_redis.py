@@ -18,11 +18,11 @@ from redis import Redis
 from core import embedded
 from tests.faults.buyers import Buyer, Ledger, states_of, storm
 from tests.faults.test_flash_sale import Shop
+from tests.patience import PATIENCE_S
 
 QUOTA = 40
 WRITTEN = 15
 LOST = 5
-NOTICED_S = 10
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +94,13 @@ async def buy(shop: Shop, sale_id: str, first: int, count: int) -> Ledger:
 
 
 async def until_written(shop: Shop, ledger: Ledger) -> None:
-    states = await states_of(shop.url, ledger, shop.tokens, within_s=10)
+    states = await states_of(shop.url, ledger, shop.tokens)
     assert set(states.values()) == {"pending_payment"}
 
 
 def look(shop: Shop, order_id: str, member: int) -> dict:
     headers = {"Authorization": f"Bearer {shop.tokens[member]}"}
-    return httpx.get(f"{shop.url}/v1/orders/{order_id}", headers=headers, timeout=10).json()
+    return httpx.get(f"{shop.url}/v1/orders/{order_id}", headers=headers, timeout=PATIENCE_S).json()
 
 
 def one_claim(shop: Shop, sale_id: str, member: int) -> int:
@@ -109,13 +109,13 @@ def one_claim(shop: Shop, sale_id: str, member: int) -> int:
         f"{shop.url}/v1/sales/{sale_id}/orders",
         headers=buyer.headers,
         json={"sku_id": shop.sku_id, "quantity": 1},
-        timeout=10,
+        timeout=PATIENCE_S,
     ).status_code
 
 
-def state_within(shop: Shop, sale_id: str, wanted: str, *, member: int | None = None) -> None:
+def wait_for_state(shop: Shop, sale_id: str, wanted: str, *, member: int | None = None) -> None:
     """Wait for a sale's state; meanwhile a member keeps asking, and must never be accepted."""
-    until = time.monotonic() + NOTICED_S
+    until = time.monotonic() + PATIENCE_S
     while (state := shop.get(f"/v1/sales/{sale_id}")["state"]) != wanted:
         assert time.monotonic() < until, f"the sale is still {state}"
         if member is not None:
@@ -145,13 +145,13 @@ async def test_a_wrong_redis_is_never_admitted_and_a_rebuild_states_what_was_los
     if not shop.redis.running():
         shop.redis.start()
     os.kill(worker, signal.SIGCONT)
-    state_within(shop, sale_id, "fenced", member=150)
+    wait_for_state(shop, sale_id, "fenced", member=150)
     assert one_claim(shop, sale_id, 150) == 503
     assert shop.audit(sale_id, check=False)[0] != 0
 
     rebuilt = shop.run("rebuild", sale_id)
     assert rebuilt.returncode == 0, rebuilt.stdout
-    state_within(shop, sale_id, "open")
+    wait_for_state(shop, sale_id, "open")
     await check_books_and_statements(shop, sale_id, written, lost)
     await sell_out(shop, sale_id, written)
 
@@ -190,7 +190,7 @@ async def test_a_redis_that_kept_everything_admits_itself(shop):
     shop.redis.start()
     began = time.monotonic()
     while one_claim(shop, sale_id, 11) != 202:
-        assert time.monotonic() - began < NOTICED_S
+        assert time.monotonic() - began < PATIENCE_S
         await asyncio.sleep(0.05)
     print(f"open again {time.monotonic() - began:.1f} s after Redis was")
     await until_written(shop, written)

@@ -18,6 +18,7 @@ from hotpath.scripts import BucketKeys
 from hotpath.slots import Node, read_slots, slot_of, url_of
 from tests.hotpath.eventually import eventually
 from tests.masters import server_call
+from tests.patience import PATIENCE_S
 
 STAMP = "1.00112233445566ff"
 BUCKETS = range(1, 7)
@@ -28,7 +29,7 @@ async def wires_to(urls):
     wires = ClusterWires(urls, scripts=[scripts.CLAIM.source])
     wires.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await wires.connected()
         yield wires
     finally:

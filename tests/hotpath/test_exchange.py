@@ -14,6 +14,7 @@ from hotpath import exchange, risk
 from hotpath.exchange import Exchange
 from tests.hotpath.eventually import eventually
 from tests.hotpath.test_risk import HERE, NOW_S, ask, opened, passes
+from tests.patience import PATIENCE_S
 
 HEARD_WITHIN_S = 1.0
 
@@ -38,7 +39,7 @@ async def listening(redis, count: int):
     async def are_there():
         return dict(await redis.pubsub_numsub(exchange.CHANNEL))[b"sluice:risk"] >= count
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not await are_there():  # noqa: ASYNC110 - only Redis knows
             await asyncio.sleep(0.02)
 

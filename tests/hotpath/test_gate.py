@@ -13,6 +13,7 @@ from hotpath.claims import BucketFacts, Claim, Kind, SaleFacts
 from hotpath.gate import Gate
 from hotpath.wire import Wire
 from tests.hotpath.eventually import eventually
+from tests.patience import PATIENCE_S
 
 
 @contextlib.asynccontextmanager
@@ -21,7 +22,7 @@ async def gate_to(url, **options) -> AsyncIterator[Gate]:
     line = Wire(url, scripts=[scripts.CLAIM.source], **wire_options)
     line.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await line.connected()
         yield Gate(line, key_id=1, **{"backlog_max": 1_000_000, "at_first": 20_000, **options})
     finally:
@@ -164,7 +165,7 @@ async def test_repeating_the_unknown_buys_once(mortal, sale):
         assert time.monotonic() - started < 1
         assert answers.kinds() == {Kind.UNKNOWN: 1024, Kind.UNAVAILABLE: 100}
         mortal.process.send_signal(signal.SIGCONT)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await gate._wires.connected()
         again = Answers(gate)
         again.claim(*wanted)
@@ -268,7 +269,7 @@ async def test_another_process_on_the_same_port_gets_no_claim(mortal, sale, serv
         await asyncio.to_thread(mortal.process.wait)
         # It even has the whole log: still, Postgres has not admitted it.
         await asyncio.to_thread(mortal.start)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await gate._wires.connected()
         assert (await gate.ask(claim_of(2))).kind is Kind.UNAVAILABLE
         assert stale == [17]

@@ -84,7 +84,7 @@ async def serving(*, till=None, **limits) -> AsyncIterator[Server]:
             line.writer.close()
             with contextlib.suppress(ConnectionError):
                 await line.writer.wait_closed()
-        await eventually(lambda: not state.connections and not state.tasks, within_s=2)
+        await eventually(lambda: not state.connections and not state.tasks)
 
 
 GET = b"GET %b HTTP/1.1\r\nhost: h\r\n\r\n"

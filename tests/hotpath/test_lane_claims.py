@@ -179,7 +179,7 @@ async def test_a_claim_in_flight_is_answered_before_its_connection_closes(redis_
         rest = await busy.reader.read()
         assert rest.count(b"order_id") == 1
         assert b"HTTP/1.1" not in rest
-        await eventually(lambda: not server.state.connections, within_s=1)
+        await eventually(lambda: not server.state.connections)
 
 
 async def test_who_leaves_while_a_claim_is_decided_breaks_nothing(redis_url, sale, caplog):
@@ -190,7 +190,7 @@ async def test_who_leaves_while_a_claim_is_decided_breaks_nothing(redis_url, sal
             line.say(claim(member) + claim(member, key="l"))
             await asyncio.sleep(0.005)
             line.writer.transport.abort()
-        await eventually(lambda: not server.state.connections, within_s=1)
+        await eventually(lambda: not server.state.connections)
         line = await server.dial()
         line.say(claim(50))
         assert (await line.answer())[0] == 202
@@ -266,7 +266,7 @@ async def test_who_does_not_read_is_not_read_either(redis_url, sale):
         theirs.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
         theirs.pause_reading()
         line.say(*[claim()] * count)
-        await eventually(lambda: lane._line.write_paused and lane.flow.read_paused, within_s=20)
+        await eventually(lambda: lane._line.write_paused and lane.flow.read_paused)
         assert ours.get_write_buffer_size() < 200_000
         assert len(lane._line.held) < 600_000
         theirs.resume_reading()

@@ -14,6 +14,7 @@ from hotpath.lookout import Lookout
 from hotpath.routing import bucket_of
 from tests.hotpath.eventually import eventually
 from tests.hotpath.test_gate import claim_of, gate_to
+from tests.patience import PATIENCE_S
 
 
 class Shop:
@@ -198,15 +199,15 @@ async def test_two_clicks_of_one_key_that_wait_for_one_unit_are_both_told_that_i
         open_in_two_buckets(shop, redis_url, sale)
         member = next(m for m in range(1, 100) if bucket_of(m, 2) == 0)
         clicks = [asyncio.create_task(shop.gate.ask(claim_of(member))) for _ in range(2)]
-        await eventually(lambda: shop.gate.wanted() == {(17, 7): 2}, within_s=5)
+        await eventually(lambda: shop.gate.wanted() == {(17, 7): 2})
         shop.client.hset(sale.keys.left, "7", 1)
         shop.gate.review(17, {7: 1})
-        await asyncio.wait(clicks, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(clicks, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
         assert shop.gate.wanted() == {(17, 7): 1}
         # By now nothing is left anywhere, and the other click still waits.
         await shop.look()
         await nothing_is_on_its_way(shop)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             first, second = await asyncio.gather(*clicks)
         assert first.kind is Kind.ACCEPTED
         assert second == first

@@ -10,8 +10,7 @@ from core import embedded
 from hotpath import claims, loading, scripts
 from hotpath.claims import BucketFacts, Claim, Kind
 from hotpath.entries import Entry, claims_of
-
-REWRITE_S_MAX = 10
+from tests.patience import PATIENCE_S
 
 
 @pytest.fixture(params=["wheel", "debian"])
@@ -89,7 +88,7 @@ class Buyers:
 def rewrite(server):
     with Redis.from_url(server.url) as client:
         client.bgrewriteaof()
-        due = time.monotonic() + REWRITE_S_MAX
+        due = time.monotonic() + PATIENCE_S
         while client.info("persistence")["aof_rewrite_in_progress"]:
             assert time.monotonic() < due
             time.sleep(0.02)

@@ -14,6 +14,7 @@ from core import embedded
 from hotpath import scripts, wire
 from hotpath.wire import LOST, Endpoint, Lost, NotConnected, Wire
 from tests.hotpath.eventually import eventually
+from tests.patience import PATIENCE_S
 
 
 @contextlib.asynccontextmanager
@@ -21,7 +22,7 @@ async def connected(url, **options) -> AsyncIterator[Wire]:
     line = Wire(url, **options)
     line.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await line.connected()
         yield line
     finally:
@@ -117,7 +118,7 @@ async def test_a_process_that_stops_answering_is_given_up_and_asked_again(mortal
             assert line.run_id is None
         finally:
             mortal.process.send_signal(signal.SIGCONT)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await line.connected()
         assert line.run_id == before
         assert await line.call("PING") == b"PONG"
@@ -137,7 +138,7 @@ async def test_a_killed_process_is_noticed_at_once_and_its_successor_found(morta
         assert got == [LOST]
         assert changes == [None]
         await asyncio.to_thread(mortal.start)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await line.connected()
         assert line.run_id not in {None, before}
 
@@ -149,7 +150,7 @@ async def test_what_is_sent_in_the_turn_in_which_the_connection_breaks_is_lost_a
         got = []
         line._connection._transport.abort()
         line.send(("PING",), got.append)
-        await eventually(lambda: got, within_s=5)
+        await eventually(lambda: got)
         assert got == [LOST]
 
 
@@ -161,7 +162,7 @@ async def test_a_server_that_still_loads_is_asked_again():
         line.start()
         await asyncio.sleep(0.02)
         assert line.run_id is None
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await line.connected()
         assert (line.run_id, line.counters.reconnects) == ("new", 2)
         # It answers nothing more, so the close has to come by its own deadline.
@@ -218,7 +219,7 @@ async def test_a_reader_that_falls_behind_is_seen(mortal):
         writable = asyncio.Event()
         line.watch(lambda: line.writable and writable.set())
         mortal.process.send_signal(signal.SIGCONT)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await writable.wait()
         assert await line.call("PING") == b"PONG"
 

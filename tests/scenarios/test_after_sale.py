@@ -18,6 +18,7 @@ from core.flows.pay_out import pay_out
 from core.flows.settle_sellers import settle_sellers
 from tests.api.test_checkout import CHINA, Shopper
 from tests.api.test_payments import SANDBOX_SECRET, signed, until
+from tests.patience import PATIENCE_S
 from tests.scenarios import test_checkout
 from tests.scenarios.test_checkout import now, proven
 
@@ -201,7 +202,7 @@ async def hold_against_the_statement(trade, gone):
     """The provider pays out what it holds, and its statement of the day says what our books say."""
     paid_out = (await trade.provider("POST", "/v1/payouts", currency="CNY"))["amount"]
     before = await trade.amounts()
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
         reporter = payments.SandboxClient(
             http,
             url=trade.sandbox_url,

@@ -17,10 +17,9 @@ from core.kit import db
 from tests.api.conftest import SECRET, as_admin, as_member
 from tests.api.test_checkout import CHINA, TEXAS, Shopper
 from tests.api.test_payments import Program, admin, environment_of, until
+from tests.patience import PATIENCE_S
 
 WORKERS = 2
-# Each worker imports everything, on a machine that others use, too.
-STARTED_S_MAX = 90
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def market(postgres, template, redis_server, tmp_path_factory):
 
 
 def await_health(url):
-    deadline = time.monotonic() + STARTED_S_MAX
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(f"{url}/health/live", timeout=5).is_success:
@@ -57,7 +56,7 @@ def await_health(url):
 @pytest.fixture
 async def client(market):
     limits = httpx.Limits(max_connections=64)
-    async with httpx.AsyncClient(base_url=market[0], timeout=60, limits=limits) as client:
+    async with httpx.AsyncClient(base_url=market[0], timeout=PATIENCE_S, limits=limits) as client:
         yield client
 
 

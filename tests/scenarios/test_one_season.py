@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.api.conftest import READY_S_MAX, Served, as_member, problem, stop
+from tests.api.conftest import Served, as_member, problem, stop
+from tests.patience import PATIENCE_S
 
 MAIN = "1"
 PRICE = 45_900
@@ -62,7 +63,7 @@ class Season:
         )
 
     async def until(self, look, expected):
-        async with asyncio.timeout(READY_S_MAX):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 if await look() == expected:
                     return

@@ -13,9 +13,10 @@ from core.jobs.importer import Importer
 from core.kit import db
 from tests.api.conftest import problem, token
 from tests.core import goods
+from tests.patience import PATIENCE_S
 
 CSV = "text/csv"
-LOOKS_MAX, LOOK_S = 200, 0.1
+LOOK_S = 0.1
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
@@ -223,7 +224,7 @@ async def test_a_file_that_breaks_off_on_its_way_leaves_nothing(shop, ask, hand_
     with pytest.raises(ConnectionError):
         await hand_in(broken())
     # It is the server that has to notice, and it has to be asked.
-    for _ in range(LOOKS_MAX):
+    for _ in range(round(PATIENCE_S / LOOK_S)):
         if not (listed := (await ask("GET", "/imports")).json()["items"]):
             break
         await asyncio.sleep(LOOK_S)

@@ -14,8 +14,8 @@ from core import webhooks
 from core.kit import db
 from tests.api.conftest import ROOT, as_member, environment
 from tests.core.receivers import OK, receiving, status
+from tests.patience import PATIENCE_S
 
-WAIT_MAX_S = 60
 ORDERS = ["order.placed", "order.paid", "order.cancelled"]
 
 
@@ -52,7 +52,7 @@ def work(settings):
 
 async def until(ask):
     """Wait until something is so; give what was found."""
-    async with asyncio.timeout(WAIT_MAX_S):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             found = ask()
             if found := await found if inspect.isawaitable(found) else found:
