@@ -16,6 +16,8 @@ from hotpath.ids import is_id
 PAGE_DEFAULT = 20
 PAGE_MAX = 100
 CURSOR_MAX = 64
+# Postgres and Python agree on every time between these, in every time zone.
+FIRST_YEAR, LAST_YEAR = 2000, 2200
 
 Limit = Annotated[int, QueryParameter(ge=1, le=PAGE_MAX, description="How many to list.")]
 Cursor = Annotated[
@@ -94,6 +96,14 @@ def sale(view: SaleView, *, now: datetime) -> Sale:
 
 def server_time() -> datetime:
     return datetime.now(UTC)
+
+
+def moment(field: str, value: datetime) -> datetime:
+    """In UTC. Raises InvalidValue."""
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        detail = f"Expected a year between {FIRST_YEAR} and {LAST_YEAR}"
+        raise InvalidValue(detail, errors=[{"pointer": f"/{field}", "detail": detail}])
+    return value.astimezone(UTC)
 
 
 def before(cursor: str | None) -> orders.OrderId | None:

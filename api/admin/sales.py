@@ -1,7 +1,7 @@
 """Run sales: plan, arm, pause, resume, close, audit."""
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -12,7 +12,7 @@ from litestar.params import FromPath, JSONBody
 
 from api import auth, shapes
 from api.admin.changes import Changes
-from api.problems import InvalidValue, refuses
+from api.problems import refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
 from core import catalogue, inventory, sales
 from core.flows import audit_sale, plan_sale, run_sale
@@ -24,8 +24,6 @@ from hotpath.nodes import Redis
 PLAN_BYTES_MAX = 4 * 1024 * 1024
 NAME_MAX = 200
 HOLD_MAX_S = 7 * 24 * 60 * 60
-# Postgres and Python agree on every time between these, in every time zone.
-FIRST_YEAR, LAST_YEAR = 2000, 2200
 
 Move = Callable[..., Awaitable[sales.Sale]]
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -118,8 +116,8 @@ async def plan(
     sale = await plan_sale.plan_sale(
         pool,
         name=data.name,
-        starts_at=moment("starts_at", data.starts_at),
-        ends_at=moment("ends_at", data.ends_at),
+        starts_at=shapes.moment("starts_at", data.starts_at),
+        ends_at=shapes.moment("ends_at", data.ends_at),
         items=[
             plan_sale.PlannedItem(_sku_id(item.sku_id), item.quota, item.price, item.limit)
             for item in data.items
@@ -207,13 +205,6 @@ def shown_audit(found: audit_sale.SaleAudit) -> Audit:
         in_flight=found.in_flight,
         drift=found.drift,
     )
-
-
-def moment(field: str, value: datetime) -> datetime:
-    if not FIRST_YEAR <= value.year <= LAST_YEAR:
-        detail = f"Expected a year between {FIRST_YEAR} and {LAST_YEAR}"
-        raise InvalidValue(detail, errors=[{"pointer": f"/{field}", "detail": detail}])
-    return value.astimezone(UTC)
 
 
 async def _shown(pool: db.Pool, directory: Directory, sale_id: sales.SaleId) -> RunSale:

@@ -13,7 +13,7 @@ from api import auth, wiring
 from api.admin.changes import Changes
 from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BODY_PLAIN, Body
-from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
+from api.shapes import PAGE_DEFAULT, Cursor, Limit, after, moment
 from core import webhooks
 from core.flows import tell_events
 from core.kit import db, ids
@@ -355,7 +355,7 @@ async def replay_since(
         messages = await webhooks.replay_since(
             change.conn,
             subscription_id=number,
-            since=data.since,
+            since=moment("since", data.since),
             missing_only=data.missing_only,
         )
     return Replayed(messages)

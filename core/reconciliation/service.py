@@ -15,9 +15,10 @@ from .model import (
     Source,
     Statement,
     StatementId,
+    UnreadableStatement,
 )
 from .rules import Key, key_of
-from .sheet import LINES_MAX
+from .sheet import LINES_MAX, YEARS
 from .states import MOVES, State
 
 DIFFERENCES_MAX = 2 * LINES_MAX
@@ -26,7 +27,12 @@ DIFFERENCES_MAX = 2 * LINES_MAX
 async def keep(
     conn: Conn, *, channel: str, day: date, source: Source, lines: Sequence[Line]
 ) -> Statement:
-    """Keep what a provider says of a day; what it says later replaces it."""
+    """Keep what a provider says of a day; what it says later replaces it.
+
+    Raises UnreadableStatement for a day of another age.
+    """
+    if day.year not in YEARS:
+        raise UnreadableStatement("No provider tells of that day.", day=str(day))
     statement_id = await store.open_statement(conn, channel, day, source)
     await store.forget_lines(conn, statement_id)
     await store.add_lines(conn, statement_id, lines[:LINES_MAX])

@@ -11,6 +11,8 @@ from .model import Line, LineKind, UnreadableStatement
 COLUMNS = ["id", "kind", "reference", "amount", "currency", "at"]
 FILE_BYTES_MAX = 16 * 1024 * 1024
 LINES_MAX = 100_000
+# Of what happened; near the ends of the calendar a time zone alone leads out of it.
+YEARS = range(2000, 2201)
 
 TEXT = re.compile(r"[!-~]{1,128}")
 AMOUNT = re.compile(r"[1-9][0-9]{0,15}")
@@ -71,7 +73,7 @@ def _moment(text: str, number: int) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise _unfit(number, "at") from None
-    if found.tzinfo is None:
+    if found.tzinfo is None or found.year not in YEARS:
         raise _unfit(number, "at")
     return found
 

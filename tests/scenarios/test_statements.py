@@ -84,3 +84,17 @@ async def test_what_is_not_there_is_refused(staff):
     await staff("GET", "/statements/x", refused=(404, "no-such-day-statement"))
     path = "/statements/differences/7/resolve"
     await staff("POST", path, refused=(404, "no-such-difference"), note="x")
+
+
+@pytest.mark.parametrize(
+    "at", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00", "1969-12-31T00:00:00Z"]
+)
+async def test_a_moment_that_no_clock_showed_is_named(upload, at):
+    line = f"f-1,fee,p-1,30,CNY,{at}\n"
+    assert await upload(HEAD + line) == (422, "unreadable-statement")
+
+
+@pytest.mark.parametrize("day", ["9999-12-31", "0001-01-01", "1969-12-31"])
+async def test_a_day_that_no_provider_told_of_is_named(upload, day):
+    where = f"/v1/admin/statements?channel=alipay&day={day}"
+    assert await upload(HEAD + FEE, where=where) == (422, "unreadable-statement")

@@ -197,6 +197,8 @@ async def test_whoever_is_down_for_a_while_hears_of_all_of_it(
     await pool.execute("UPDATE webhooks.subscriptions SET rests_until = now()")
     since = made["subscription"]["made_at"]
     await until(is_well)
+    for far in ("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"):
+        await staff("POST", f"{path}/replay", refused=(422, "invalid-value"), since=far)
     await staff("POST", f"{path}/replay", since=since, missing_only=True)
     ok = {f"order_{order_id}_0" for order_id in order_ids}
     await until(lambda: set(receiver.ids) == ok)
