@@ -1,7 +1,6 @@
 """Paying by Alipay over HTTP: shop, worker and the Alipay we play are processes on real ports."""
 
 import asyncio
-import signal
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -302,31 +301,6 @@ async def test_money_whose_message_never_comes_is_found(visit):
     assert (await visit.payment(payment["payment_id"])).state == "started"
     await visit.look_now()
     await visit.becomes(payment["order_id"], 7, "paid")
-
-
-@pytest.mark.parametrize("away", [signal.SIGKILL, signal.SIGSTOP])
-async def test_with_alipay_away_nothing_is_lost_and_it_heals_by_itself(visit, away):
-    await visit.behave(delay_s=1)
-    sale = await visit.sale()
-    paid, waiting = [await visit.started(sale, member) for member in (7, 8)]
-    await visit.click(paid)
-    alipay = visit.town.sandbox
-    alipay.process.send_signal(away)
-    try:
-        await visit.look_now()
-        late = await visit.started(sale, 9)  # its page is an address: nobody is asked for it
-        seen = (await visit.order(paid["order_id"], 7))["state"]
-    finally:
-        alipay.kill()
-        alipay.start()
-    assert seen == "pending_payment"
-    await visit.behave(drop_first=24)
-    await visit.look_now()
-    await visit.becomes(paid["order_id"], 7, "paid")
-    for member, payment in ((8, waiting), (9, late)):
-        await visit.click(payment)
-        await visit.look_now()
-        await visit.becomes(payment["order_id"], member, "paid")
 
 
 @pytest.mark.parametrize(

@@ -531,48 +531,6 @@ async def test_webhooks_are_answered_at_once_while_paypal_is_slow(visit):
     assert (await visit.payment(payment["payment_id"])).state == "started"
 
 
-@pytest.mark.parametrize(
-    "trouble", [{"down": True}, {"nonsense": True}, {"slow_s": 30}, {"loses_answers": True}]
-)
-async def test_a_provider_in_trouble_costs_time_and_nothing_else(visit, trouble):
-    sale = await visit.sale()
-    order_id = await visit.buy(sale, 7)
-    await visit.becomes(order_id, 7, "pending_payment")
-    await visit.behave(**trouble)
-    refused = await visit.start(order_id, 7)
-    assert refused.status_code == 503, refused.text
-    assert refused.json()["type"].endswith("/channel-unavailable")
-    await visit.behave()
-    payment = (await visit.start(order_id, 7)).json()
-
-    await visit.behave(**trouble)
-    await visit.agree(payment)
-    await asyncio.sleep(1)
-    assert (await visit.order(order_id, 7))["state"] == "pending_payment"
-    await visit.behave()
-    await visit.becomes(order_id, 7, "paid")
-    assert await visit.moved(payment) == [("T0006", "19.99")]
-
-    await visit.behave(**trouble)
-    refund_id = await visit.refund(payment, 999)
-    await asyncio.sleep(1)
-    await visit.behave()
-    await visit.refund_becomes(refund_id, "paid")
-    assert await visit.moved(payment) == [("T0006", "19.99"), ("T1107", "-9.99")]
-    assert await audit_ledger(visit.pool) == LedgerAudit([], [])
-
-
-async def test_a_paypal_that_is_killed_comes_back_with_its_books(visit):
-    payment = await visit.started(await visit.sale(), 7)
-    await visit.agree(payment, comes_back=False)
-    visit.town.paypal.kill()
-    await visit.http.get(f"/v1/payments/{payment['payment_id']}/back")
-    visit.town.paypal.start()
-    visit.token = ""
-    await visit.becomes(payment["order_id"], 7, "paid")
-    assert await visit.moved(payment) == [("T0006", "19.99")]
-
-
 async def test_no_money_is_taken_for_an_order_that_ended(visit):
     payment = await visit.started(await visit.sale(), 7)
     visit.town.worker.process.send_signal(signal.SIGSTOP)
