@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import date
-from functools import partial
 
 import structlog
 
 from core import payments, reconciliation
 from core.flows.check_statement import fetch_statement
-from core.jobs.role import for_each
 from core.kit import db
 
 REST_S = 600.0
@@ -22,22 +20,29 @@ class StatementTaker:
     def __init__(self, pool: db.Pool, reporters: Mapping[str, payments.Reporter]) -> None:
         self._pool = pool
         self._reporters = reporters
+        self._asked: set[tuple[str, date]] = set()
 
     async def step(self) -> bool:
-        return await for_each(self._reporters, self._take_missing)
+        """Take one day that is missing, each once in a round. A step that lasts is cut off,
+        and the other days and providers have their turn all the same.
+        """
+        for channel in self._reporters:
+            async with db.reading(self._pool) as conn:
+                days = await reconciliation.missing_days(conn, channel=channel, days_max=DAYS_MAX)
+            for day in days:
+                if (channel, day) not in self._asked:
+                    self._asked.add((channel, day))
+                    await self._take(channel, day)
+                    return True
+        self._asked.clear()
+        return False
 
-    async def _take_missing(self, channel: str) -> bool:
-        async with db.reading(self._pool) as conn:
-            days = await reconciliation.missing_days(conn, channel=channel, days_max=DAYS_MAX)
-        return await for_each(days, partial(self._take, channel))
-
-    async def _take(self, channel: str, day: date) -> bool:
+    async def _take(self, channel: str, day: date) -> None:
         reporter = self._reporters[channel]
         try:
             found = await fetch_statement(self._pool, reporter, channel=channel, day=day)
         except (payments.ChannelUnavailable, payments.ProviderRefused) as error:
             log.warning("no_statement", channel=channel, day=f"{day}", problem=str(error))
-            return False
+            return
         if found.open_count:
             log.error("statement_differs", channel=channel, day=f"{day}", count=found.open_count)
-        return False

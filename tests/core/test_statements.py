@@ -1,5 +1,6 @@
 """A provider's statement, held against our books: what differs is found, and nothing else."""
 
+import asyncio
 import random
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
@@ -383,10 +384,10 @@ class Teller:
 async def test_the_last_days_are_fetched_each_once_and_later_where_the_provider_is_away(pool):
     teller = Teller()
     taker = StatementTaker(pool, {CHANNEL: teller})
-    await taker.step()
+    await whole_round(taker)
     teller.away = False
     for _ in range(2):
-        await taker.step()
+        await whole_round(taker)
     async with db.reading(pool) as conn:
         kept = await reconciliation.listing(conn, before=None, page_max=100)
         today = await conn.fetchval("SELECT (now() AT TIME ZONE 'UTC')::date")
@@ -396,3 +397,30 @@ async def test_the_last_days_are_fetched_each_once_and_later_where_the_provider_
     async with db.reading(pool) as conn:
         (fees,) = [b for b in await ledger.trial_balance(conn) if b.account == "provider_fees"]
     assert fees.amount_minor == 7 * DAYS_MAX
+
+
+class Hung(Teller):
+    """A provider whose statements take longer than a step may."""
+
+    async def statement(self, day):
+        self.asked.append(day)
+        await asyncio.sleep(600)
+
+
+async def test_a_statement_that_takes_too_long_costs_no_other_its_turn(pool):
+    hung, teller = Hung(), Teller()
+    teller.away = False
+    taker = StatementTaker(pool, {"alipay": hung, CHANNEL: teller})
+    await whole_round(taker, step_max_s=0.3)
+    assert len(teller.asked) == len(set(hung.asked)) == DAYS_MAX
+
+
+async def whole_round(taker, *, step_max_s=60):
+    for _ in range(100):
+        try:
+            async with asyncio.timeout(step_max_s):
+                if not await taker.step():
+                    return
+        except TimeoutError:
+            continue
+    raise AssertionError("it never comes to an end")
