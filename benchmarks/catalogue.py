@@ -134,7 +134,7 @@ async def relist(url: str, postgres: int) -> Row:
     ms, meter = [], shop.Meter({"postgres": postgres})
     async with db.create_pool(url, size_max=1) as pool:
         async with db.transaction(pool) as conn:
-            (message,) = await outbox.take(conn, catalogue.RELIST, batch_max=1, lease_s=1.0)
+            (message,) = await outbox.take(conn, catalogue.RELIST, each_max=1, lease_s=1.0)
         what = msgspec.convert(message.payload, catalogue.Relist)
         for _ in range(RELISTS):
             began = time.perf_counter()

@@ -21,8 +21,8 @@ from core import sheets
 from core.flows.export_goods import export_goods, write_template
 from core.flows.import_goods import PART_BYTES, receive_goods
 from core.jobs.importer import REST_S, Importer
-from core.jobs.role import Role, play
-from core.kit import db, leases
+from core.jobs.role import Role, perform
+from core.kit import db
 
 LOOK_S = 0.1
 SAY_S = 2.0
@@ -150,7 +150,7 @@ async def work_off(pool: db.Pool, found: sheets.Import) -> sheets.Import:
     """Play the importer until a file is done, or watch who plays it already."""
     holder = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
     role = Role(ROLE, Importer(pool).step, REST_S)
-    player = asyncio.create_task(play(pool, role, holder=holder))
+    player = asyncio.create_task(perform(pool, [role], holder=holder))
     said = Saying()
     try:
         while not found.ended_at:
@@ -164,8 +164,6 @@ async def work_off(pool: db.Pool, found: sheets.Import) -> sheets.Import:
         player.cancel()
         with suppress(asyncio.CancelledError):
             await player
-        async with db.transaction(pool) as conn:
-            await leases.drop(conn, role=ROLE, holder=holder)
 
 
 async def show_refused(pool: db.Pool, found: sheets.Import) -> None:

@@ -12,6 +12,7 @@ import uvloop
 from api import logs, wiring
 from api.cli import context
 from core.jobs import cast
+from core.jobs.role import perform
 from core.kit import db
 from core.settings import Settings
 
@@ -19,7 +20,6 @@ NAMES = (
     "order_writer",
     "expirer",
     "outbox_relay",
-    "refunder",
     "auditor",
     "fence",
     "conductor",
@@ -75,6 +75,6 @@ async def work(settings: Settings, names: tuple[str, ...]) -> None:
                 backlog_max=settings.claim_backlog_max,
             )
             holder = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
-            await cast.perform(pool, [r for r in everyone if r.name in names], holder=holder)
+            await perform(pool, [r for r in everyone if r.name in names], holder=holder)
     except asyncio.CancelledError:
         return

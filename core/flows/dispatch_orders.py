@@ -24,7 +24,9 @@ log = structlog.get_logger()
 async def dispatch_orders(pool: db.Pool, *, batch_max: int) -> int:
     """Returns how many orders were looked at; `batch_max` of them means that more may be due."""
     async with db.transaction(pool) as conn:
-        batch = await outbox.take(conn, orders.PAID_TOPIC, batch_max=batch_max, lease_s=0)
+        batch = await outbox.take(conn, orders.PAID_TOPIC, each_max=batch_max, lease_s=0)
+        if not batch:
+            return 0
         try:
             async with db.savepoint(conn):
                 await _dispatch(conn, batch)

@@ -27,12 +27,17 @@ async def begin(conn: db.Conn, kinds: Collection[str]) -> None:
             await _begin_movements(conn)
 
 
+async def wanted_sources(pool: db.Pool) -> list[webhooks.Source]:
+    """Those of which somebody wants to be told."""
+    async with db.reading(pool) as conn:
+        wanted = await webhooks.wanted(conn)
+    return [source for source, kinds in webhooks.SOURCES.items() if kinds & wanted]
+
+
 async def tell_events(pool: db.Pool, source: webhooks.Source) -> bool:
     """Tell the next of one source. Returns whether there are more."""
     kinds = webhooks.SOURCES[source]
     async with db.reading(pool) as conn:
-        if not kinds & await webhooks.wanted(conn):
-            return False
         mark = await inventory.mark(conn) if source == webhooks.Source.MOVEMENTS else None
     async with db.transaction(pool) as conn:
         cursor = await webhooks.hold_cursor(conn, source=source)

@@ -50,6 +50,8 @@ async def take(
 
 async def settle(conn: Conn, kind: Move, figure: str, deeds: Sequence[Deed]) -> None:
     """Book what lowers one figure of some reservations, each deed once per reference."""
+    if not deeds:
+        return
     assert len({deed.reference for deed in deeds}) == len(deeds)
     held = await store.hold(conn, sorted({sku_id for deed in deeds for sku_id in deed.units}))
     before = await store.recorded(conn, kind, [deed.reference for deed in deeds])

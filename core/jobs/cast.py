@@ -1,6 +1,5 @@
 """Every role of `sluice work`, and what each needs."""
 
-import asyncio
 from functools import partial
 
 from core import payments, staff, webhooks
@@ -22,7 +21,7 @@ from core.jobs import (
     reconciler,
     statement_taker,
 )
-from core.jobs.role import Role, play
+from core.jobs.role import Role
 from core.kit import db
 from hotpath.nodes import Redis
 from hotpath.receipts import Keyring
@@ -37,12 +36,22 @@ def roles(
     *,
     backlog_max: int,
 ) -> list[Role]:
+    handlers = {
+        give_back.TOPIC: partial(give_back.give_back, pool, redis),
+        settle_late.TOPIC: partial(
+            settle_late.settle_late, pool, redis, keyring, backlog_max=backlog_max
+        ),
+        refund.TOPIC: partial(refund.refund, pool, channels),
+        refund.KEPT_TOPIC: partial(refund.refund_kept, pool, channels),
+        relist.TOPIC: partial(relist.relist, pool),
+    }
+    relay = outbox_relay.OutboxRelay(pool, handlers)
     writer = order_writer.OrderWriter(pool, redis, keyring)
     sending = courier.Courier(pool, sender, webhooks.Keys(keyring.signers))
     return [
         Role("order_writer", writer.step, order_writer.REST_S),
         Role("expirer", expirer.Expirer(pool).step, expirer.REST_S),
-        *relays(pool, redis, keyring, channels, backlog_max=backlog_max),
+        Role("outbox_relay", relay.step, outbox_relay.REST_S, relay.end),
         Role("auditor", auditor.Auditor(pool, redis).step, auditor.REST_S),
         Role("fence", fence.Fence(pool, redis).step, fence.REST_S),
         Role("conductor", conductor.Conductor(pool, redis).step, conductor.REST_S),
@@ -60,32 +69,3 @@ def roles(
             statement_taker.REST_S,
         ),
     ]
-
-
-def relays(
-    pool: db.Pool, redis: Redis, keyring: Keyring, channels: payments.Channels, *, backlog_max: int
-) -> list[Role]:
-    """What the outbox asks for. A provider that takes long delays nothing but refunds."""
-    late = partial(settle_late.settle_late, pool, redis, keyring, backlog_max=backlog_max)
-    within = {
-        give_back.TOPIC: partial(give_back.give_back, pool, redis),
-        settle_late.TOPIC: late,
-        relist.TOPIC: partial(relist.relist, pool),
-    }
-    refunds = {
-        refund.TOPIC: partial(refund.refund, pool, channels),
-        refund.KEPT_TOPIC: partial(refund.refund_kept, pool, channels),
-    }
-    relay = outbox_relay.OutboxRelay(pool, within)
-    refunder = outbox_relay.OutboxRelay(pool, refunds, batch_max=outbox_relay.AT_ONCE_MAX)
-    return [
-        Role("outbox_relay", relay.step, outbox_relay.REST_S),
-        Role("refunder", refunder.step, outbox_relay.REFUNDS_REST_S),
-    ]
-
-
-async def perform(pool: db.Pool, wanted: list[Role], *, holder: str) -> None:
-    """Play every role, each in a task of its own, until cancelled."""
-    async with asyncio.TaskGroup() as group:
-        for role in wanted:
-            group.create_task(play(pool, role, holder=holder))

@@ -16,7 +16,7 @@ import structlog
 from core import webhooks
 from core.kit import db
 
-REST_S = 0.05
+REST_S = 0.25
 TIDY_S = 60.0
 KEEP_DAYS = 30
 FORGOTTEN_MAX = 1_000
@@ -41,13 +41,15 @@ class Courier:
             await self._tidy()
         async with db.transaction(self._pool) as conn:
             taken = await webhooks.take(conn, Counter(self._sent.values()))
+            if not taken:
+                return False
             who = {due.subscription_id for due in taken}
             secrets = await webhooks.secrets(conn, self._keys, subscription_ids=who)
         for due in taken:
             task = asyncio.create_task(self._deliver(due, secrets[due.subscription_id]))
             self._sent[task] = due.subscription_id
             task.add_done_callback(self._come_back)
-        return bool(taken)
+        return True
 
     async def end(self) -> None:
         """Leave what is on its way: whoever plays next sends it again."""

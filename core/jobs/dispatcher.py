@@ -4,7 +4,7 @@ from core.flows.dispatch_orders import dispatch_orders
 from core.kit import db
 
 BATCH_MAX = 100
-REST_S = 0.25
+REST_S = 0.5
 
 
 class Dispatcher:

@@ -4,7 +4,7 @@ from core.flows.expire_holds import expire_holds
 from core.kit import db
 
 BATCH_MAX = 500
-REST_S = 0.25
+REST_S = 0.5
 
 
 class Expirer:

@@ -1,7 +1,6 @@
 """Reads what happened in the shop, and writes messages for whoever wants to be told of it."""
 
-from core import webhooks
-from core.flows.tell_events import tell_events
+from core.flows.tell_events import tell_events, wanted_sources
 from core.jobs.role import for_each
 from core.kit import db
 
@@ -13,4 +12,5 @@ class Herald:
         self._pool = pool
 
     async def step(self) -> bool:
-        return await for_each(webhooks.Source, lambda source: tell_events(self._pool, source))
+        sources = await wanted_sources(self._pool)
+        return await for_each(sources, lambda source: tell_events(self._pool, source))

@@ -1,7 +1,8 @@
 """Does what the outbox says must happen outside of Postgres, each topic at its own pace."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import structlog
@@ -18,13 +19,14 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.kit import db, outbox
 
-BATCH_MAX = 100
-AT_ONCE_MAX = 32
+# So many of a topic are handled at once.
+BATCH_MAX = 32
 # A worker that dies with a batch in hand delays it by this much.
 LEASE_S = 15.0
 HANDLE_MAX_S = 10.0
-REST_S = 0.05
-REFUNDS_REST_S = 0.25
+REST_S = 0.1
+# How long a step waits for what it handed out. What takes longer stays under way.
+PATIENCE_S = 1.0
 
 # A server that is away, or full, or hands a bucket over, is no fault of the message.
 AWAY = (
@@ -61,25 +63,44 @@ DONE = Outcome(outbox.done)
 
 
 class OutboxRelay:
-    def __init__(
-        self, pool: db.Pool, handlers: Mapping[str, Handler], *, batch_max: int = BATCH_MAX
-    ) -> None:
+    def __init__(self, pool: db.Pool, handlers: Mapping[str, Handler]) -> None:
         self._pool = pool
         self._handlers = handlers
-        self._batch_max = batch_max
-        self._hands = asyncio.Semaphore(AT_ONCE_MAX)
+        self._under_way: dict[str, asyncio.Task[None]] = {}
 
     async def step(self) -> bool:
-        more = False
-        for topic in self._handlers:
-            async with db.transaction(self._pool) as conn:
-                batch = await outbox.take(conn, topic, batch_max=self._batch_max, lease_s=LEASE_S)
-            if batch:
-                await self._deliver(batch)
-            more |= len(batch) == self._batch_max
+        """Hand out what is due until nothing is. No topic waits for a slower one."""
+        patient_until = time.monotonic() + PATIENCE_S
+        more = await self._hand_out()
+        while self._under_way and time.monotonic() < patient_until:
+            await asyncio.wait(self._under_way.values(), timeout=REST_S)
+            more = await self._hand_out()
         return more
 
-    async def _deliver(self, batch: list[outbox.Message]) -> None:
+    async def end(self) -> None:
+        """Leave what is under way: its messages are due again when their lease is over."""
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hand_out(self) -> bool:
+        """A batch to each topic that has none in hand; true where one may have more."""
+        for topic in [topic for topic, task in self._under_way.items() if task.done()]:
+            self._under_way.pop(topic).result()
+        idle = self._handlers.keys() - self._under_way.keys()
+        if not idle:
+            return False
+        async with db.autocommit(self._pool) as conn:
+            taken = await outbox.take(conn, *idle, each_max=BATCH_MAX, lease_s=LEASE_S)
+        batches: dict[str, list[outbox.Message]] = {}
+        for message in taken:
+            batches.setdefault(message.topic, []).append(message)
+        for topic, batch in batches.items():
+            self._under_way[topic] = asyncio.create_task(self._deliver(batch))
+        return any(len(batch) == BATCH_MAX for batch in batches.values())
+
+    async def _deliver(self, batch: Sequence[outbox.Message]) -> None:
         outcomes = await asyncio.gather(*(self._handle(message) for message in batch))
         by_outcome: dict[Outcome, list[int]] = {}
         for message, outcome in zip(batch, outcomes, strict=True):
@@ -89,19 +110,18 @@ class OutboxRelay:
                 await outcome.note(conn, ids)
 
     async def _handle(self, message: outbox.Message) -> Outcome:
-        async with self._hands:
-            try:
-                async with asyncio.timeout(HANDLE_MAX_S):
-                    await self._handlers[message.topic](message.payload)
-            except (outbox.TryLater, *AWAY) as later:
-                return Outcome(outbox.later, str(later) or repr(later))
-            except Exception as error:  # noqa: BLE001 - one message's failure is not another's
-                log.warning(
-                    "message_failed",
-                    topic=message.topic,
-                    message_id=message.id,
-                    attempts=message.attempts,
-                    error=repr(error),
-                )
-                return Outcome(outbox.failed, repr(error))
-            return DONE
+        try:
+            async with asyncio.timeout(HANDLE_MAX_S):
+                await self._handlers[message.topic](message.payload)
+        except (outbox.TryLater, *AWAY) as later:
+            return Outcome(outbox.later, str(later) or repr(later))
+        except Exception as error:  # noqa: BLE001 - one message's failure is not another's
+            log.warning(
+                "message_failed",
+                topic=message.topic,
+                message_id=message.id,
+                attempts=message.attempts,
+                error=repr(error),
+            )
+            return Outcome(outbox.failed, repr(error))
+        return DONE

@@ -30,12 +30,12 @@ class Rebalancer:
         """Carry what is on its way, each a step further; plan more when nothing moves."""
         async with db.snapshot(self._pool) as conn:
             on_their_way = await sales.open_transfers(conn, page_max=OPEN_MAX)
-            wanted = await sales.wanted(conn)
             running = [
                 await sales.buckets(conn, sale_id=sale.id)
                 for sale in await sales.watched(conn)
                 if sale.state == sales.State.OPEN and sale.bucket_count > 1
             ]
+            wanted = await sales.wanted(conn) if running else {}
         if await self._carry_all(on_their_way):
             return True
         planned = [

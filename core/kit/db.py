@@ -20,6 +20,15 @@ IDLE_IN_TRANSACTION_S = 5.0
 MIGRATION_LOCK = 0x51_0C_E0
 
 
+class Connection(asyncpg.Connection):
+    """Returns to its pool without a question: whatever a session sets, its transaction unsets."""
+
+    __slots__ = ()
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
 def create_pool(url: str, *, size_max: int) -> Pool:
     """A pool whose every command has a deadline. Enter it with `async with`."""
     return asyncpg.create_pool(
@@ -27,6 +36,7 @@ def create_pool(url: str, *, size_max: int) -> Pool:
         min_size=1,
         max_size=size_max,
         init=speak_json,
+        connection_class=Connection,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
         server_settings={
@@ -51,6 +61,13 @@ async def speak_json(conn: Conn) -> None:
 async def transaction(pool: Pool) -> AsyncIterator[Conn]:
     """All or nothing. Flows and edges open one; verbs are handed one."""
     async with pool.acquire(timeout=CONNECT_TIMEOUT_S) as conn, conn.transaction():
+        yield conn
+
+
+@asynccontextmanager
+async def autocommit(pool: Pool) -> AsyncIterator[Conn]:
+    """One statement that is all of its transaction, without the two round trips around it."""
+    async with pool.acquire(timeout=CONNECT_TIMEOUT_S) as conn:
         yield conn
 
 

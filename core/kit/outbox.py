@@ -40,15 +40,18 @@ async def add(conn: Conn, topic: str, payloads: Sequence[object]) -> None:
 # Taking a message pushes its due time ahead, so a worker that dies holding it delays it, no more.
 TAKE = """ -- -> Message
     UPDATE kit.outbox SET attempts = attempts + 1, due_at = now() + make_interval(secs => $3)
-     WHERE id IN (SELECT id FROM kit.outbox
-                   WHERE parked_at IS NULL AND due_at <= now() AND topic = $1
-                   ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED)
+     WHERE id IN (SELECT due.id
+                    FROM unnest($1::text[]) AS asked (topic) CROSS JOIN LATERAL (
+                         SELECT id FROM kit.outbox
+                          WHERE parked_at IS NULL AND due_at <= now() AND topic = asked.topic
+                          ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED) due)
  RETURNING id, topic, payload, attempts
 """
 
 
-async def take(conn: Conn, topic: str, *, batch_max: int, lease_s: float) -> list[Message]:
-    return many(Message, await conn.fetch(TAKE, topic, batch_max, lease_s))
+async def take(conn: Conn, *topics: str, each_max: int, lease_s: float) -> list[Message]:
+    """What is due of these topics, at most so many of each."""
+    return many(Message, await conn.fetch(TAKE, topics, each_max, lease_s))
 
 
 DONE = "DELETE FROM kit.outbox WHERE id = ANY($1::bigint[])"

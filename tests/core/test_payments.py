@@ -188,7 +188,7 @@ class Shop(msgspec.Struct):
 
     async def messages(self, topic) -> list[outbox.Message]:
         async with db.transaction(self.pool) as conn:
-            return await outbox.take(conn, topic, batch_max=10_000, lease_s=0)
+            return await outbox.take(conn, topic, each_max=10_000, lease_s=0)
 
     async def settle_down(self) -> None:
         """Deliver and write until nothing moves any more."""

@@ -8,7 +8,7 @@ import pytest
 
 from core import embedded, sales
 from core.jobs.order_writer import OrderWriter
-from core.jobs.role import Role, play
+from core.jobs.role import Role, perform
 from core.kit import db
 from hotpath.claims import Claim, Kind
 from hotpath.gate import Gate
@@ -39,7 +39,7 @@ async def test_accepting_goes_on_to_the_backlog_while_postgres_hangs_and_drains_
     await directory.refresh()
     async with db.create_pool(postgres.url_of(await name_of(pool)), size_max=2) as roles:
         writer = Role("order_writer", OrderWriter(roles, redis, keyring).step, 0.02)
-        task = asyncio.create_task(play(roles, writer, holder="one"))
+        task = asyncio.create_task(perform(roles, [writer], holder="one"))
         watch = asyncio.create_task(directory.run())
         await asyncio.sleep(0.3)
         tell_all(postgres, signal.SIGSTOP)

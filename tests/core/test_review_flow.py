@@ -47,10 +47,10 @@ async def test_a_message_that_waited_long_is_not_given_up_at_its_first_failure(p
     await outbox.add(conn, "t", [{"n": 1}])
     for _ in range(2 * outbox.ATTEMPTS_MAX):
         await conn.execute("UPDATE kit.outbox SET due_at = now()")
-        (message,) = await outbox.take(conn, "t", batch_max=1, lease_s=1)
+        (message,) = await outbox.take(conn, "t", each_max=1, lease_s=1)
         await outbox.later(conn, [message.id], error="not yet")
     await conn.execute("UPDATE kit.outbox SET due_at = now()")
-    (message,) = await outbox.take(conn, "t", batch_max=1, lease_s=1)
+    (message,) = await outbox.take(conn, "t", each_max=1, lease_s=1)
     await outbox.failed(conn, [message.id], error="broken")
     assert await outbox.count(conn) == (1, 0)
 

@@ -32,7 +32,7 @@ from core.jobs.auditor import Auditor
 from core.jobs.conductor import Conductor
 from core.jobs.fence import Fence
 from core.jobs.order_writer import OrderWriter
-from core.jobs.role import Role, play
+from core.jobs.role import Role, perform
 from core.kit import db
 from hotpath import claims, ids, loading, scripts
 from hotpath.claims import BucketFacts, Claim, Kind, SaleFacts, Verdict
@@ -403,13 +403,13 @@ class WholeLife(Life):
             lookout = Lookout(gate)
             yield Directory(self.pool, gate, lookout).run()
             yield lookout.run()
-        for name, step, rest_s in (
-            ("order_writer", OrderWriter(self.pool, self.redis, KEYRING).step, 0.02),
-            ("fence", Fence(self.pool, self.redis).step, 0.25),
-            ("conductor", Conductor(self.pool, self.redis).step, 0.25),
-            ("auditor", Auditor(self.pool, self.redis).step, 0.25),
-        ):
-            yield play(self.pool, Role(name, step, rest_s), holder="power cut")
+        roles = [
+            Role("order_writer", OrderWriter(self.pool, self.redis, KEYRING).step, 0.02),
+            Role("fence", Fence(self.pool, self.redis).step, 0.25),
+            Role("conductor", Conductor(self.pool, self.redis).step, 0.25),
+            Role("auditor", Auditor(self.pool, self.redis).step, 0.25),
+        ]
+        yield perform(self.pool, roles, holder="power cut")
 
     async def trust(self) -> None:
         """That is for the fence and the directory."""
