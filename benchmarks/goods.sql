@@ -130,8 +130,14 @@ SELECT kind, sku_id, 1, 1, kind || sku_id || '-' || n, 1, 'benchmark'
   FROM generate_series(1, 10) AS sku_id, generate_series(1, 5000) AS n, (VALUES ('surplus'), ('shortage')) AS every (kind);
 
 -- step: alerts, transfers, counts
+-- Half a million that are over, and behind them those that are not; a store has few of them.
+INSERT INTO inventory.alerts (sku_id, place_id, free, safety_stock, cleared_at)
+SELECT n, 1, 0, 50, now() FROM generate_series(1, 500000) AS n;
 INSERT INTO inventory.alerts (sku_id, place_id, free, safety_stock)
-SELECT sku_id, place_id, free, safety_stock FROM inventory.balances WHERE alerted;
+SELECT sku_id, place_id, free, safety_stock FROM inventory.balances WHERE alerted ORDER BY place_id, sku_id;
+
+INSERT INTO staff.people (name, roles) VALUES ('wms', '{system}');
+INSERT INTO feeds.feeds (system, place_id) VALUES ('wms', 4);
 
 INSERT INTO inventory.transfers (source_id, target_id, state, by_whom)
 SELECT 1, 2, (ARRAY['planned', 'arrived', 'cancelled'])[1 + n % 3], 'benchmark' FROM generate_series(1, 20000) AS n;

@@ -21,6 +21,8 @@ NOUNS_ZH = ("水壶", "杯子", "汤碗", "台灯", "相机", "帐篷", "靴子"
 COLOURS = ("red", "blue", "green", "black", "white", "grey")
 LIST = "/v1/products"
 STAFF = "/v1/admin"
+# A program that has a feed of a store with one SKU in ten.
+FEEDS = "staff wms:/v1/admin/feeds"
 BY_PRICE = "currency=CNY&sort=price"
 # How many of a level are below one tree.
 BELOW = {1: 1, 2: 4, 3: 16, 4: 48, 5: 144}
@@ -36,7 +38,7 @@ class Question(msgspec.Struct):
 async def all_of(conn: asyncpg.Connection, products: int) -> dict[str, Ask]:
     rows = await conn.fetch("SELECT code, id FROM catalogue.categories")
     ids = {row["code"]: row["id"] for row in rows}
-    kinds = (lists, prices, searches, back_office)
+    kinds = (lists, prices, searches, back_office, staff_searches)
     return {name: ask for some in kinds for name, ask in some(products, ids).items()}
 
 
@@ -167,6 +169,7 @@ def searches(products: int, ids: Ids) -> dict[str, Ask]:
         "search, a price nobody has": either(("new", "质保"), "&currency=CNY&price_to=900"),
         "search, a page deep": either(("new", "新款"), "&cursor=0.05_1000"),
         "search, a hundred": either(("new", "新款"), "&limit=100"),
+        "search, 一句话": either(("两年质保当日发货", "适合日常家用")),
     }
 
 
@@ -204,11 +207,58 @@ def back_office(products: int, _: Ids) -> dict[str, Ask]:
         "staff: transfers, deep": lambda rng: (
             f"{STAFF}/transfers?limit=100&cursor={rng.randrange(100, 20_000)}"
         ),
+        "a system's levels": lambda _: f"{FEEDS}/levels?limit=1000",
+        "a system's levels, deep": lambda rng: f"{FEEDS}/levels?limit=1000&after=1.4.{sku(rng)}",
+        "a system's movements": lambda _: f"{FEEDS}/movements?limit=1000",
+        "a system's movements, deep": lambda rng: (
+            f"{FEEDS}/movements?limit=1000&after={2 * sku(rng)}"
+        ),
+        "a system's alerts": lambda _: f"{FEEDS}/wanted?limit=100",
+        "a system's alerts, deep": lambda rng: f"{FEEDS}/wanted?limit=100&cursor={sku(rng)}",
         "staff: counts": lambda _: f"{STAFF}/counts",
         "staff: counts, deep": lambda rng: (
             f"{STAFF}/counts?limit=100&cursor={rng.randrange(100, 50_000)}"
         ),
     }
+
+
+def staff_searches(products: int, _: Ids) -> dict[str, Ask]:
+    """Of all states, a hundred a page: a page costs the more, the more products have the words."""
+
+    def asked(words: str, more: str = "") -> str:
+        return f"{STAFF}/products?limit=100&q={quote(words)}{more}"
+
+    def either(some: tuple[str, ...], more: str = "") -> Ask:
+        return lambda rng: asked(rng.choice(some), more)
+
+    common, third = ("warranty", "gift", "质保", "家用"), ("new", "新款")
+    found = {
+        "staff: search, in all titles": either(common),
+        "staff: search, in a third": either(third),
+        "staff: search, a material": either(MATERIALS + MATERIALS_ZH),
+        "staff: search, a noun": either(NOUNS + NOUNS_ZH),
+        "staff: search, two words": lambda rng: asked(
+            f"{rng.choice(MATERIALS)} {rng.choice(NOUNS)}"
+        ),
+        "staff: search, words never together": lambda rng: asked(
+            " ".join(rng.sample(MATERIALS, 2))
+        ),
+        "staff: search, a rare word": lambda rng: asked(f"x{rng.randrange(90_000)}"),
+        "staff: search, an absent word": lambda rng: asked(f"zz{rng.randrange(90_000)}"),
+        "staff: search, a code": lambda rng: asked(f"SPU-{rng.randrange(products)}"),
+        "staff: search, 一个字": either(("新", "真", "杯", "灯")),
+        "staff: search, 没有的字": lambda rng: asked(chr(30_000 + rng.randrange(3_000)) * 2),
+        "staff: search, 一句话": either(("两年质保当日发货", "适合日常家用")),
+        "staff: search, in all titles, a page deep": either(common, "&cursor=500"),
+        "staff: search, in all titles, behind the last": either(common, f"&cursor={products}"),
+    }
+    for state in ("published", "draft", "archived"):
+        found[f"staff: search, in all titles, {state}"] = either(common, f"&state={state}")
+        found[f"staff: search, a noun, {state}"] = either(NOUNS, f"&state={state}")
+        found[f"staff: search, a rare word, {state}"] = lambda rng, state=state: asked(
+            f"x{rng.randrange(90_000)}", f"&state={state}"
+        )
+    return found
 
 
 async def writes(conn: asyncpg.Connection, products: int) -> dict[str, list[Question]]:

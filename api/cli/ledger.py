@@ -135,11 +135,5 @@ async def _take(
             found = await take_statement(conn, lines, channel=channel, day=day, source="uploaded")
             await staff.note(conn, by, kind="statement", object_id=str(found.id), after=found)
     async with db.reading(pool) as conn:
-        differences = await reconciliation.differences(
-            conn,
-            statement_id=found.id,
-            state=reconciliation.State.OPEN,
-            before=None,
-            page_max=SHOWN_MAX,
-        )
+        differences = await reconciliation.open_in(conn, statement_id=found.id, page_max=SHOWN_MAX)
     return found, differences

@@ -69,13 +69,18 @@ async def of_order(conn: Conn, order_id: str, page_max: int) -> list[Case]:
     return many(Case, await conn.fetch(OF_ORDER, order_id, page_max))
 
 
+# State by state, however many there are in another. Where the order names the state, only the index
+# that begins with it can give it, whatever the statistics think.
 LISTING = """ -- -> Case
-    SELECT id, order_id::text, line_no, member_id, seller_id, sku_id, kind, quantity, wanted_minor,
-           currency, state, reason, answer, carrier, tracking, place_id, condition,
+    SELECT its.id, order_id::text, line_no, member_id, seller_id, sku_id, kind, quantity,
+           wanted_minor, currency, state, reason, answer, carrier, tracking, place_id, condition,
            refund_id::text, refunded_minor, follow_up::text, asked_at, ended_at
-      FROM aftersale.cases
-     WHERE state = ANY($1::text[]) AND id < coalesce($2::bigint, 9223372036854775807)
-     ORDER BY id DESC LIMIT $3
+      FROM unnest($1::text[]) AS wanted (name)
+     CROSS JOIN LATERAL (SELECT * FROM aftersale.cases
+                          WHERE state >= wanted.name AND (state, id) < (
+                                    wanted.name, coalesce($2::bigint, 9223372036854775807))
+                          ORDER BY state DESC, id DESC LIMIT $3) its
+     ORDER BY its.id DESC LIMIT $3
 """
 
 

@@ -32,6 +32,7 @@ from .service import (
     lines,
     listing,
     missing_days,
+    open_in,
     resolve,
     told,
 )
@@ -71,6 +72,7 @@ __all__ = [
     "lines",
     "listing",
     "missing_days",
+    "open_in",
     "read",
     "resolve",
     "told",

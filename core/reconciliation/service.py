@@ -82,7 +82,7 @@ async def judge(conn: Conn, statement: Statement, findings: Sequence[Finding]) -
     """Let the differences of a statement be these. What is explained stays so."""
     await store.add_differences(conn, statement.id, findings)
     wanted = {(f.what, f.kind, f.reference, f.line_id) for f in findings}
-    for one in await store.differences(conn, statement.id, None, None, DIFFERENCES_MAX):
+    for one in await store.differences_of(conn, statement.id, list(State), DIFFERENCES_MAX):
         is_there = (one.what, one.kind, one.reference, one.line_id) in wanted
         if is_there and one.state == State.GONE:
             await _move(conn, one, State.OPEN)
@@ -93,13 +93,18 @@ async def judge(conn: Conn, statement: Statement, findings: Sequence[Finding]) -
 async def differences(
     conn: Conn,
     *,
-    statement_id: StatementId | None = None,
     state: State | None = None,
     before: DifferenceId | None,
     page_max: int,
 ) -> list[Difference]:
-    """Newest first."""
-    return await store.differences(conn, statement_id, state, before, page_max)
+    """Newest first, in one state or in all."""
+    states = [state] if state else list(State)
+    return await store.differences(conn, states, before, page_max)
+
+
+async def open_in(conn: Conn, *, statement_id: StatementId, page_max: int) -> list[Difference]:
+    """The open differences of a statement, newest first."""
+    return await store.differences_of(conn, statement_id, [State.OPEN], page_max)
 
 
 async def find_difference(conn: Conn, *, difference_id: DifferenceId) -> Difference:

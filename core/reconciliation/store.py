@@ -4,6 +4,7 @@ from datetime import date
 from core.kit.db import Conn, many, one
 
 from .model import Difference, DifferenceId, Finding, Line, Source, Statement, StatementId
+from .states import State
 
 OPEN = """
     INSERT INTO reconciliation.statements (channel, day, source) VALUES ($1, $2, $3)
@@ -148,25 +149,42 @@ async def add_differences(
     await conn.execute(ADD_DIFFERENCES, statement_id, *columns)
 
 
+# State by state, however many there are in another. Where the order names the state, only the index
+# that begins with it can give it, whatever the statistics think.
 DIFFERENCES = """ -- -> Difference
-    SELECT differences.id, statement_id, channel, day, what, kind, reference, line_id, there_minor,
+    SELECT its.id, statement_id, channel, day, what, kind, reference, line_id, there_minor,
            here_minor, currency, state, note, ended_by, found_at, ended_at
-      FROM reconciliation.differences JOIN reconciliation.statements ON statements.id = statement_id
-     WHERE ($1::bigint IS NULL OR statement_id = $1) AND ($2::text IS NULL OR state = $2)
-       AND differences.id < coalesce($3::bigint, 9223372036854775807)
-     ORDER BY differences.id DESC LIMIT $4
+      FROM (SELECT found.* FROM unnest($1::text[]) AS wanted (name)
+             CROSS JOIN LATERAL (SELECT * FROM reconciliation.differences
+                                  WHERE state >= wanted.name AND (state, id) < (
+                                            wanted.name, coalesce($2::bigint, 9223372036854775807))
+                                  ORDER BY state DESC, id DESC LIMIT $3) found
+             ORDER BY found.id DESC LIMIT $3) its
+      JOIN reconciliation.statements ON statements.id = statement_id
+     ORDER BY its.id DESC
 """
 
 
 async def differences(
-    conn: Conn,
-    statement_id: StatementId | None,
-    state: str | None,
-    before: DifferenceId | None,
-    page_max: int,
+    conn: Conn, states: Collection[State], before: DifferenceId | None, page_max: int
 ) -> list[Difference]:
-    rows = await conn.fetch(DIFFERENCES, statement_id, state, before, page_max)
-    return many(Difference, rows)
+    return many(Difference, await conn.fetch(DIFFERENCES, states, before, page_max))
+
+
+DIFFERENCES_OF = """ -- -> Difference
+    SELECT differences.id, statement_id, channel, day, what, kind, reference, line_id, there_minor,
+           here_minor, currency, state, note, ended_by, found_at, ended_at
+      FROM reconciliation.differences JOIN reconciliation.statements ON statements.id = statement_id
+     WHERE statement_id = $1 AND state = ANY($2::text[])
+     ORDER BY differences.id DESC LIMIT $3
+"""
+
+
+async def differences_of(
+    conn: Conn, statement_id: StatementId, states: Collection[State], page_max: int
+) -> list[Difference]:
+    found = await conn.fetch(DIFFERENCES_OF, statement_id, states, page_max)
+    return many(Difference, found)
 
 
 FIND_DIFFERENCE = """ -- -> Difference

@@ -256,7 +256,8 @@ async def deliveries(
 ) -> list[Delivery]:
     """Newest first. Raises NoSuchSubscription."""
     await find(conn, subscription_id=subscription_id)
-    return await store.deliveries(conn, subscription_id, state, before, page_max)
+    states = [state] if state else list(DeliveryState)
+    return await store.deliveries(conn, subscription_id, states, before, page_max)
 
 
 async def find_delivery(

@@ -18,6 +18,7 @@ from .model import (
     Subscription,
     SubscriptionId,
 )
+from .states import DeliveryState
 
 INSERT = """ -- -> Subscription
     INSERT INTO webhooks.subscriptions (url, kinds, state) VALUES ($1, $2, 'active')
@@ -335,24 +336,31 @@ async def rest(conn: Conn, subscription_id: SubscriptionId, rest_s: float) -> No
     await conn.execute(REST, subscription_id, rest_s)
 
 
+# State by state, however many there are in another. Where the order names the state, only the index
+# that begins with it can give it, whatever the statistics think.
 DELIVERIES = """ -- -> Delivery
     SELECT d.id, subscription_id, message_id, kind, state, attempts, happened_at, begun_at, due_at,
            ended_at
-      FROM webhooks.deliveries d JOIN webhooks.messages m ON m.id = message_id
-     WHERE subscription_id = $1 AND ($2::text IS NULL OR state = $2)
-       AND ($3::bigint IS NULL OR d.id < $3)
-     ORDER BY d.id DESC LIMIT $4
+      FROM (SELECT its.* FROM unnest($2::text[]) AS wanted (name)
+             CROSS JOIN LATERAL (SELECT * FROM webhooks.deliveries
+                                  WHERE subscription_id = $1 AND state >= wanted.name
+                                    AND (state, id) < (
+                                        wanted.name, coalesce($3::bigint, 9223372036854775807))
+                                  ORDER BY state DESC, id DESC LIMIT $4) its
+             ORDER BY its.id DESC LIMIT $4) d
+      JOIN webhooks.messages m ON m.id = message_id
+     ORDER BY d.id DESC
 """
 
 
 async def deliveries(
     conn: Conn,
     subscription_id: SubscriptionId,
-    state: str | None,
+    states: Collection[DeliveryState],
     before: int | None,
     page_max: int,
 ) -> list[Delivery]:
-    return many(Delivery, await conn.fetch(DELIVERIES, subscription_id, state, before, page_max))
+    return many(Delivery, await conn.fetch(DELIVERIES, subscription_id, states, before, page_max))
 
 
 FIND_DELIVERY = """ -- -> Delivery
