@@ -124,14 +124,13 @@ def title(refusal: type[Refusal]) -> str:
     return " ".join((refusal.__doc__ or "").split())
 
 
-def refuses(*refusals: type[Refusal], plain: tuple[int, ...] = ()) -> dict[int, ResponseSpec]:
-    """Say in the OpenAPI document which refusals a route can answer with."""
-    told: dict[int, list[str]] = {status: [PLAIN[status][0]] for status in plain}
-    every: tuple[type[Refusal], ...] = (*refusals, Unavailable)
-    for refusal in every:
-        slugs = told.setdefault(STATUS[refusal.kind], [])
-        if slug(refusal) not in slugs:
-            slugs.append(slug(refusal))
+def refuses(*noes: type[Refusal] | int) -> dict[int, ResponseSpec]:
+    """Say in the OpenAPI document how a route can refuse. A number is a status of `PLAIN`."""
+    told: dict[int, list[str]] = {no: [PLAIN[no][0]] for no in noes if isinstance(no, int)}
+    for no in (*noes, Unavailable):
+        if not isinstance(no, int):
+            slugs = told.setdefault(STATUS[no.kind], [])
+            slugs += [] if slug(no) in slugs else [slug(no)]
     return {
         status: ResponseSpec(
             Problem, description=", ".join(slugs), generate_examples=False, media_type=MEDIA_TYPE

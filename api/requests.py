@@ -37,8 +37,8 @@ class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a route's `data` derives from: a field that we do not know is refused."""
 
 
-READS_BODY = (MalformedBody, InvalidValue, BodyTooLarge)
-READS_BODY_PLAIN = (408, 415)
+READS_BYTES = (MalformedBody, InvalidValue, BodyTooLarge, 408)
+READS_BODY = (*READS_BYTES, 415)
 
 
 class StrictRequest(Request[Any, Any, Any]):

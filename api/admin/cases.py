@@ -14,7 +14,7 @@ from api.admin.changes import Changes
 from api.admin.stock import place_of
 from api.cases import Case, case_of, shown, shown_case
 from api.problems import InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from api.shop.cases import AMOUNT_MAX, Reason
 from core import aftersale, inventory, payments
@@ -90,7 +90,6 @@ async def find(case_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Case:
         aftersale.NoSuchCase,
         aftersale.WrongKind,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def agree(
@@ -114,7 +113,6 @@ async def agree(
         aftersale.NoSuchCase,
         inventory.NoSuchPlace,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def receive(
@@ -146,7 +144,6 @@ async def receive(
         aftersale.MoreThanWasPaid,
         payments.NotRefundable,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def refund(
@@ -199,7 +196,6 @@ async def replace(
         *READS_BODY,
         aftersale.NoSuchCase,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def refuse(

@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 from api import auth
 from api.admin.changes import Changes
 from api.problems import InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shop.categories import category_of
 from core import catalogue
 from core.kit import db
@@ -127,7 +127,6 @@ class KeptCategory(msgspec.Struct, frozen=True):
         catalogue.NoSuchCategory,
         catalogue.TooManyCategories,
         catalogue.CodeTaken,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def add(data: JSONBody[NewCategory], changes: NamedDependency[Changes]) -> KeptCategory:
@@ -153,9 +152,7 @@ async def find(category_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Ke
     "/categories/{category_id:str}",
     permission="catalogue:write",
     status_code=200,
-    responses=refuses(
-        *auth.SIGNED_IN, *READS_BODY, catalogue.NoSuchCategory, plain=READS_BODY_PLAIN
-    ),
+    responses=refuses(*auth.SIGNED_IN, *READS_BODY, catalogue.NoSuchCategory),
 )
 async def rename(
     category_id: FromPath[str], data: JSONBody[NewName], changes: NamedDependency[Changes]
@@ -180,7 +177,6 @@ async def rename(
         catalogue.NotNarrower,
         catalogue.UnfitProducts,
         catalogue.TooManyProducts,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def move(
@@ -204,7 +200,6 @@ async def move(
         catalogue.NoSuchCategory,
         catalogue.TooManyCategories,
         catalogue.NotNarrower,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def define(
@@ -221,9 +216,7 @@ async def define(
     "/categories/{category_id:str}/presentation",
     permission="catalogue:write",
     status_code=200,
-    responses=refuses(
-        *auth.SIGNED_IN, *READS_BODY, catalogue.NoSuchCategory, plain=READS_BODY_PLAIN
-    ),
+    responses=refuses(*auth.SIGNED_IN, *READS_BODY, catalogue.NoSuchCategory),
 )
 async def present(
     category_id: FromPath[str], data: JSONBody[NewPresentation], changes: NamedDependency[Changes]

@@ -13,7 +13,7 @@ from api import auth
 from api.admin.changes import Changes
 from api.admin.stock import Codes, Units, codes_of
 from api.problems import InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import fulfilment, inventory
 from core.flows import send_consignments
@@ -187,7 +187,6 @@ async def find(consignment_id: FromPath[str], pool: NamedDependency[db.Pool]) ->
         fulfilment.NoSuchConsignment,
         fulfilment.ImpossibleSplit,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def split(
@@ -221,7 +220,6 @@ async def split(
         fulfilment.NoSuchConsignment,
         fulfilment.ImpossibleMerge,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def merge(
@@ -246,7 +244,6 @@ async def merge(
         fulfilment.NoSuchConsignment,
         IllegalMove,
         inventory.NotKept,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def ship(

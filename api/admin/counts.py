@@ -13,7 +13,7 @@ from api import auth, wiring
 from api.admin.changes import Changes
 from api.admin.stock import LINES_MAX, UNITS_MAX, Codes, Reference, codes_of, place_of, sku_of
 from api.problems import InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import catalogue, inventory
 from core.flows import count_stock
@@ -79,7 +79,6 @@ class CountsPage(msgspec.Struct, frozen=True):
         inventory.NoSuchPlace,
         inventory.CountPending,
         inventory.ReferenceReused,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def add_counts(

@@ -16,8 +16,8 @@ from api.admin.changes import Changes
 from api.admin.consignments import Printed
 from api.admin.sheets import FORMATS, NoSheet
 from api.admin.stock import LINES_MAX, REFERENCE, UNITS_MAX, Reference, codes_of, place_of
-from api.problems import AnyRequest, BodyTooLarge, InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body, MalformedBody, StrictRequest
+from api.problems import AnyRequest, InvalidValue, refuses
+from api.requests import READS_BODY, READS_BYTES, Body, StrictRequest
 from api.shapes import CURSOR_MAX, PAGE_DEFAULT, Cursor, Limit, after
 from core import feeds, fulfilment, inventory
 from core.flows import open_feed as opener
@@ -253,7 +253,6 @@ async def list_feeds(pool: NamedDependency[db.Pool]) -> Feeds:
         *READS_BODY,
         inventory.NoSuchPlace,
         feeds.TooManyFeeds,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def open_feed(
@@ -303,7 +302,7 @@ async def close_feed(
     "/messages",
     permission="own_stock:tell",
     status_code=200,
-    responses=refuses(*auth.SIGNED_IN, *READS_BODY, feeds.NoSuchFeed, plain=READS_BODY_PLAIN),
+    responses=refuses(*auth.SIGNED_IN, *READS_BODY, feeds.NoSuchFeed),
 )
 async def tell(
     data: JSONBody[NewMessages],
@@ -333,9 +332,7 @@ async def tell(
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
-        MalformedBody,
-        InvalidValue,
-        BodyTooLarge,
+        *READS_BYTES,
         NoSheet,
         feeds.NoSuchFeed,
         feeds.UnfitMessage,
@@ -344,7 +341,6 @@ async def tell(
         feeds.SnapshotOvertaken,
         feeds.DiffersTooMuch,
         inventory.CountPending,
-        plain=(408,),
     ),
 )
 async def hand_in_snapshot(

@@ -12,7 +12,7 @@ from api import auth
 from api.admin.changes import Changes
 from api.admin.stock import Reference as BodyReference
 from api.problems import InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import ledger
 from core.kit import db, ids
@@ -228,7 +228,6 @@ async def release(order_id: FromPath[str], changes: NamedDependency[Changes]) ->
         ledger.NoSuchHold,
         ledger.MoreThanIsLeft,
         ledger.ReferenceReused,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def charge_back(
@@ -268,7 +267,7 @@ async def find_terms(seller_id: FromPath[str], pool: NamedDependency[db.Pool]) -
     "/sellers/{seller_id:str}/terms",
     permission="ledger:write",
     status_code=200,
-    responses=refuses(*auth.SIGNED_IN, *READS_BODY, plain=READS_BODY_PLAIN),
+    responses=refuses(*auth.SIGNED_IN, *READS_BODY),
 )
 async def set_terms(
     seller_id: FromPath[str], data: JSONBody[NewTerms], changes: NamedDependency[Changes]

@@ -12,7 +12,7 @@ from litestar.params import FromPath, JSONBody
 from api import auth
 from api.admin.changes import Changes
 from api.problems import refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from core import staff
 from core.kit import db
 
@@ -66,7 +66,6 @@ async def people(pool: NamedDependency[db.Pool]) -> People:
         staff.ImpossibleName,
         staff.PersonExists,
         staff.TooManyPeople,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def add(
@@ -80,7 +79,7 @@ async def add(
     "/{person:str}/grant",
     permission="staff:write",
     status_code=200,
-    responses=refuses(*auth.SIGNED_IN, *READS_BODY, staff.NoSuchPerson, plain=READS_BODY_PLAIN),
+    responses=refuses(*auth.SIGNED_IN, *READS_BODY, staff.NoSuchPerson),
 )
 async def grant(
     person: FromPath[str],
@@ -96,7 +95,7 @@ async def grant(
     "/{person:str}/revoke",
     permission="staff:write",
     status_code=200,
-    responses=refuses(*auth.SIGNED_IN, *READS_BODY, staff.NoSuchPerson, plain=READS_BODY_PLAIN),
+    responses=refuses(*auth.SIGNED_IN, *READS_BODY, staff.NoSuchPerson),
 )
 async def revoke(
     person: FromPath[str],

@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from api import auth
 from api.admin.changes import Changes
 from api.problems import InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from api.shop.categories import category_of
 from api.shop.products import product_of
@@ -211,7 +211,6 @@ async def listing(
         catalogue.CodeTaken,
         catalogue.NoSuchCategory,
         catalogue.UnfitAttribute,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def draft(data: JSONBody[NewProduct], changes: NamedDependency[Changes]) -> KeptProduct:
@@ -246,7 +245,6 @@ async def find(product_id: FromPath[str], pool: NamedDependency[db.Pool]) -> Kep
         catalogue.NotComplete,
         catalogue.UnfitAttribute,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def describe(
@@ -274,7 +272,6 @@ async def describe(
         catalogue.UnfitAttribute,
         catalogue.NotComplete,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def add_skus(
@@ -297,7 +294,6 @@ async def add_skus(
         catalogue.NoSuchSku,
         catalogue.NoOwnPrice,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def set_prices(
@@ -321,7 +317,6 @@ async def set_prices(
         catalogue.UnfitAttribute,
         catalogue.NotComplete,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def set_attributes(

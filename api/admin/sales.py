@@ -13,7 +13,7 @@ from litestar.params import FromPath, JSONBody
 from api import auth, shapes
 from api.admin.changes import Changes
 from api.problems import refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from core import catalogue, inventory, sales
 from core.flows import audit_sale, plan_sale, run_sale
 from core.flows.directory import Directory, view_from_postgres
@@ -103,7 +103,6 @@ class Audit(msgspec.Struct, frozen=True):
         plan_sale.ImpossiblePlan,
         catalogue.NoSuchSku,
         catalogue.NotOnSale,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def plan(

@@ -13,7 +13,7 @@ from api.admin.changes import Changes
 from api.admin.ledger import AccountPage, seller_of, shown_lines
 from api.admin.stock import Reference
 from api.problems import InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import ledger
 from core.flows import pay_out, settle_sellers
@@ -97,7 +97,7 @@ class PayoutsPage(msgspec.Struct, frozen=True):
     "/runs",
     permission="ledger:write",
     status_code=200,
-    responses=refuses(*auth.SIGNED_IN, *READS_BODY, plain=READS_BODY_PLAIN),
+    responses=refuses(*auth.SIGNED_IN, *READS_BODY),
 )
 async def settle(
     data: JSONBody[NewRun],

@@ -14,8 +14,8 @@ from api import auth
 from api import sheets as told
 from api.admin.changes import Changes
 from api.openapi import SHEETS
-from api.problems import BodyTooLarge, InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body, MalformedBody, StrictRequest
+from api.problems import InvalidValue, refuses
+from api.requests import READS_BODY, READS_BYTES, Body, StrictRequest
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import sheets
 from core.flows.import_goods import receive_goods
@@ -122,12 +122,9 @@ class Exports(msgspec.Struct, frozen=True):
     status_code=202,
     responses=refuses(
         *auth.SIGNED_IN,
-        MalformedBody,
-        InvalidValue,
-        BodyTooLarge,
+        *READS_BYTES,
         NoSheet,
         sheets.TooManyImports,
-        plain=(408,),
     ),
 )
 async def hand_in(
@@ -212,7 +209,7 @@ async def cancel(import_id: FromPath[str], changes: NamedDependency[Changes]) ->
     "/exports",
     permission="catalogue:export",
     status_code=202,
-    responses=refuses(*auth.SIGNED_IN, *READS_BODY, sheets.TooManyExports, plain=READS_BODY_PLAIN),
+    responses=refuses(*auth.SIGNED_IN, *READS_BODY, sheets.TooManyExports),
 )
 async def want_export(
     data: JSONBody[NewExport], changes: NamedDependency[Changes]

@@ -11,8 +11,8 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from api import auth
 from api.admin.changes import Changes
 from api.openapi import SHEETS
-from api.problems import BodyTooLarge, InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body, MalformedBody, StrictRequest
+from api.problems import InvalidValue, refuses
+from api.requests import READS_BODY, READS_BYTES, Body, StrictRequest
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import ledger, reconciliation
 from core.flows import check_statement
@@ -95,12 +95,9 @@ class Resolution(Body, frozen=True):
     status_code=200,
     responses=refuses(
         *auth.SIGNED_IN,
-        MalformedBody,
-        InvalidValue,
-        BodyTooLarge,
+        *READS_BYTES,
         reconciliation.UnreadableStatement,
         ledger.ReferenceReused,
-        plain=(408,),
     ),
 )
 async def upload(
@@ -193,7 +190,6 @@ async def list_differences(
         *READS_BODY,
         reconciliation.NoSuchDifference,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def resolve(

@@ -13,7 +13,7 @@ from litestar.params import FromPath, JSONBody
 from api import auth
 from api.admin.changes import Changes
 from api.problems import InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import catalogue, inventory
 from core.flows import move_stock
@@ -222,7 +222,6 @@ async def places(pool: NamedDependency[db.Pool]) -> Places:
         *READS_BODY,
         inventory.PlaceExists,
         inventory.TooManyPlaces,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def add_place(data: JSONBody[NewPlace], changes: NamedDependency[Changes]) -> Place:
@@ -311,7 +310,6 @@ async def movements(
         inventory.NoSuchPlace,
         inventory.OutOfStock,
         inventory.ReferenceReused,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def move(
@@ -340,7 +338,6 @@ async def move(
         *READS_BODY,
         catalogue.NoSuchSku,
         inventory.NoSuchPlace,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def set_safety_stock(
@@ -395,7 +392,6 @@ async def audit(pool: NamedDependency[db.Pool]) -> Audit:
         inventory.OutOfStock,
         inventory.ReferenceReused,
         inventory.TooManyReservations,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def reserve(
@@ -454,7 +450,6 @@ STEPS = {
         inventory.NotKept,
         inventory.NoSuchReservation,
         inventory.ReferenceReused,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def step(

@@ -13,7 +13,7 @@ from api import auth
 from api.admin.changes import Changes
 from api.admin.stock import Codes, Lines, Reference, Text, codes_of, place_of, units_of
 from api.problems import InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
 from core import catalogue, inventory
 from core.flows import plan_transfer as planner
@@ -94,7 +94,6 @@ class Transfers(msgspec.Struct, frozen=True):
         catalogue.NoSuchSku,
         inventory.NoSuchPlace,
         inventory.ImpossibleTransfer,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def plan_transfer(
@@ -161,7 +160,6 @@ async def send_transfer(transfer_id: FromPath[str], changes: NamedDependency[Cha
         IllegalMove,
         inventory.ImpossibleTransfer,
         inventory.ReferenceReused,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def receive_transfer(
@@ -192,7 +190,6 @@ async def receive_transfer(
         IllegalMove,
         inventory.ImpossibleTransfer,
         inventory.ReferenceReused,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def write_off_transfer(

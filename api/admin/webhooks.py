@@ -12,7 +12,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from api import auth, wiring
 from api.admin.changes import Changes
 from api.problems import InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after, moment
 from core import webhooks
 from core.flows import tell_events
@@ -123,7 +123,6 @@ class Replayed(msgspec.Struct, frozen=True):
         *READS_BODY,
         webhooks.UnfitUrl,
         webhooks.TooManySubscriptions,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def subscribe(
@@ -179,7 +178,6 @@ async def find_subscription(
         *READS_BODY,
         webhooks.NoSuchSubscription,
         webhooks.UnfitUrl,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def change_subscription(
@@ -205,9 +203,7 @@ async def change_subscription(
 @post(
     "/{subscription_id:str}/secret",
     permission="webhooks:write",
-    responses=refuses(
-        *auth.SIGNED_IN, *READS_BODY, webhooks.NoSuchSubscription, plain=READS_BODY_PLAIN
-    ),
+    responses=refuses(*auth.SIGNED_IN, *READS_BODY, webhooks.NoSuchSubscription),
 )
 async def rotate_secret(
     subscription_id: FromPath[str],
@@ -343,7 +339,6 @@ async def replay_delivery(
         *auth.SIGNED_IN,
         *READS_BODY,
         webhooks.NoSuchSubscription,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def replay_since(

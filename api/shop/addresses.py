@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 
 from api import auth
 from api.problems import refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from core import countries, members
 from core.kit import db, ids
 
@@ -101,7 +101,6 @@ async def list_mine(member_id: NamedDependency[int], pool: NamedDependency[db.Po
         *READS_BODY,
         countries.UnfitAddress,
         members.TooManyAddresses,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def add(
@@ -125,7 +124,6 @@ async def add(
         *READS_BODY,
         countries.UnfitAddress,
         members.NoSuchAddress,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def change(

@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 from api import auth, wiring
 from api.cases import Case, Cases, case_of, shown
 from api.problems import InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shapes import server_time
 from core import aftersale, fulfilment, orders, sales
 from core.flows import after_sale
@@ -57,7 +57,6 @@ class ParcelBack(Body, frozen=True):
         aftersale.TooManyCases,
         sales.KeyReused,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def ask(
@@ -118,7 +117,6 @@ async def find(
         orders.NoSuchOrder,
         aftersale.NoSuchCase,
         IllegalMove,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def send(

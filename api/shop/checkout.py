@@ -12,7 +12,7 @@ from litestar.params import FromPath, JSONBody
 
 from api import auth
 from api.problems import refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shapes import OrderLine, order_lines
 from api.shop.addresses import address_of
 from api.shop.availability import Stock, shown
@@ -130,7 +130,6 @@ async def look(member_id: NamedDependency[int], pool: NamedDependency[db.Pool]) 
         *READS_BODY,
         catalogue.NoSuchSku,
         carts.TooManyItems,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def add(
@@ -145,7 +144,7 @@ async def add(
 @post(
     "/cart/{sku_id:str}",
     status_code=200,
-    responses=refuses(*auth.SIGNED_IN, *READS_BODY, carts.NotInCart, plain=READS_BODY_PLAIN),
+    responses=refuses(*auth.SIGNED_IN, *READS_BODY, carts.NotInCart),
 )
 async def put(
     sku_id: FromPath[str],
@@ -172,7 +171,6 @@ async def put(
         quote_cart.CurrencyNotOffered,
         quote_cart.NothingToBuy,
         pricing.NotPriceable,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def ask(
@@ -207,7 +205,6 @@ async def ask(
         pricing.NotPriceable,
         catalogue.NotOnSale,
         inventory.OutOfStock,
-        plain=READS_BODY_PLAIN,
     ),
     response_headers=[
         ResponseHeader("Location", documentation_only=True, description="Where the order is.")

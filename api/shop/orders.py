@@ -13,7 +13,7 @@ from litestar.params import FromPath, JSONBody
 
 from api import auth, metrics
 from api.problems import InvalidValue, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body
+from api.requests import READS_BODY, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, OrderLine, before, order_lines
 from core import fulfilment, orders, risk, sales
 from core.flows import cancel_order, find_order, list_orders, pass_risk, place_order
@@ -111,9 +111,7 @@ class Orders(msgspec.Struct, frozen=True):
 @post(
     "/sales/{sale_id:str}/orders",
     status_code=202,
-    responses=refuses(
-        *auth.SIGNED_IN, auth.MalformedKey, *READS_BODY, *ANSWERS, plain=READS_BODY_PLAIN
-    ),
+    responses=refuses(*auth.SIGNED_IN, auth.MalformedKey, *READS_BODY, *ANSWERS),
     response_headers=[
         ResponseHeader("Location", documentation_only=True, description="Where the order is.")
     ],

@@ -12,7 +12,7 @@ from uuid_utils import uuid7
 
 from api import auth
 from api.problems import AnyRequest, BodyTooLarge, refuses
-from api.requests import READS_BODY, READS_BODY_PLAIN, Body, decode, fit
+from api.requests import READS_BODY, READS_BYTES, Body, decode, fit
 from core import orders, payments, sales
 from core.flows.settle_payment import settle_payment
 from core.flows.start_payment import start_payment
@@ -90,7 +90,6 @@ async def offered(channels: NamedDependency[payments.Channels]) -> OfferedChanne
         payments.CurrencyNotTaken,
         payments.ChannelUnavailable,
         sales.SaleFenced,
-        plain=READS_BODY_PLAIN,
     ),
 )
 async def start(
@@ -130,8 +129,7 @@ async def start(
         payments.Forged,
         payments.NoSuchPayment,
         payments.ChannelUnavailable,
-        *READS_BODY,
-        plain=(408,),
+        *READS_BYTES,
     ),
 )
 async def hear_sandbox(
@@ -164,7 +162,7 @@ async def hear_sandbox(
         payments.NoSuchPayment,
         payments.NotUnderstood,
         BodyTooLarge,
-        plain=(408,),
+        408,
     ),
 )
 async def hear_alipay(

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from api.problems import AnyRequest, BodyTooLarge, refuses
-from api.requests import READS_BODY, decode, fit
+from api.requests import READS_BYTES, decode, fit
 from core import payments
 from core.flows.settle_payment import settle_payment
 from core.kit import db
@@ -78,8 +78,7 @@ class Heard(msgspec.Struct, frozen=True):
         payments.Forged,
         payments.NoSuchPayment,
         payments.ChannelUnavailable,
-        *READS_BODY,
-        plain=(408,),
+        *READS_BYTES,
     ),
 )
 async def hear(
