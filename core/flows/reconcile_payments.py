@@ -20,7 +20,7 @@ log = structlog.get_logger()
 async def reconcile_payments(pool: db.Pool, channels: payments.Channels, *, batch_max: int) -> int:
     """Returns how many were due; fewer than `batch_max` means that no more are."""
     async with db.autocommit(pool) as conn:
-        looks = await payments.take_looks(conn, batch_max=batch_max)
+        looks = await payments.take_looks(conn, channels=channels.offered, batch_max=batch_max)
     hands = asyncio.Semaphore(AT_ONCE_MAX)
 
     async def look(due: payments.Look) -> None:

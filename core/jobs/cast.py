@@ -47,6 +47,7 @@ def roles(
     }
     relay = outbox_relay.OutboxRelay(pool, handlers)
     writer = order_writer.OrderWriter(pool, redis, keyring)
+    looking = reconciler.Reconciler(pool, channels)
     sending = courier.Courier(pool, sender, webhooks.Keys(keyring.signers))
     return [
         Role("order_writer", writer.step, order_writer.REST_S),
@@ -59,7 +60,7 @@ def roles(
         Role("exporter", exporter.Exporter(pool).step, exporter.REST_S),
         Role("importer", importer.Importer(pool).step, importer.REST_S),
         Role("notary", notary.Notary(pool, staff.Sealer(keyring.signers)).step, notary.REST_S),
-        Role("reconciler", reconciler.Reconciler(pool, channels).step, reconciler.REST_S),
+        Role("reconciler", looking.step, reconciler.REST_S, looking.end),
         Role("herald", herald.Herald(pool).step, herald.REST_S),
         Role("courier", sending.step, courier.REST_S, sending.end),
         Role("rebalancer", rebalancer.Rebalancer(pool, redis).step, rebalancer.REST_S),

@@ -95,6 +95,10 @@ class Channels:
         """Those that tell what they moved; the statements of the others are uploaded."""
         return {c: one for c, one in self._providers.items() if isinstance(one, Reporter)}
 
+    def only(self, channel: str) -> "Channels":
+        """Raises ChannelNotOffered."""
+        return Channels({channel: self.of(channel)})
+
     def reporter(self, channel: str) -> Reporter:
         """Raises ChannelNotOffered, also where the provider tells no statement."""
         found = self.of(channel)

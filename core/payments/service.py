@@ -89,10 +89,10 @@ async def find(conn: Conn, *, payment_id: PaymentId) -> Payment:
     return payment
 
 
-async def take_looks(conn: Conn, *, batch_max: int) -> list[Look]:
+async def take_looks(conn: Conn, *, channels: Collection[str], batch_max: int) -> list[Look]:
     """Payments whose provider is to be asked now. Whoever takes one and dies delays it, no more."""
     pauses = (PAUSE_S, PAUSE_MAX_S, HELD_PAUSE_MAX_S, LAST_LOOK_S)
-    return await store.take_looks(conn, batch_max, *pauses)
+    return await store.take_looks(conn, batch_max, *pauses, channels)
 
 
 async def look_no_more(conn: Conn, payment: Payment) -> None:

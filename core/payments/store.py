@@ -105,7 +105,8 @@ TAKE_LOOKS = """ -- -> Look
     WITH due AS (
         SELECT id, state = 'authorized' AS is_held,
                CASE state WHEN 'authorized' THEN authorized_until ELSE expires_at END AS ends_at
-          FROM payments.payments WHERE look_at <= now()
+          FROM payments.payments
+         WHERE look_at <= now() AND channel = ANY($6::text[])
          ORDER BY look_at LIMIT $1 FOR UPDATE SKIP LOCKED
     )
     UPDATE payments.payments p
@@ -129,9 +130,10 @@ async def take_looks(
     pause_max_s: float,
     held_pause_max_s: float,
     last_look_s: float,
+    channels: Collection[str],
 ) -> list[Look]:
     pauses = (pause_s, pause_max_s, held_pause_max_s, last_look_s)
-    return many(Look, await conn.fetch(TAKE_LOOKS, batch_max, *pauses))
+    return many(Look, await conn.fetch(TAKE_LOOKS, batch_max, *pauses, channels))
 
 
 WAKE = """

@@ -1,6 +1,7 @@
 """One that is broken, or slow, keeps nobody else waiting: each queue goes on past it."""
 
 import asyncio
+from uuid import uuid4
 
 import pytest
 
@@ -10,6 +11,7 @@ from core.flows.reconcile_payments import reconcile_payments
 from core.jobs import cast
 from core.jobs.courier import Courier
 from core.jobs.herald import Herald
+from core.jobs.reconciler import Reconciler
 from core.jobs.role import perform
 from core.kit import db, outbox
 from hotpath.signing import Signer
@@ -17,6 +19,7 @@ from tests.core.keeper import Keeper
 from tests.core.receivers import receiving
 
 LINES = [(0, 1, 1_000, 0, 0, 1, 0)]
+STATE = "SELECT state FROM payments.payments WHERE id = $1"
 MARKED = "SELECT attempts, error FROM kit.outbox WHERE topic = $1"
 
 
@@ -60,23 +63,8 @@ async def test_a_paid_order_that_nobody_can_plan_keeps_no_other_from_going_out(k
 async def test_a_payment_that_breaks_its_check_is_named_and_all_others_are_found(
     keeper, pool, capsys
 ):
-    odd, started = Odd(), []
-    for member in (7, 8, 9):
-        order_id = await keeper.place(member, LINES)
-        async with db.transaction(pool) as conn:
-            order = await orders.find(conn, order_id=order_id)
-            payment = await payments.start(
-                conn,
-                payment_id=payments.PaymentId(f"00000000-0000-4000-8000-00000000000{member}"),
-                order_id=order_id,
-                member_id=member,
-                channel="sandbox",
-                amount_minor=order.amount_minor,
-                currency=order.currency,
-                expires_at=order.expires_at,
-            )
-            await payments.wake(conn, payment)
-        started.append(payment.id)
+    odd = Odd()
+    started = [await started_by(keeper, "sandbox") for _ in range(3)]
     odd.broken = started[0]
     channels = payments.Channels({"sandbox": odd})
     assert await reconcile_payments(pool, channels, batch_max=9) == 3
@@ -84,6 +72,46 @@ async def test_a_payment_that_breaks_its_check_is_named_and_all_others_are_found
         found = [(await payments.find(conn, payment_id=one)).state for one in started]
     assert found == ["started", "captured", "captured"]
     assert started[0] in capsys.readouterr().out
+
+
+class Hung:
+    """A provider that never answers."""
+
+    async def look(self, payment):
+        await asyncio.sleep(60)
+
+
+async def test_a_provider_that_hangs_delays_the_checks_of_no_other(keeper, pool):
+    started = [await started_by(keeper, "alipay") for _ in range(20)]
+    started.append(await started_by(keeper, "sandbox"))
+    reconciler = Reconciler(pool, payments.Channels({"alipay": Hung(), "sandbox": Odd()}))
+    try:
+        async with asyncio.timeout(20):
+            for payment_id in (started[-1], await started_by(keeper, "sandbox")):
+                while (await pool.fetchval(STATE, payment_id)) != "captured":
+                    await reconciler.step()
+    finally:
+        await reconciler.end()
+    assert {await pool.fetchval(STATE, one) for one in started[:20]} == {"started"}
+
+
+async def started_by(keeper, channel):
+    """A payment that is started and to be looked at now."""
+    order_id = await keeper.place(7, LINES)
+    async with db.transaction(keeper.pool) as conn:
+        order = await orders.find(conn, order_id=order_id)
+        payment = await payments.start(
+            conn,
+            payment_id=payments.PaymentId(str(uuid4())),
+            order_id=order_id,
+            member_id=7,
+            channel=channel,
+            amount_minor=order.amount_minor,
+            currency=order.currency,
+            expires_at=order.expires_at,
+        )
+        await payments.wake(conn, payment)
+    return payment.id
 
 
 async def test_a_provider_that_never_answers_a_refund_delays_nothing_but_refunds(
