@@ -108,6 +108,7 @@ ZH = {
     "not-shipped": "该行没有这么多件已发货且不在其他售后单中的商品。",
     "not-payable": "该订单不在待支付状态。",
     "not-understood": "消息已验签，但内容不完整。",
+    "not-captured": "该订单的预授权请款失败，请勿发货。请重试，或取消订单。",
     "not-refundable": "可退金额不足。",
     "not-priceable": "这样的购物篮无法计价。",
     "not-ready": "还有前置步骤尚未完成，详见说明。",

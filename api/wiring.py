@@ -44,6 +44,7 @@ async def payment_channels(settings: Settings) -> AsyncIterator[payments.Channel
                 secret=settings.sandbox_secret.encode(),
                 shop_url=settings.shop_url,
                 clock=time.time,
+                taking=payments.Taking(settings.sandbox_capture),
             )
         if settings.paypal_url:
             found["paypal"] = payments.PayPalClient(
@@ -53,6 +54,7 @@ async def payment_channels(settings: Settings) -> AsyncIterator[payments.Channel
                 secret=settings.paypal_secret,
                 shop_url=settings.shop_url,
                 clock=time.monotonic,
+                taking=payments.Taking(settings.paypal_capture),
             )
         if settings.alipay_app_id:
             found["alipay"] = alipay(settings, http)

@@ -15,7 +15,7 @@ from api.admin.stock import Codes, Units, codes_of
 from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, Body
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
-from core import fulfilment, inventory
+from core import fulfilment, inventory, payments
 from core.flows import send_consignments
 from core.kit import db, ids
 from core.kit.states import IllegalMove
@@ -244,6 +244,8 @@ async def merge(
         fulfilment.NoSuchConsignment,
         IllegalMove,
         inventory.NotKept,
+        payments.NotCaptured,
+        payments.ChannelUnavailable,
     ),
 )
 async def ship(
@@ -251,10 +253,15 @@ async def ship(
     data: JSONBody[Parcel],
     changes: NamedDependency[Changes],
     pool: NamedDependency[db.Pool],
+    channels: NamedDependency[payments.Channels],
 ) -> Consignment:
-    """Let it leave: its units are not on hand any more. The same parcel again changes nothing."""
+    """Let it leave: its units are not on hand any more. The same parcel again changes nothing.
+
+    Money that is held for it is taken first; where that fails, it stays, and must not be sent.
+    """
     shipped = await send_consignments.ship_consignment(
         pool,
+        channels,
         consignment_id=consignment_of(consignment_id),
         parcel=fulfilment.Parcel(data.carrier, data.tracking),
         by=changes.author.by,

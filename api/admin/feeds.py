@@ -19,7 +19,7 @@ from api.admin.stock import LINES_MAX, REFERENCE, UNITS_MAX, Reference, codes_of
 from api.problems import AnyRequest, InvalidValue, refuses
 from api.requests import READS_BODY, READS_BYTES, Body, StrictRequest
 from api.shapes import CURSOR_MAX, PAGE_DEFAULT, Cursor, Limit, after
-from core import feeds, fulfilment, inventory
+from core import feeds, fulfilment, inventory, payments
 from core.flows import open_feed as opener
 from core.flows.follow_stock import Cursor as Place
 from core.flows.follow_stock import follow_levels, follow_movements
@@ -309,6 +309,7 @@ async def tell(
     request: AnyRequest,
     changes: NamedDependency[Changes],
     pool: NamedDependency[db.Pool],
+    channels: NamedDependency[payments.Channels],
     settings: NamedDependency[Settings],
 ) -> Outcomes:
     """Tell what happened in a place. Each message is applied once, and answered by itself."""
@@ -321,7 +322,9 @@ async def tell(
         wiring.count_value_max(settings),
         changes.author,
     )
-    answers, feed = await hear_feed(pool, teller, [message_of(one) for one in data.messages])
+    answers, feed = await hear_feed(
+        pool, channels, teller, [message_of(one) for one in data.messages]
+    )
     language = texts.language(request.headers.get("accept-language", ""))
     return Outcomes([outcome(answer, language) for answer in answers], feed.told)
 
@@ -347,6 +350,7 @@ async def hand_in_snapshot(
     request: StrictRequest,
     changes: NamedDependency[Changes],
     pool: NamedDependency[db.Pool],
+    channels: NamedDependency[payments.Channels],
     settings: NamedDependency[Settings],
     where: Where,
     reference: OfSnapshot,
@@ -367,7 +371,7 @@ async def hand_in_snapshot(
         wiring.count_value_max(settings),
         changes.author,
     )
-    (answer,), _ = await hear_feed(pool, teller, [told])
+    (answer,), _ = await hear_feed(pool, channels, teller, [told])
     if answer.refusal is not None:
         raise answer.refusal
     return outcome(answer, "en")

@@ -2,6 +2,7 @@
 
 import re
 import time
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -56,6 +57,7 @@ class Webhook(msgspec.Struct, frozen=True):
     reference: Name
     amount: Amount
     currency: Currency
+    held_until: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -128,6 +130,7 @@ async def start(
     responses=refuses(
         payments.Forged,
         payments.NoSuchPayment,
+        payments.NotUnderstood,
         payments.ChannelUnavailable,
         *READS_BYTES,
     ),
@@ -139,6 +142,8 @@ async def hear_sandbox(
     told = fit(decode(await read_signed(request, settings.sandbox_secret.encode())), Webhook)
     if UUID.fullmatch(told.reference) is None:
         raise payments.NoSuchPayment
+    if told.kind == payments.EventKind.AUTHORIZED and told.held_until is None:
+        raise payments.NotUnderstood
     event = payments.Event(
         channel="sandbox",
         id=told.event_id,
@@ -148,6 +153,7 @@ async def hear_sandbox(
         amount_minor=told.amount,
         currency=told.currency,
         capture_ref=told.checkout_id,
+        authorized_until=told.held_until,
     )
     await settle_payment(pool, event)
     return Heard(told.event_id)

@@ -28,6 +28,8 @@ HEARD = frozenset(
     {
         "CHECKOUT.ORDER.APPROVED",
         "CHECKOUT.ORDER.VOIDED",
+        "PAYMENT.AUTHORIZATION.CREATED",
+        "PAYMENT.AUTHORIZATION.VOIDED",
         "PAYMENT.CAPTURE.COMPLETED",
         "PAYMENT.CAPTURE.DECLINED",
         "PAYMENT.CAPTURE.DENIED",
@@ -47,7 +49,7 @@ class Unit(msgspec.Struct, frozen=True):
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """An order, a capture or a refund. `custom_id` is what we called the payment."""
+    """An order, authorization, capture or refund. `custom_id` is what we called the payment."""
 
     id: Name
     custom_id: Ours | None = None

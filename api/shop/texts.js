@@ -57,6 +57,7 @@ export const TEXTS = {
       member: "You cancelled it.", expired: "It was not paid in time.",
       staff: "The shop cancelled it.", late: "It was paid too late; the money goes back.",
       "epoch-lost": "A disk was lost with it. You were not charged.",
+      "authorization-ended": "The money held for it was let go. You were not charged.",
     },
   },
   zh: {
@@ -113,6 +114,7 @@ export const TEXTS = {
     reason: {
       member: "您已取消。", expired: "未在时限内支付。", staff: "商店已取消。",
       late: "支付超时，款项将退回。", "epoch-lost": "存储设备损坏，订单未成立，未收取费用。",
+      "authorization-ended": "预授权已失效，未产生扣款。",
     },
   },
 };

@@ -1,6 +1,7 @@
 """An order is taken back, by its member or by staff, as long as nothing of it has left.
 
-One transaction: the order ends, its money is owed back, and its units are on their way back.
+One transaction: the order ends, its money is owed back, or let go where it was merely held, and
+its units are on their way back.
 """
 
 from core import fulfilment, ledger, orders, payments, staff
@@ -61,20 +62,36 @@ async def _cancel(
     conn: db.Conn, order: orders.Order, refund_id: payments.RefundId, *, reason: str, by: str
 ) -> None:
     # Who settles a payment holds it first and moves its order then; so does who cancels.
+    kept = await payments.hold_kept(conn, order_id=order.id)
     if order.payment == orders.Payment.PAID:
-        await _cancel_paid(conn, order, refund_id, reason)
+        await orders.cancel(conn, order, reason=reason, refund_id=refund_id)
+        await _owe_all(conn, order, kept, refund_id, reason)
     else:
         await payments.call_off(conn, order_id=order.id)
         await orders.cancel(conn, order, reason=reason)
+        if kept is not None:
+            await payments.void(conn, kept, reason=reason)
+    await _give_back(conn, order, by)
+
+
+async def end(conn: db.Conn, order: orders.Order, *, reason: str, by: str) -> None:
+    """End an order whose money is not here, and whose payment has ended already."""
+    await orders.cancel(conn, order, reason=reason)
+    await _give_back(conn, order, by)
+
+
+async def _give_back(conn: db.Conn, order: orders.Order, by: str) -> None:
     withdrawn = await fulfilment.withdraw(conn, order_id=order.id)
     await book_release(conn, ended(order), recalled=deeds(withdrawn, by=by))
 
 
-async def _cancel_paid(
-    conn: db.Conn, order: orders.Order, refund_id: payments.RefundId, reason: str
+async def _owe_all(
+    conn: db.Conn,
+    order: orders.Order,
+    payment: payments.Payment | None,
+    refund_id: payments.RefundId,
+    reason: str,
 ) -> None:
-    payment = await payments.hold_kept(conn, order_id=order.id)
-    await orders.cancel(conn, order, reason=reason, refund_id=refund_id)
     if payment is None:
         assert order.amount_minor == 0, "what pays an order is kept"
         return

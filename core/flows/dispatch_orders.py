@@ -1,7 +1,7 @@
-"""What is paid goes out with no hand: each paid order becomes consignments, and their places pick
-its units.
+"""What is paid, or has its money held, goes out with no hand: each such order becomes consignments,
+and their places pick its units.
 
-Which orders are paid stands in the outbox, by the transaction that paid them. Planning and picking
+Which orders these are stands in the outbox, by the transaction that paid them. Planning and picking
 are one transaction with the end of that message: whenever it is cut off, all of it happens later.
 """
 
@@ -17,6 +17,8 @@ from core.kit.outbox import TryLater
 from core.kit.refusal import Refusal
 
 BY = "dispatcher"
+# As far as its buyer is concerned; whichever comes first.
+PAID = (orders.Authorized, orders.Paid)
 
 log = structlog.get_logger()
 
@@ -100,7 +102,7 @@ async def _paid(conn: db.Conn, order: orders.Order, kept_for: str) -> fulfilment
         currency=order.currency,
         kept_for=kept_for,
         shipping_minor=order.shipping_minor + order.shipping_tax_minor,
-        paid_at=next(one.happened_at for one in log if isinstance(one.event, orders.Paid)),
+        paid_at=next(one.happened_at for one in log if isinstance(one.event, PAID)),
         lines=[
             fulfilment.PaidLine(
                 line_no=line.line_no,

@@ -1,14 +1,15 @@
 """A warehouse's system tells what happened there: each message is applied once, by itself.
 
 A message and what it does are one transaction. What is refused leaves the stock as it was, and may
-be told again once it fits: systems repeat themselves, and cross themselves on the way.
+be told again once it fits: systems repeat themselves, and cross themselves on the way. Where money
+has to be taken before something leaves, it is taken in between, and the message applied then.
 """
 
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from core import catalogue, feeds, fulfilment, inventory, staff
+from core import catalogue, feeds, fulfilment, inventory, payments, staff
 from core.flows import compare_stock, count_stock, send_consignments
 from core.kit import db
 from core.kit.refusal import Refusal
@@ -47,34 +48,51 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 async def hear_feed(
-    pool: db.Pool, teller: Teller, messages: Sequence[feeds.Message]
+    pool: db.Pool,
+    channels: payments.Channels,
+    teller: Teller,
+    messages: Sequence[feeds.Message],
 ) -> tuple[list[Answer], feeds.Feed]:
     """Apply messages in order, and tell what the feed is like then. Raises feeds.NoSuchFeed."""
     system, place_id = teller.system, teller.place_id
     async with db.transaction(pool) as conn:
         await feeds.hear(conn, system=system, place_id=place_id)
-    answers = [await _hear(pool, teller, message) for message in messages]
+    answers = [await _hear(pool, channels, teller, message) for message in messages]
     async with db.transaction(pool) as conn:
         return answers, await feeds.hold_feed(conn, system=system, place_id=place_id)
 
 
-async def _hear(pool: db.Pool, teller: Teller, message: feeds.Message) -> Answer:
+async def _hear(
+    pool: db.Pool, channels: payments.Channels, teller: Teller, message: feeds.Message
+) -> Answer:
     system, place_id = teller.system, teller.place_id
     try:
-        async with db.transaction(pool) as conn:
-            if not await feeds.take(conn, message, system=system, place_id=place_id):
-                return Answer(message.reference)
-            answer = await _apply(conn, teller, message)
-            about = f"{system}:{message.reference}"
-            told = {"place_id": place_id, "kind": message.kind, "lines": len(message.lines)}
-            await staff.note(conn, teller.author, kind="message", object_id=about, after=told)
-            return answer
+        try:
+            return await _hear_once(pool, teller, message)
+        except payments.NotCaptured:
+            assert message.consignment_id is not None
+            leaving = fulfilment.ConsignmentId(message.consignment_id)
+            await send_consignments.take_for(pool, channels, consignment_id=leaving)
+            return await _hear_once(pool, teller, message)
     except feeds.NoSuchFeed:
         raise
     except Refusal as refusal:
         async with db.transaction(pool) as conn:
             await feeds.refuse(conn, message, refusal, system=system, place_id=place_id)
         return Answer(message.reference, refusal=refusal)
+
+
+async def _hear_once(pool: db.Pool, teller: Teller, message: feeds.Message) -> Answer:
+    """Raises whatever the verb of its kind raises."""
+    system, place_id = teller.system, teller.place_id
+    async with db.transaction(pool) as conn:
+        if not await feeds.take(conn, message, system=system, place_id=place_id):
+            return Answer(message.reference)
+        answer = await _apply(conn, teller, message)
+        about = f"{system}:{message.reference}"
+        told = {"place_id": place_id, "kind": message.kind, "lines": len(message.lines)}
+        await staff.note(conn, teller.author, kind="message", object_id=about, after=told)
+        return answer
 
 
 async def _apply(conn: db.Conn, teller: Teller, message: feeds.Message) -> Answer:

@@ -61,10 +61,11 @@ async def order_flow(pool: db.Pool, *, order_id: orders.OrderId) -> Flow:
 async def _told(conn: db.Conn, order: orders.Order, logged: orders.Logged) -> list[Step]:
     """What the order's own log tells. Its parcels are told by the consignments."""
     match logged.event:
-        case orders.Paid(payment_id):
+        case orders.Authorized(payment_id) | orders.Paid(payment_id):
             payment = await payments.find(conn, payment_id=payments.PaymentId(payment_id))
             by = f"provider:{payment.channel}"
-            return [Step("payment", "paid", logged.happened_at, by)]
+            is_held = isinstance(logged.event, orders.Authorized)
+            return [Step("payment", "held" if is_held else "paid", logged.happened_at, by)]
         case orders.Cancelled(reason):
             who = {"expired": "expirer", "member": f"member:{order.member_id}"}
             return [Step("order", "cancelled", logged.happened_at, who.get(reason, reason))]

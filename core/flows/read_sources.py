@@ -98,6 +98,8 @@ def of_event(happened: orders.Happened) -> webhooks.Message:
     where = (happened.order_id, happened.number)
     told: msgspec.Struct
     match happened.event:
+        case orders.Authorized(payment_id):
+            told = webhooks.OrderAuthorized(*where, payment_id)
         case orders.Paid(payment_id):
             told = webhooks.OrderPaid(*where, payment_id)
         case orders.Cancelled(reason, refund_id):

@@ -1,19 +1,21 @@
 """Consignments are packed anew, leave, and arrive; stock and orders move with them.
 
 Whoever changes what belongs to an order holds the order first, then its consignments, and the
-stock last.
+stock last. Money that is held is taken before anything leaves, outside of the transaction.
 """
 
 from collections.abc import Mapping, Sequence
 
-from core import fulfilment, inventory, ledger, orders, staff
+from core import fulfilment, inventory, ledger, orders, payments, staff
 from core.flows.dispatch_orders import deeds
+from core.flows.take_held import take_held
 from core.kit import db
 from core.kit.states import IllegalMove
 
 
 async def ship_consignment(
     pool: db.Pool,
+    channels: payments.Channels,
     *,
     consignment_id: fulfilment.ConsignmentId,
     parcel: fulfilment.Parcel,
@@ -22,12 +24,24 @@ async def ship_consignment(
 ) -> fulfilment.Loaded:
     """It leaves its place. The same parcel again changes nothing.
 
-    Raises fulfilment.NoSuchConsignment, IllegalMove for what cannot leave, and inventory.NotKept
-    where somebody took its units by hand.
+    Raises fulfilment.NoSuchConsignment, IllegalMove for what cannot leave, inventory.NotKept where
+    somebody took its units by hand, and payments.NotCaptured and ChannelUnavailable where the
+    money that is held for it was not taken.
     """
+    await take_for(pool, channels, consignment_id=consignment_id)
     async with db.transaction(pool) as conn:
         loaded = await ship(conn, consignment_id=consignment_id, parcel=parcel, by=by)
         return await _noted(conn, author, loaded)
+
+
+async def take_for(
+    pool: db.Pool, channels: payments.Channels, *, consignment_id: fulfilment.ConsignmentId
+) -> None:
+    """Take what is held for the orders in a consignment that may leave."""
+    async with db.reading(pool) as conn:
+        seen = await fulfilment.find(conn, consignment_id=consignment_id)
+    if fulfilment.State.SHIPPED in fulfilment.MOVES[fulfilment.State(seen.consignment.state)]:
+        await take_held(pool, channels, order_ids=_order_ids([seen]))
 
 
 async def ship(
@@ -37,12 +51,14 @@ async def ship(
     parcel: fulfilment.Parcel,
     by: str,
 ) -> fulfilment.Loaded:
-    """The same in a transaction of the caller's. Returns what it was before."""
+    """The same in a transaction of the caller's, who took the money. Returns what it was before."""
     held, (loaded,) = await _hold(conn, [consignment_id])
     before = loaded.consignment
     if before.state != fulfilment.State.SHIPPED or parcel != (before.carrier, before.tracking):
         ended = await fulfilment.ship(conn, loaded, parcel=parcel, by=by)
         for order in held:
+            if order.payment == orders.Payment.AUTHORIZED:
+                raise payments.NotCaptured(order_id=order.id, reason="not-taken")
             await orders.ship(
                 conn, order, consignment_id=str(consignment_id), is_last=order.id in ended
             )

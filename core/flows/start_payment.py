@@ -4,6 +4,8 @@ An order has one open payment. Who chooses another way to pay gives that one up 
 so where its money was there already.
 """
 
+from functools import partial
+
 import structlog
 
 from core import orders, payments
@@ -38,10 +40,12 @@ async def start_payment(
     seen = await find_order(pool, redis, keyring, order_id=order_id, member_id=member_id)
     if seen.state == "accepted":
         raise orders.NotYetWritten(retry_after_s=1)
-    payment = await _start(pool, seen, payment_id, member_id=member_id, channel=channel)
+    taking = channels.taking(channel)
+    start = partial(_start, pool, seen, payment_id, member_id=member_id, channel=channel)
+    payment = await start(taking=taking)
     if payment.channel != channel:
         await _give_up(pool, channels, payment)
-        payment = await _start(pool, seen, payment_id, member_id=member_id, channel=channel)
+        payment = await start(taking=taking)
     if payment.channel != channel:
         raise payments.NotPayable("Another payment for this order was started just now.")
     if payment.pay_url is not None:
@@ -62,6 +66,7 @@ async def _start(
     *,
     member_id: int,
     channel: str,
+    taking: payments.Taking,
 ) -> payments.Payment:
     async with db.transaction(pool) as conn:
         order = await _payable(conn, seen.order_id, seen.state)
@@ -71,6 +76,7 @@ async def _start(
             order_id=order.id,
             member_id=member_id,
             channel=channel,
+            taking=taking,
             amount_minor=order.amount_minor,
             currency=order.currency,
             expires_at=order.expires_at,

@@ -3,7 +3,7 @@
 from functools import partial
 
 from core import payments, staff, webhooks
-from core.flows import give_back, refund, relist, settle_late
+from core.flows import give_back, refund, relist, settle_late, void_payment
 from core.jobs import (
     auditor,
     conductor,
@@ -43,6 +43,7 @@ def roles(
         ),
         refund.TOPIC: partial(refund.refund, pool, channels),
         refund.KEPT_TOPIC: partial(refund.refund_kept, pool, channels),
+        void_payment.TOPIC: partial(void_payment.void_payment, pool, channels),
         relist.TOPIC: partial(relist.relist, pool),
     }
     relay = outbox_relay.OutboxRelay(pool, handlers)

@@ -183,6 +183,12 @@ class Agreement(msgspec.Struct, frozen=True):
     steps: list[dict[str, Any]]
 
 
+class Authorized(msgspec.Struct, frozen=True, tag="authorized"):
+    """Its money is held, and is taken when it leaves."""
+
+    payment_id: str
+
+
 class Paid(msgspec.Struct, frozen=True, tag="paid"):
     payment_id: str
 
@@ -229,11 +235,13 @@ class CaseClosed(msgspec.Struct, frozen=True, tag="case_closed", omit_defaults=T
     follow_up: str | None = None
 
 
-Event: TypeAlias = Paid | Cancelled | Follows | Shipped | Delivered | CaseOpened | CaseClosed
+Event: TypeAlias = (
+    Authorized | Paid | Cancelled | Follows | Shipped | Delivered | CaseOpened | CaseClosed
+)
 
 
 class PaidOrder(msgspec.Struct, frozen=True):
-    """What the outbox says of an order that became paid."""
+    """What the outbox says of an order that became paid, or whose money is held."""
 
     order_id: OrderId
 

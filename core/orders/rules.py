@@ -8,6 +8,7 @@ from core.kit.states import IllegalMove, check_move
 
 from .model import (
     AlreadyShipped,
+    Authorized,
     Cancelled,
     CaseClosed,
     CaseOpened,
@@ -75,9 +76,10 @@ def after(standing: Standing, event: Event) -> Standing:
     is_paid = (state, payment) == (State.OPEN, Payment.PAID)
     is_opened = isinstance(event, CaseOpened)
     match event:
-        case Paid() if state is State.OPEN:
-            check_move(PAYMENT_MOVES, payment, Payment.PAID)
-            return standing._replace(payment=Payment.PAID)
+        case Authorized() | Paid() if state is State.OPEN:
+            reached = Payment.PAID if isinstance(event, Paid) else Payment.AUTHORIZED
+            check_move(PAYMENT_MOVES, payment, reached)
+            return standing._replace(payment=reached)
         case Cancelled() if fulfilment is not Fulfilment.UNSHIPPED:
             raise AlreadyShipped(fulfilment=fulfilment.value)
         case Cancelled() if (payment is Payment.PAID) == (event.refund_id is not None):
@@ -102,9 +104,10 @@ def after(standing: Standing, event: Event) -> Standing:
 def cancelled(standing: Standing, event: Cancelled) -> Standing:
     check_move(MOVES, standing.state, State.CANCELLED)
     payment = standing.payment
-    if payment is Payment.PAID:
-        check_move(PAYMENT_MOVES, payment, Payment.REFUNDED)
-        payment = Payment.REFUNDED
+    target = {Payment.PAID: Payment.REFUNDED, Payment.AUTHORIZED: Payment.UNPAID}.get(payment)
+    if target is not None:
+        check_move(PAYMENT_MOVES, payment, target)
+        payment = target
     return standing._replace(state=State.CANCELLED, payment=payment, reason=event.reason)
 
 

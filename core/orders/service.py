@@ -12,6 +12,7 @@ from . import rows, store
 from .model import (
     Agreed,
     Agreement,
+    Authorized,
     Cancelled,
     CaseClosed,
     CaseOpened,
@@ -115,6 +116,12 @@ async def agreement(conn: Conn, *, order_id: OrderId) -> Agreement:
     return found
 
 
+async def authorize(conn: Conn, order: Order, *, payment_id: str) -> None:
+    """Its money is held: it may be got ready to leave. Raises IllegalMove, as `pay` does."""
+    await append(conn, order, Authorized(payment_id))
+    await outbox.add(conn, PAID_TOPIC, [PaidOrder(order.id)])
+
+
 async def pay(conn: Conn, order: Order, *, payment_id: str) -> None:
     """Who sends it out finds it in the outbox.
 
@@ -125,7 +132,7 @@ async def pay(conn: Conn, order: Order, *, payment_id: str) -> None:
 
 
 async def cancel(conn: Conn, order: Order, *, reason: str, refund_id: str | None = None) -> None:
-    """A paid order is cancelled by its refund, and no other way.
+    """A paid order is cancelled by its refund, and no other way; one whose money is held, by none.
 
     Raises AlreadyShipped, and IllegalMove, as `pay`.
     """

@@ -11,9 +11,10 @@ class State(StrEnum):
 
 
 class Payment(StrEnum):
-    """Whether its money is here."""
+    """Whether its money is here, or at least held for it."""
 
     UNPAID = "unpaid"
+    AUTHORIZED = "authorized"
     PAID = "paid"
     REFUNDED = "refunded"
 
@@ -46,7 +47,9 @@ MOVES: dict[State, frozenset[State]] = {
 }
 
 PAYMENT_MOVES: dict[Payment, frozenset[Payment]] = {
-    Payment.UNPAID: frozenset({Payment.PAID}),
+    Payment.UNPAID: frozenset({Payment.AUTHORIZED, Payment.PAID}),
+    # What is let go was never here.
+    Payment.AUTHORIZED: frozenset({Payment.UNPAID, Payment.PAID}),
     Payment.PAID: frozenset({Payment.REFUNDED}),
     Payment.REFUNDED: frozenset(),
 }
@@ -64,26 +67,33 @@ class Axes(NamedTuple):
     """What an order is that shows a word: None where any will do."""
 
     state: State
-    payment: Payment | None = None
+    payment: frozenset[Payment] | None = None
     fulfilment: frozenset[Fulfilment] | None = None
     has_case: bool | None = None
 
 
+UNPAID = frozenset({Payment.UNPAID})
+PAID = frozenset({Payment.PAID})
+
+# Whose money is held has paid, as far as the buyer is concerned: there is nothing left to do.
 # It is on its way from its first parcel on, and completed with its last one's arrival; while
 # something about it has to be put right, that is what it shows.
 AXES: dict[Shown, Axes] = {
-    Shown.PENDING_PAYMENT: Axes(State.OPEN, Payment.UNPAID),
-    Shown.AFTER_SALE: Axes(State.OPEN, Payment.PAID, has_case=True),
-    Shown.PAID: Axes(State.OPEN, Payment.PAID, frozenset({Fulfilment.UNSHIPPED}), has_case=False),
+    Shown.PENDING_PAYMENT: Axes(State.OPEN, UNPAID),
+    Shown.AFTER_SALE: Axes(State.OPEN, PAID, has_case=True),
+    Shown.PAID: Axes(
+        State.OPEN,
+        PAID | {Payment.AUTHORIZED},
+        frozenset({Fulfilment.UNSHIPPED}),
+        has_case=False,
+    ),
     Shown.SHIPPED: Axes(
         State.OPEN,
-        Payment.PAID,
+        PAID,
         frozenset({Fulfilment.PART_SHIPPED, Fulfilment.SHIPPED}),
         has_case=False,
     ),
-    Shown.COMPLETED: Axes(
-        State.OPEN, Payment.PAID, frozenset({Fulfilment.DELIVERED}), has_case=False
-    ),
+    Shown.COMPLETED: Axes(State.OPEN, PAID, frozenset({Fulfilment.DELIVERED}), has_case=False),
     Shown.CANCELLED: Axes(State.CANCELLED),
     Shown.REJECTED: Axes(State.REJECTED),
 }
@@ -94,7 +104,7 @@ def shown(state: State, payment: Payment, fulfilment: Fulfilment, open_cases: in
         word
         for word, axes in AXES.items()
         if axes.state is state
-        and axes.payment in {None, payment}
+        and (axes.payment is None or payment in axes.payment)
         and (axes.fulfilment is None or fulfilment in axes.fulfilment)
         and axes.has_case in {None, open_cases > 0}
     )

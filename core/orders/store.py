@@ -280,7 +280,7 @@ LISTING = """ -- -> Head
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
            asked, follows::text, placed_at, expires_at, version, open_cases
       FROM orders.orders o
-     WHERE ($1::text IS NULL OR state = $1) AND ($2::text IS NULL OR payment = $2)
+     WHERE ($1::text IS NULL OR state = $1) AND ($2::text[] IS NULL OR payment = ANY($2))
        AND ($3::text[] IS NULL OR fulfilment = ANY($3))
        AND ($4::boolean IS NULL OR (open_cases > 0) = $4) AND ($5::uuid IS NULL OR o.id < $5)
      ORDER BY o.id DESC LIMIT $6

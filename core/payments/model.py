@@ -154,6 +154,12 @@ class NotRefundable(Refusal):
     kind = Kind.CONFLICT
 
 
+class NotCaptured(Refusal):
+    """The money held for this order was not taken: do not send it. Try again, or cancel it."""
+
+    kind = Kind.CONFLICT
+
+
 class NotPayable(Refusal):
     """The order does not wait for a payment."""
 

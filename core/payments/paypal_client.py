@@ -193,7 +193,11 @@ class PayPalClient:
         async with _deadline():
             order = await self._order(payment)
             told = await self._let_go(payment, order)
-        return told or _event(payment, EventKind.VOIDED, f"{payment.id} voided")
+        if told is not None and told.kind == EventKind.AUTHORIZED:
+            raise _unavailable()
+        if told is not None and told.kind == EventKind.CAPTURED:
+            return told
+        return _event(payment, EventKind.VOIDED, f"{payment.id} voided")
 
     async def is_refunded(self, payment: Payment, *, refund_id: str) -> bool:
         """Whether it has gone. Raises ProviderRefused where PayPal could not send it."""

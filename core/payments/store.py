@@ -214,7 +214,7 @@ async def take(conn: Conn, payment: Payment, target: str, reason: str | None, ev
 AUTHORIZE = """
     UPDATE payments.payments
        SET state = $3, provider_ref = coalesce(provider_ref, $4), authorized_until = $5,
-           look_at = now() + make_interval(secs => $6), called_off_at = NULL
+           look_at = least(now() + make_interval(secs => $6), $5), called_off_at = NULL
      WHERE id = $1 AND state = $2 RETURNING true
 """
 

@@ -16,6 +16,7 @@ from .model import Cursor, Message, Source
 class EventKind(StrEnum):
     ORDER_PLACED = "order.placed"
     ORDER_REJECTED = "order.rejected"
+    ORDER_AUTHORIZED = "order.authorized"
     ORDER_PAID = "order.paid"
     ORDER_CANCELLED = "order.cancelled"
     ORDER_REPLACES = "order.replaces"
@@ -70,6 +71,14 @@ class OrderRejected(msgspec.Struct, frozen=True):
     sale_id: str | None
     member_id: str
     reason: str
+
+
+class OrderAuthorized(msgspec.Struct, frozen=True):
+    """Its money is held: it may be got ready. `order.paid` follows once it is taken."""
+
+    order_id: str
+    number: int
+    payment_id: str
 
 
 class OrderPaid(msgspec.Struct, frozen=True):
@@ -208,6 +217,7 @@ class SaleSoldOut(msgspec.Struct, frozen=True):
 KINDS: dict[EventKind, type[msgspec.Struct]] = {
     EventKind.ORDER_PLACED: OrderPlaced,
     EventKind.ORDER_REJECTED: OrderRejected,
+    EventKind.ORDER_AUTHORIZED: OrderAuthorized,
     EventKind.ORDER_PAID: OrderPaid,
     EventKind.ORDER_CANCELLED: OrderCancelled,
     EventKind.ORDER_REPLACES: OrderReplaces,
@@ -229,7 +239,8 @@ SOURCES: dict[Source, frozenset[EventKind]] = {
     Source.SALE_ORDERS: frozenset({EventKind.ORDER_PLACED, EventKind.ORDER_REJECTED}),
     Source.ORDINARY_ORDERS: frozenset({EventKind.ORDER_PLACED}),
     Source.ORDER_EVENTS: frozenset(
-        {EventKind.ORDER_PAID, EventKind.ORDER_CANCELLED, EventKind.ORDER_REPLACES}
+        {EventKind.ORDER_AUTHORIZED, EventKind.ORDER_PAID}
+        | {EventKind.ORDER_CANCELLED, EventKind.ORDER_REPLACES}
         | {EventKind.ORDER_SHIPPED, EventKind.ORDER_DELIVERED}
         | {EventKind.CASE_OPENED, EventKind.CASE_CLOSED}
     ),

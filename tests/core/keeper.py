@@ -134,7 +134,11 @@ class Keeper:
     async def ship(self, order_id):
         for one in await self.parcels(order_id):
             await ship_consignment(
-                self.pool, consignment_id=one.consignment.id, parcel=PARCEL, by="test"
+                self.pool,
+                payments.Channels({}),
+                consignment_id=one.consignment.id,
+                parcel=PARCEL,
+                by="test",
             )
 
     async def deliver(self, order_id):

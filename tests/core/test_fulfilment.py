@@ -30,6 +30,7 @@ from tests.patience import PATIENCE_S
 PRICE = 5_000
 SEALER = staff.Sealer({1: Signer(b"n" * 32)})
 AUTHOR = staff.Author(SEALER, "bea", staff.Permission.ORDERS_WRITE, "test", "r-1")
+NO_CHANNELS = payments.Channels({})
 UPS = fulfilment.Parcel("SF Express", "SF-1")
 LEFT = "SELECT count(*) FROM kit.outbox WHERE topic = 'orders.paid'"
 WAITING = """
@@ -145,7 +146,9 @@ async def test_a_paid_order_is_split_to_two_warehouses_shipped_in_parts_and_deli
         # Again changes nothing.
         for _ in range(2):
             if verb == "ship":
-                await ship_consignment(house.pool, consignment_id=number, parcel=UPS, by="bea")
+                await ship_consignment(
+                    house.pool, NO_CHANNELS, consignment_id=number, parcel=UPS, by="bea"
+                )
             else:
                 await deliver_consignment(house.pool, consignment_id=number, by="bea")
         order = await house.order(order_id)
@@ -198,7 +201,7 @@ async def test_the_days_of_escrow_begin_with_the_last_parcel(house):
     order_id = await house.paid(7, quantity=6)
     await dispatch_orders(house.pool, batch_max=10)
     for released, number in enumerate(await house.ids(order_id)):
-        await ship_consignment(house.pool, consignment_id=number, parcel=UPS, by="bea")
+        await ship_consignment(house.pool, NO_CHANNELS, consignment_id=number, parcel=UPS, by="bea")
         await deliver_consignment(house.pool, consignment_id=number, by="bea")
         async with db.transaction(house.pool) as conn:
             assert await ledger.release_due(conn, days=1, batch_max=10) == 0
@@ -232,7 +235,9 @@ async def test_staff_cancel_what_has_not_left_and_its_units_are_for_sale_again(h
     assert await books(house.pool, redis, house.sale) == (6, 0, 0, 0)
     for number in await house.ids(order_id):
         with pytest.raises(IllegalMove):
-            await ship_consignment(house.pool, consignment_id=number, parcel=UPS, by="bea")
+            await ship_consignment(
+                house.pool, NO_CHANNELS, consignment_id=number, parcel=UPS, by="bea"
+            )
     again = await house.paid(8, quantity=6)
     await dispatch_orders(house.pool, batch_max=10)
     assert await house.sent(again) == [("allocated", 1, 1), ("allocated", house.west, 5)]
@@ -243,7 +248,7 @@ async def test_what_is_partly_shipped_is_not_cancelled(house):
     order_id = await house.paid(7, quantity=6)
     await dispatch_orders(house.pool, batch_max=10)
     main, _ = await house.ids(order_id)
-    await ship_consignment(house.pool, consignment_id=main, parcel=UPS, by="bea")
+    await ship_consignment(house.pool, NO_CHANNELS, consignment_id=main, parcel=UPS, by="bea")
     facts = {"order_id": order_id, "refund_id": str(uuid4()), "author": AUTHOR}
     with pytest.raises(orders.AlreadyShipped) as refused:
         await cancel_for_staff(house.pool, **facts)
@@ -287,7 +292,7 @@ async def test_two_orders_share_a_parcel_and_one_of_them_is_cancelled(house):
         ("allocated", house.west, 2),
     ]
     for number in await house.ids(second):
-        await ship_consignment(house.pool, consignment_id=number, parcel=UPS, by="bea")
+        await ship_consignment(house.pool, NO_CHANNELS, consignment_id=number, parcel=UPS, by="bea")
     assert (await house.order(second)).fulfilment == "shipped"
     assert await house.stock() == {1: (1_000, 1_000, 0), house.west: (2, 2, 0)}
 
@@ -323,7 +328,10 @@ async def test_whoever_comes_first_ships_splits_merges_or_cancels(house):
     facts = {"order_id": order_id, "refund_id": str(uuid4()), "author": AUTHOR}
     done = await asyncio.gather(
         *(split_consignment(house.pool, consignment_id=number, leaving=leaving) for _ in range(3)),
-        *(ship_consignment(house.pool, consignment_id=number, parcel=UPS, by=n) for n in "ab"),
+        *(
+            ship_consignment(house.pool, NO_CHANNELS, consignment_id=number, parcel=UPS, by=n)
+            for n in "ab"
+        ),
         cancel_for_staff(house.pool, **facts),
         return_exceptions=True,
     )

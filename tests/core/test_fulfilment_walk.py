@@ -267,7 +267,12 @@ class Walk(RuleBasedStateMachine):
     def ship_one(self, number):
         parcel = fulfilment.Parcel("SF", str(number))
         answer = self.ask(
-            ship_consignment, self.pool, consignment_id=number, parcel=parcel, by="bea"
+            ship_consignment,
+            self.pool,
+            payments.Channels({}),
+            consignment_id=number,
+            parcel=parcel,
+            by="bea",
         )
         self.moved(number, answer, {"allocated": "shipped", "shipped": "shipped"})
 

@@ -233,6 +233,7 @@ async def test_each_kind_of_event_fits_what_the_document_says_of_it(pool):
         order_id, other_id = await place(conn), await place(conn)
         for verb, facts in (
             (orders.follow, {"follows": other_id}),
+            (orders.authorize, {"payment_id": "p-1"}),
             (orders.pay, {"payment_id": "p-1"}),
             (orders.ship, {"consignment_id": "c-1", "is_last": True}),
             (orders.deliver, {"consignment_id": "c-1", "is_last": True}),
