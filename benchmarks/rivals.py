@@ -117,11 +117,11 @@ async def measure(asked: Party, *, orders: int, connections: int) -> Row:
     requests = shop.claims(path, [asked.sku_id], orders) if path else [shop.LOOK] * orders
     meter, began = shop.Meter(asked.pids), time.perf_counter()
     heard = await load.run(asked.port, requests, connections=connections)
+    assert heard.statuses == {b"202" if path else b"200": orders}, (asked.name, heard.statuses)
     asked.sold += orders
     if asked.conn:
         await shop.written(asked.conn, asked.sold)
     took_s, cpu_us = time.perf_counter() - began, meter.us_per(orders)
-    assert heard.statuses == {b"202" if path else b"200": orders}, (asked.name, heard.statuses)
     if asked.conn:
         assert await asked.conn.fetchval("SELECT count(*) FROM orders.lines") == asked.sold
     cuts = statistics.quantiles(heard.latencies_s, n=100)
