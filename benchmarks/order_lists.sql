@@ -79,6 +79,9 @@ INSERT INTO fulfilment.leads (order_id, paid_at, planned_at, shipped_at, deliver
 SELECT id, at, at, CASE WHEN fate >= 80 THEN at + took END, CASE WHEN fate >= 120 THEN at + 2 * took END
   FROM public.made, LATERAL (SELECT (hashint8extended(n, 3) & 2147483647) % 80000 * interval '1 s') AS t (took)
  WHERE fate >= 60 ORDER BY made.n;
+INSERT INTO fulfilment.lead_days (kind, day, band, orders)
+SELECT kind, (ended_at AT TIME ZONE 'UTC')::date, band, count(*) FROM fulfilment.ends, fulfilment.summed
+ WHERE ended_at < upto GROUP BY 1, 2, 3;
 
 -- step: payments and refunds
 INSERT INTO payments.payments (id, first_order_id, order_id, member_id, channel, amount_minor, currency, state,

@@ -112,7 +112,9 @@ class Halves(msgspec.Struct, frozen=True):
 
 
 class Times(msgspec.Struct, frozen=True):
-    """In seconds: half of the `orders` took no longer than `p50`, and so on; null for none."""
+    """In seconds, rounded up by 4 % at most: half of the `orders` took no longer than `p50`, and so
+    on; null for none.
+    """
 
     orders: int
     p50: float | None
@@ -153,7 +155,7 @@ async def list_all(
 
 @get("/lead-times", permission="fulfilment:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
 async def lead_times(pool: NamedDependency[db.Pool], days: Days = DAYS_DEFAULT) -> LeadTimes:
-    """Tell how long orders took that left, or arrived, within some days."""
+    """Tell how long orders took that left, or arrived, today (UTC) or in some days before."""
     async with db.snapshot(pool) as conn:
         found = await fulfilment.lead_times(conn, days=days)
     return LeadTimes(

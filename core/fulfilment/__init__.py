@@ -40,6 +40,7 @@ from .service import (
     planned_units,
     ship,
     split,
+    sum_up_leads,
     withdraw,
 )
 from .states import INSIDE, MOVES, State
@@ -78,6 +79,7 @@ __all__ = [
     "planned_units",
     "ship",
     "split",
+    "sum_up_leads",
     "units_of",
     "withdraw",
 ]

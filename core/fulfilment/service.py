@@ -20,6 +20,8 @@ from .model import (
 from .states import INSIDE, MOVES, State
 
 MERGED_MAX = 50
+# Whoever ends an order has committed by then.
+FRESH_S = 600.0
 
 
 async def is_planned(conn: Conn, *, order_id: str) -> bool:
@@ -174,14 +176,22 @@ async def lead(conn: Conn, *, order_id: str) -> Lead | None:
 
 
 async def lead_times(conn: Conn, *, days: int) -> LeadSummary:
-    """Of the orders that were shipped, or delivered, within so many days."""
-    shipped = await store.shipping_times(conn, days)
-    delivered = await store.delivery_times(conn, days)
+    """Of the orders that were shipped, or delivered, today (UTC) or in so many days before.
+
+    Times are rounded up, by 4% at most.
+    """
+    shipped = await store.times(conn, State.SHIPPED, days)
+    delivered = await store.times(conn, State.DELIVERED, days)
     waiting = await store.waiting(conn)
     assert shipped is not None
     assert delivered is not None
     assert waiting is not None
     return LeadSummary(shipped, delivered, waiting)
+
+
+async def sum_up_leads(conn: Conn) -> None:
+    """Add up what has ended since the last time, a day of it at most."""
+    await store.sum_up(conn, FRESH_S)
 
 
 def insist_on_inside(consignment: Consignment) -> None:

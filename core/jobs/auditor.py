@@ -1,5 +1,5 @@
 """Audits every sale and the ledger, all the time. Drift turns `/health/ready`, the metrics and the
-log.
+log. What is told of long times is added up on the way.
 """
 
 import asyncio
@@ -7,7 +7,7 @@ import asyncio
 import structlog
 from redis.exceptions import RedisError
 
-from core import ledger, sales
+from core import fulfilment, ledger, sales
 from core.flows.audit_ledger import FIRST, audit_page
 from core.flows.audit_sale import audit_sale
 from core.jobs.role import for_each
@@ -19,6 +19,7 @@ REST_S = 1.0
 # Nothing but a late cancel moves the books of a settled sale, and nobody may ever retire it.
 SETTLED_REST_S = 10.0
 CARRIED_MAX = 5_000
+LEADS_REST_S = 60.0
 
 log = structlog.get_logger()
 
@@ -29,11 +30,20 @@ class Auditor:
         self._redis = redis
         self._clock = asyncio.get_running_loop().time
         self._settled_due = 0.0
+        self._leads_due = 0.0
         self._reached = FIRST
         self._drift = 0
 
     async def step(self) -> bool:
-        return await for_each([self._audit_sales, self._audit_ledger], lambda audit: audit())
+        parts = [self._audit_sales, self._audit_ledger, self._sum_up_leads]
+        return await for_each(parts, lambda part: part())
+
+    async def _sum_up_leads(self) -> bool:
+        if self._clock() >= self._leads_due:
+            self._leads_due = self._clock() + LEADS_REST_S
+            async with db.transaction(self._pool) as conn:
+                await fulfilment.sum_up_leads(conn)
+        return False
 
     async def _audit_sales(self) -> bool:
         async with db.reading(self._pool) as conn:
