@@ -15,6 +15,7 @@ QUESTIONS = (
     ("hot",),
     ("growth", "workers"),
     ("growth", "nodes"),
+    ("idle",),
     ("overload",),
     ("reserve",),
     ("checkout",),

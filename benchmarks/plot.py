@@ -32,6 +32,9 @@ PARTS = tuple(TITLES)
 WORDS = {
     "zh": {
         "batch": "批量",
+        "everything": "全部角色",
+        "ms of CPU a second": "每秒 CPU 毫秒",
+        "worker": "后台进程",
         "a call at most": "单次上限",
         "claims a call": "每次调用的请求数",
         "door": "入口",
@@ -161,6 +164,12 @@ def gate(found: Result, say: Say) -> str:
     return table(heads, ([round(one[name], 1) for name in names] for one in rows))
 
 
+def idle(found: Result, say: Say) -> str:
+    heads = [say("ms of CPU a second"), say("worker"), "Postgres", "Redis"]
+    names = ("worker", "postgres", "redis")
+    return table(heads, ([say(who), *map(ms.get, names)] for who, ms in found["ms_per_s"].items()))
+
+
 def overload(found: Result, say: Say) -> str:
     """What had to hold, then each stretch of time."""
     heads = [say("what"), say("held"), say("measured")]
@@ -215,6 +224,7 @@ BLOCKS: Mapping[str, Callable[[Result, Say], str]] = {
     "growth-table": growth,
     "orders": orders,
     "gate": gate,
+    "idle": idle,
     "overload": overload,
     "catalogue": catalogue,
 }
