@@ -195,13 +195,14 @@ async def append(conn: Conn, order: Order, event: Event) -> None:
         )
 
 
-async def expire(conn: Conn, *, spared: Sequence[int], batch_max: int) -> list[Expired]:
-    """Cancel pending orders whose hold is over, oldest first, but none of the `spared` buckets.
-
-    Returns their lines.
+async def expire(
+    conn: Conn, *, spared: Sequence[int], batch_max: int, passed: Collection[OrderId] = ()
+) -> list[Expired]:
+    """Cancel pending orders whose hold is over, oldest first, but none of the `spared` buckets, and
+    none that is `passed` over. Returns their lines.
     """
     check_move(MOVES, State.OPEN, State.CANCELLED)
-    return await store.expire(conn, batch_max, spared, Cancelled("expired"))
+    return await store.expire(conn, batch_max, spared, Cancelled("expired"), passed)
 
 
 async def log(conn: Conn, *, order_id: OrderId) -> list[Logged]:

@@ -219,7 +219,7 @@ EXPIRE = """ -- -> Expired
     WITH late AS (
         SELECT id FROM orders.orders
          WHERE state = 'open' AND payment = 'unpaid' AND expires_at <= now()
-           AND (bucket IS NULL OR bucket <> ALL($2::int[]))
+           AND (bucket IS NULL OR bucket <> ALL($2::int[])) AND id <> ALL($4::uuid[])
          ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ), ended AS (
         UPDATE orders.orders o
@@ -237,10 +237,14 @@ EXPIRE = """ -- -> Expired
 
 
 async def expire(
-    conn: Conn, batch_max: int, spared: Sequence[int], event: Cancelled
+    conn: Conn,
+    batch_max: int,
+    spared: Sequence[int],
+    event: Cancelled,
+    passed: Collection[OrderId],
 ) -> list[Expired]:
     said = spell(event)
-    return many(Expired, await conn.fetch(EXPIRE, batch_max, spared, said))
+    return many(Expired, await conn.fetch(EXPIRE, batch_max, spared, said, passed))
 
 
 # One order for all, so that nobody waits in a ring.

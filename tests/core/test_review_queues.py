@@ -7,6 +7,7 @@ import pytest
 
 from core import orders, payments, webhooks
 from core.flows import relist, tell_events
+from core.flows.expire_holds import expire_holds
 from core.flows.reconcile_payments import reconcile_payments
 from core.jobs import cast
 from core.jobs.courier import Courier
@@ -58,6 +59,24 @@ async def test_a_paid_order_that_nobody_can_plan_keeps_no_other_from_going_out(k
     ((attempts, error),) = await pool.fetch(MARKED, orders.PAID_TOPIC)
     assert attempts == 1
     assert "nonsense" in error
+
+
+async def test_an_order_that_cannot_end_is_named_and_keeps_no_other_from_expiring(
+    keeper, pool, capsys
+):
+    first, *others = [await keeper.place(member, LINES) for member in (7, 8, 9)]
+    # As it may be after a repair by hand: stock keeps nothing for it any more.
+    await pool.execute(
+        "UPDATE inventory.reservations SET reserved = 0 WHERE kept_for = $1", f"order:{first}"
+    )
+    await pool.execute("UPDATE orders.orders SET expires_at = now() - interval '1 hour'")
+    await expire_holds(pool, batch_max=10)
+    assert [(await keeper.order(one)).shown for one in (first, *others)] == [
+        "pending_payment",
+        "cancelled",
+        "cancelled",
+    ]
+    assert first in capsys.readouterr().out
 
 
 async def test_a_payment_that_breaks_its_check_is_named_and_all_others_are_found(
