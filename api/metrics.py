@@ -24,7 +24,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.problems import AWAY
-from core import feeds, fulfilment, ledger, sales, staff, webhooks
+from core import disputes, feeds, fulfilment, ledger, sales, staff, webhooks
 from core.kit import db, outbox
 from core.kit.refusal import Refusal, slug
 from hotpath.till import Till
@@ -121,6 +121,7 @@ class Known(NamedTuple):
     proof: staff.Proof | None
     deliveries: webhooks.Figures
     leads: fulfilment.LeadSummary
+    contested: disputes.Standing
 
 
 async def known(conn: db.Conn) -> Known:
@@ -129,7 +130,8 @@ async def known(conn: db.Conn) -> Known:
     told, proof = await feeds.feeds(conn), await staff.last_proof(conn)
     deliveries = await webhooks.figures(conn)
     leads = await fulfilment.lead_times(conn, days=LEAD_DAYS)
-    return Known(audits, booked, waiting, parked, told, proof, deliveries, leads)
+    contested = await disputes.standing(conn)
+    return Known(audits, booked, waiting, parked, told, proof, deliveries, leads, contested)
 
 
 class Books(Collector):
@@ -167,6 +169,7 @@ class Books(Collector):
         yield from self._freshness()
         yield from self._deliveries()
         yield from self._lead_times()
+        yield from self._disputes()
         if self._known.proof is not None:
             yield GaugeMetricFamily(
                 "sluice_staff_log_broken",
@@ -189,6 +192,17 @@ class Books(Collector):
             ("disabled", "Subscriptions that are told nothing any more.", told.disabled),
         ):
             yield GaugeMetricFamily(f"sluice_webhooks_{name}", what, figure)
+
+    def _disputes(self) -> Iterator[GaugeMetricFamily]:
+        told = self._known.contested
+        yield GaugeMetricFamily("sluice_disputes_open", "Payments that buyers contest.", told.open)
+        yield GaugeMetricFamily(
+            "sluice_disputes_to_answer", "Of these, those that wait for an answer.", told.ours
+        )
+        if told.due_s is not None:
+            yield GaugeMetricFamily(
+                "sluice_disputes_due_seconds", "Until the first of them is due.", told.due_s
+            )
 
     def _lead_times(self) -> Iterator[GaugeMetricFamily]:
         to_shipped, to_delivered, waiting = self._known.leads

@@ -74,6 +74,7 @@ ZH = {
     "no-such-consignment": "没有这张发货单。",
     "no-such-count": "没有这条盘点记录。",
     "no-such-day-statement": "没有支付渠道的这份对账单。",
+    "no-such-dispute": "没有这个争议。",
     "no-such-difference": "没有这条对账差异。",
     "no-such-delivery": "没有这条投递记录。",
     "no-such-dead-letter": "没有这条待处理记录，或已有人处理。",

@@ -15,6 +15,7 @@ from .model import (
     DIGITS,
     Authorization,
     Capture,
+    Dispute,
     Money,
     Order,
     Refund,
@@ -25,6 +26,14 @@ from .model import (
 )
 
 ID_LENGTH = 17
+DISPUTE_FEE = 1_500
+# What comes of a dispute: its status, its outcome, and the event that tells of it.
+DISPUTED = {
+    "dispute": ("OPEN", "", "CREATED"),
+    "review": ("UNDER_REVIEW", "", "UPDATED"),
+    "win": ("RESOLVED", "RESOLVED_SELLER_FAVOUR", "RESOLVED"),
+    "lose": ("RESOLVED", "RESOLVED_BUYER_FAVOUR", "RESOLVED"),
+}
 
 
 class Refused(Exception):
@@ -61,6 +70,9 @@ class Desk(msgspec.Struct, frozen=True):
 
     def refund(self, refund_id: str) -> Refund:
         return _known(store.refund(self.conn, refund_id))
+
+    def dispute(self, dispute_id: str) -> Dispute:
+        return _known(store.dispute(self.conn, dispute_id))
 
     def shown(self, order: Order) -> shapes.Document:
         return shapes.order_of(self.conn, order, url=self.url)
@@ -222,9 +234,8 @@ def play(desk: Desk, subject_id: str, act: str) -> None:
         void(desk, desk.authorization(subject_id))
         return
     taken = desk.capture(subject_id)
-    if act == "dispute":
-        told = shapes.dispute_of(taken, dispute_id=f"PP-D-{secrets.randbelow(100_000)}")
-        desk.courier.announce("CUSTOMER.DISPUTE.CREATED", "dispute", told)
+    if act in DISPUTED:
+        _dispute(desk, taken, act)
     elif act == "reverse":
         _reverse(desk, taken)
     elif taken.status == "PENDING":
@@ -233,6 +244,25 @@ def play(desk: Desk, subject_id: str, act: str) -> None:
         if held is not None and act == "deny":
             store.move_authorization(desk.conn, held.id, "CREATED")
         _tell_capture(desk, desk.capture(taken.id))
+
+
+def _dispute(desk: Desk, taken: Capture, act: str) -> None:
+    """The buyer contests it; or PayPal looks at that, and decides."""
+    now = now_text()
+    before = store.dispute(desk.conn, taken.id)
+    if before is None:
+        number = f"PP-D-{secrets.randbelow(10**9)}"
+        before = Dispute(number, taken.id, "OPEN", "", now, now)
+    status, outcome, event = DISPUTED[act]
+    now = max(now, before.updated_at)
+    found = msgspec.structs.replace(before, status=status, outcome=outcome, updated_at=now)
+    store.keep_dispute(desk.conn, found)
+    told = shapes.dispute_of(taken, found)
+    desk.courier.announce(f"CUSTOMER.DISPUTE.{event}", "dispute", told)
+    if act == "lose":
+        store.add_fee(desk.conn, new_id(), taken.id, taken.currency, DISPUTE_FEE, now)
+        if _left(desk, taken):
+            _reverse(desk, taken)
 
 
 def _reverse(desk: Desk, taken: Capture) -> None:

@@ -160,6 +160,13 @@ async def show_refund(state: State, refund_id: FromPath[str]) -> shapes.Document
     return shapes.refund_of(desk_of(state).refund(refund_id), url=state.url)
 
 
+@get("/v1/customer/disputes/{dispute_id:str}")
+async def show_dispute(state: State, dispute_id: FromPath[str]) -> shapes.Document:
+    desk = desk_of(state)
+    found = desk.dispute(dispute_id)
+    return shapes.dispute_of(desk.capture(found.capture_id), found)
+
+
 @get("/v1/reporting/transactions")
 async def statement(
     state: State,
@@ -352,6 +359,7 @@ def routes(lose: Callable[[Answer], Awaitable[Answer]]) -> list[Any]:
                 show_capture,
                 refund_capture,
                 show_refund,
+                show_dispute,
                 statement,
             ],
             before_request=check_token_and_misbehave,

@@ -122,6 +122,17 @@ class Refund(msgspec.Struct, frozen=True):
     made_at: str
 
 
+class Dispute(msgspec.Struct, frozen=True):
+    """`outcome` is empty until it is over."""
+
+    id: str
+    capture_id: str
+    status: str
+    outcome: str
+    made_at: str
+    updated_at: str
+
+
 class Line(msgspec.Struct, frozen=True):
     """One line of the statement: money that came, or (negative) went."""
 
@@ -161,8 +172,8 @@ class Behaviour(played.Behaviour, frozen=True, forbid_unknown_fields=True):
 
 class Play(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What happens at the provider without the merchant: to a capture or a pending refund, or
-    (`expire`) to an authorization.
+    (`expire`) to an authorization; a capture's dispute is looked at, won by the merchant, or lost.
     """
 
     id: str
-    act: Literal["complete", "deny", "reverse", "dispute", "expire"]
+    act: Literal["complete", "deny", "reverse", "expire", "dispute", "review", "win", "lose"]

@@ -1,10 +1,11 @@
 """What PayPal's answers and webhooks say, as its documents have it."""
 
 import sqlite3
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from . import store
-from .model import DIGITS, Authorization, Capture, Line, Money, Order, Refund
+from .model import DIGITS, Authorization, Capture, Dispute, Line, Money, Order, Refund
 
 FEE_PER_CENT = 3
 
@@ -112,22 +113,31 @@ def refund_of(refund: Refund, *, url: str) -> Document:
     )
 
 
-def dispute_of(capture: Capture, *, dispute_id: str) -> Document:
-    return {
-        "dispute_id": dispute_id,
-        "create_time": capture.made_at,
-        "disputed_transactions": [
+def dispute_of(capture: Capture, dispute: Dispute) -> Document:
+    is_open = dispute.status == "OPEN"
+    return _present(
+        dispute_id=dispute.id,
+        create_time=dispute.made_at,
+        update_time=dispute.updated_at,
+        disputed_transactions=[
             _present(
                 seller_transaction_id=capture.id,
                 custom=capture.custom_id,
                 invoice_number=capture.invoice_id,
             )
         ],
-        "reason": "MERCHANDISE_OR_SERVICE_NOT_RECEIVED",
-        "status": "OPEN",
-        "dispute_amount": money(capture.amount, capture.currency),
-        "dispute_life_cycle_stage": "INQUIRY",
-    }
+        reason="MERCHANDISE_OR_SERVICE_NOT_RECEIVED",
+        status=dispute.status,
+        dispute_amount=money(capture.amount, capture.currency),
+        dispute_life_cycle_stage="INQUIRY" if is_open else "CHARGEBACK",
+        seller_response_due_date=later(dispute.made_at) if is_open else None,
+        dispute_outcome={"outcome_code": dispute.outcome} if dispute.outcome else None,
+    )
+
+
+def later(at: str) -> str:
+    """How long the merchant has to answer."""
+    return (datetime.fromisoformat(at) + timedelta(days=10)).isoformat()
 
 
 def line_of(line: Line) -> Document:

@@ -8,9 +8,9 @@ import msgspec
 
 from api import played
 
-from .model import Authorization, Behaviour, Capture, Line, Order, Refund
+from .model import Authorization, Behaviour, Capture, Dispute, Line, Order, Refund
 
-Kept = TypeVar("Kept", Order, Authorization, Capture, Refund)
+Kept = TypeVar("Kept", Dispute, Order, Authorization, Capture, Refund)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS orders (
@@ -65,6 +65,21 @@ CREATE TABLE IF NOT EXISTS refunds (
     made_at      TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS refunds_by_capture ON refunds (capture_id);
+CREATE TABLE IF NOT EXISTS disputes (
+    id          TEXT PRIMARY KEY,
+    capture_id  TEXT NOT NULL UNIQUE REFERENCES captures (id),
+    status      TEXT NOT NULL,
+    outcome     TEXT NOT NULL,
+    made_at     TEXT NOT NULL,
+    updated_at  TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS fees (
+    id          TEXT PRIMARY KEY,
+    capture_id  TEXT NOT NULL REFERENCES captures (id),
+    currency    TEXT NOT NULL,
+    amount      INTEGER NOT NULL,
+    made_at     TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS requests (
     key     TEXT PRIMARY KEY,
     digest  TEXT NOT NULL,
@@ -211,7 +226,31 @@ def add_request(conn: sqlite3.Connection, key: str, digest: str, made: str) -> N
     conn.execute(ADD_REQUEST, (key, digest, made))
 
 
-# PayPal's codes: an express checkout's money, a refund, a reversal.
+KEEP_DISPUTE = "INSERT OR REPLACE INTO disputes VALUES (?, ?, ?, ?, ?, ?)"
+
+
+def keep_dispute(conn: sqlite3.Connection, dispute: Dispute) -> None:
+    conn.execute(KEEP_DISPUTE, msgspec.structs.astuple(dispute))
+
+
+DISPUTE = "SELECT * FROM disputes WHERE ? IN (id, capture_id)"
+
+
+def dispute(conn: sqlite3.Connection, key: str) -> Dispute | None:
+    """By its own id, or by its capture's: there is one of each."""
+    row = conn.execute(DISPUTE, (key,)).fetchone()
+    return None if row is None else Dispute(*row)
+
+
+ADD_FEE = "INSERT INTO fees VALUES (?, ?, ?, ?, ?)"
+
+
+def add_fee(conn: sqlite3.Connection, *facts: object) -> None:
+    """The columns of `fees`."""
+    conn.execute(ADD_FEE, facts)
+
+
+# PayPal's codes: an express checkout's money, a refund, a reversal, what a chargeback costs.
 STATEMENT = """
     SELECT * FROM (
         SELECT id, 'T0006' AS code, NULL AS reference, currency, amount, custom_id, invoice_id,
@@ -220,7 +259,9 @@ STATEMENT = """
          UNION ALL
         SELECT id, CASE WHEN is_reversal THEN 'T1106' ELSE 'T1107' END, capture_id, currency,
                -amount, custom_id, invoice_id, made_at
-          FROM refunds WHERE status = 'COMPLETED')
+          FROM refunds WHERE status = 'COMPLETED'
+         UNION ALL
+        SELECT id, 'T0106', capture_id, currency, -amount, NULL, NULL, made_at FROM fees)
      WHERE made_at BETWEEN ? AND ? ORDER BY made_at, id
 """
 

@@ -1,6 +1,8 @@
 """What PayPal tells us, and a buyer who comes back from there. Both only make us ask PayPal."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 import msgspec
@@ -11,6 +13,7 @@ from litestar.params import FromPath
 from api.problems import AnyRequest, BodyTooLarge, refuses
 from api.requests import READS_BYTES, decode, fit
 from core import payments
+from core.flows.follow_disputes import follow_dispute
 from core.flows.settle_payment import settle_payment
 from core.kit import db
 
@@ -37,6 +40,9 @@ HEARD = frozenset(
     }
 )
 REVERSED = "PAYMENT.CAPTURE.REVERSED"
+DISPUTED = frozenset(
+    {"CUSTOMER.DISPUTE.CREATED", "CUSTOMER.DISPUTE.UPDATED", "CUSTOMER.DISPUTE.RESOLVED"}
+)
 # PayPal is asked while it waits for our answer.
 ASK_S_MAX = 4.0
 
@@ -49,9 +55,13 @@ class Unit(msgspec.Struct, frozen=True):
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """An order, authorization, capture or refund. `custom_id` is what we called the payment."""
+    """An order, authorization, capture or refund, or a dispute, which names itself otherwise.
 
-    id: Name
+    `custom_id` is what we called the payment.
+    """
+
+    id: Name | None = None
+    dispute_id: Name | None = None
     custom_id: Ours | None = None
     purchase_units: list[Unit] = []
 
@@ -92,7 +102,9 @@ async def hear(
     """PayPal says that something happened, signed. Repeats change nothing."""
     told = fit(decode(await read_signed(request, paypal)), Webhook)
     if told.event_type == REVERSED:
-        await charge_back(pool, channels, told.resource.id)
+        await charge_back(pool, channels, told.resource.id or "")
+    elif told.event_type in DISPUTED:
+        await follow(pool, channels, told.resource.dispute_id or "")
     elif told.event_type in HEARD:
         await wake(pool, told)
     return Heard(told.id)
@@ -107,15 +119,32 @@ async def wake(pool: db.Pool, told: Webhook) -> None:
 
 
 async def charge_back(pool: db.Pool, channels: payments.Channels, reversal_id: str) -> None:
-    """PayPal gave the buyer money back by itself. It tells us again until it says so when asked."""
-    provider = channels.of(CHANNEL)
-    assert isinstance(provider, payments.PayPalClient)
+    """PayPal gave the buyer money back by itself."""
+    async with asking():
+        event = await client(channels).reversal(reversal_id)
+    await settle_payment(pool, event)
+
+
+async def follow(pool: db.Pool, channels: payments.Channels, dispute_id: str) -> None:
+    """A buyer contests a payment, or something has become of that."""
+    async with asking():
+        await follow_dispute(pool, client(channels), dispute_id)
+
+
+@asynccontextmanager
+async def asking() -> AsyncIterator[None]:
+    """PayPal waits for our answer, and tells us again until it says the same when it is asked."""
     try:
         async with asyncio.timeout(ASK_S_MAX):
-            event = await provider.reversal(reversal_id)
+            yield
     except (TimeoutError, payments.ProviderRefused) as error:
         raise payments.ChannelUnavailable from error
-    await settle_payment(pool, event)
+
+
+def client(channels: payments.Channels) -> payments.PayPalClient:
+    provider = channels.of(CHANNEL)
+    assert isinstance(provider, payments.PayPalClient)
+    return provider
 
 
 @get(

@@ -6,11 +6,16 @@ from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
-from core import inventory, ledger, orders, payments, sales, webhooks
+from core import disputes, inventory, ledger, orders, payments, sales, webhooks
 from core.kit import db, tail
 
 TOLD_MONEY = frozenset(
-    {ledger.EntryKind.CAPTURE, ledger.EntryKind.REFUND_PAID, ledger.EntryKind.SENT_BACK}
+    {
+        ledger.EntryKind.CAPTURE,
+        ledger.EntryKind.REFUND_PAID,
+        ledger.EntryKind.SENT_BACK,
+        ledger.EntryKind.CHARGEBACK,
+    }
 )
 
 
@@ -42,6 +47,13 @@ async def read_money(conn: db.Conn, stretch: tail.Stretch, page_max: int) -> lis
     return [Row(entry.xact, [await of_entry(conn, entry)]) for entry in posted]
 
 
+async def read_disputes(conn: db.Conn, stretch: tail.Stretch, page_max: int) -> list[Row]:
+    found = await disputes.happened(conn, stretch, page_max=page_max)
+    known = await disputes.find_all(conn, dispute_ids=[one.dispute_id for one in found])
+    by_id = {dispute.id: dispute for dispute in known}
+    return [Row(one.xact, [of_dispute(one, by_id[one.dispute_id])]) for one in found]
+
+
 async def read_alerts(conn: db.Conn, stretch: tail.Stretch, page_max: int) -> list[Row]:
     raised = await inventory.raised(conn, stretch, page_max=page_max)
     return [Row(one.xact, [of_alert(one)]) for one in raised]
@@ -56,6 +68,7 @@ READERS: dict[webhooks.Source, Reader] = {
     webhooks.Source.ORDINARY_ORDERS: read_ordinary_orders,
     webhooks.Source.ORDER_EVENTS: read_order_events,
     webhooks.Source.MONEY: read_money,
+    webhooks.Source.DISPUTES: read_disputes,
     webhooks.Source.ALERTS: read_alerts,
     webhooks.Source.MILESTONES: read_milestones,
 }
@@ -120,6 +133,8 @@ def of_event(happened: orders.Happened) -> webhooks.Message:
 
 
 async def of_entry(conn: db.Conn, entry: ledger.Posted) -> webhooks.Message:
+    if entry.kind == ledger.EntryKind.CHARGEBACK:
+        return await of_chargeback(conn, entry)
     channel = entry.owner(ledger.Account.PROVIDER_CLEARING) or ""
     paid = (entry.amount_minor, entry.currency)
     told: msgspec.Struct
@@ -135,6 +150,37 @@ async def of_entry(conn: db.Conn, entry: ledger.Posted) -> webhooks.Message:
         told = webhooks.PaymentRefunded(payment.id, None, channel, payment.order_id, *paid)
     event_id = f"money_{entry.kind}_{entry.own_reference}"
     return webhooks.message(event_id, told, happened_at=entry.posted_at)
+
+
+async def of_chargeback(conn: db.Conn, entry: ledger.Posted) -> webhooks.Message:
+    order_id, _, reference = entry.reference.partition(":")
+    channel = entry.owner(ledger.Account.CHARGEBACKS) or ""
+    told = webhooks.PaymentChargedBack(
+        chargeback_id=reference,
+        payment_id=await payments.told_of(conn, channel=channel, event_id=reference),
+        channel=channel,
+        order_id=order_id,
+        amount=entry.amount_minor,
+        lost=sum(amount for kind, _, amount in entry.rows if kind == ledger.Account.LOSSES),
+        currency=entry.currency,
+    )
+    # A provider's name may hold what an event's id may not.
+    event_id = f"chargeback_{entry.xact}_{order_id}"
+    return webhooks.message(event_id, told, happened_at=entry.posted_at)
+
+
+def of_dispute(one: disputes.Happened, dispute: disputes.Dispute) -> webhooks.Message:
+    told = webhooks.PaymentDisputed(
+        dispute_id=str(dispute.id),
+        payment_id=dispute.payment_id,
+        channel=dispute.channel,
+        order_id=dispute.order_id,
+        state=one.state,
+        reason=dispute.reason,
+        amount=dispute.amount_minor,
+        currency=dispute.currency,
+    )
+    return webhooks.message(f"dispute_{one.id}", told, happened_at=one.happened_at)
 
 
 def of_alert(alert: inventory.Raised) -> webhooks.Message:

@@ -67,7 +67,7 @@ def roles(
         Role("rebalancer", rebalancer.Rebalancer(pool, redis).step, rebalancer.REST_S),
         Role(
             "statement_taker",
-            statement_taker.StatementTaker(pool, channels.reporters).step,
+            statement_taker.StatementTaker(pool, channels).step,
             statement_taker.REST_S,
         ),
     ]

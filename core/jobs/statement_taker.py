@@ -1,12 +1,12 @@
-"""Fetches what providers say of the days that are over, and holds it against our books."""
+"""Fetches what providers say of the days that are over, and of what buyers contest there."""
 
-from collections.abc import Mapping
 from datetime import date
 
 import structlog
 
 from core import payments, reconciliation
 from core.flows.check_statement import fetch_statement
+from core.flows.follow_disputes import follow_disputes
 from core.kit import db
 
 REST_S = 600.0
@@ -17,16 +17,18 @@ log = structlog.get_logger()
 
 
 class StatementTaker:
-    def __init__(self, pool: db.Pool, reporters: Mapping[str, payments.Reporter]) -> None:
+    def __init__(self, pool: db.Pool, channels: payments.Channels) -> None:
         self._pool = pool
-        self._reporters = reporters
+        self._channels = channels
         self._asked: set[tuple[str, date]] = set()
 
     async def step(self) -> bool:
-        """Take one day that is missing, each once in a round. A step that lasts is cut off,
-        and the other days and providers have their turn all the same.
+        """Ask about disputes, then take one day that is missing, each once in a round. A step
+        that lasts is cut off, and the other days and providers have their turn all the same.
         """
-        for channel in self._reporters:
+        if await follow_disputes(self._pool, self._channels):
+            return True
+        for channel in self._channels.reporters:
             async with db.reading(self._pool) as conn:
                 days = await reconciliation.missing_days(conn, channel=channel, days_max=DAYS_MAX)
             for day in days:
@@ -38,7 +40,7 @@ class StatementTaker:
         return False
 
     async def _take(self, channel: str, day: date) -> None:
-        reporter = self._reporters[channel]
+        reporter = self._channels.reporter(channel)
         try:
             found = await fetch_statement(self._pool, reporter, channel=channel, day=day)
         except (payments.ChannelUnavailable, payments.ProviderRefused) as error:

@@ -143,12 +143,12 @@ async def delivered(conn: Conn, *, order_id: str) -> None:
     await store.delivered(conn, order_id)
 
 
-async def contest(conn: Conn, *, order_id: str) -> None:
+async def contest(conn: Conn, *, order_id: str) -> bool:
     """Somebody claims something of the order: its money is not released by the lapse of time.
 
-    An order that cost nothing has none.
+    False for an order that has none: it cost nothing, or is not paid.
     """
-    await store.contest(conn, order_id, 1)
+    return await store.contest(conn, order_id, 1)
 
 
 async def concede(conn: Conn, *, order_id: str) -> None:
@@ -235,6 +235,11 @@ async def chargeback_paid(conn: Conn, *, reference: str, order_id: str, amount_m
 async def charged_back(conn: Conn, *, reference: str, order_id: str) -> ChargedBack | None:
     """A chargeback of an order, by the reference that it was told with."""
     return await store.charged_back(conn, f"{order_id}:{reference}")
+
+
+async def charged_back_of(conn: Conn, *, order_ids: Collection[str]) -> dict[str, int]:
+    """What was charged back of each of these orders, where something was."""
+    return await store.charged_back_of(conn, order_ids)
 
 
 async def fee(

@@ -175,11 +175,13 @@ async def hold_due(conn: Conn, days: int, batch_max: int) -> list[Hold]:
     return many(Hold, await conn.fetch(HOLD_DUE, days, batch_max))
 
 
-CONTEST = "UPDATE ledger.holds SET contested = contested + $2 WHERE order_id = $1"
+CONTEST = """
+    UPDATE ledger.holds SET contested = contested + $2 WHERE order_id = $1 RETURNING true
+"""
 
 
-async def contest(conn: Conn, order_id: str, cases: int) -> None:
-    await conn.execute(CONTEST, order_id, cases)
+async def contest(conn: Conn, order_id: str, cases: int) -> bool:
+    return await conn.fetchval(CONTEST, order_id, cases) or False
 
 
 SHARES = """ -- -> Share
@@ -534,6 +536,21 @@ async def account(
 ) -> list[AccountLine]:
     rows = await conn.fetch(ACCOUNT, account, owner, currency, before, after, page_max)
     return many(AccountLine, rows)
+
+
+CHARGED_BACK_OF = """
+    SELECT order_id, sum(-amount_minor)::bigint AS amount_minor
+      FROM unnest($1::text[]) AS wanted (order_id)
+      JOIN ledger.entries ON kind = 'chargeback'
+       AND reference > order_id || ':' AND reference < order_id || ';'
+      JOIN ledger.postings ON entry_id = entries.id AND account = 'chargebacks'
+     GROUP BY order_id
+"""
+
+
+async def charged_back_of(conn: Conn, order_ids: Collection[str]) -> dict[str, int]:
+    rows = await conn.fetch(CHARGED_BACK_OF, order_ids)
+    return {row["order_id"]: row["amount_minor"] for row in rows}
 
 
 CHARGED_BACK = """ -- -> ChargedBack

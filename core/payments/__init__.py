@@ -14,6 +14,7 @@ from .model import (
     ChannelNotOffered,
     ChannelUnavailable,
     CurrencyNotTaken,
+    Dispute,
     Due,
     Event,
     EventKind,
@@ -35,7 +36,7 @@ from .model import (
 )
 from .paypal_client import PayPalClient
 from .paypal_webhooks import PayPalWebhooks, Transmission
-from .provider import Channels, Checkout, Holder, Provider, ProviderRefused, Reporter
+from .provider import Channels, Checkout, Holder, Judge, Provider, ProviderRefused, Reporter
 from .rsa2 import Keys, UnreadableKey
 from .sandbox_client import SandboxClient
 from .service import (
@@ -68,6 +69,7 @@ from .service import (
     start,
     take_looks,
     taken,
+    told_of,
     void,
     voided,
     wake,
@@ -90,11 +92,13 @@ __all__ = [
     "Channels",
     "Checkout",
     "CurrencyNotTaken",
+    "Dispute",
     "Due",
     "Event",
     "EventKind",
     "Forged",
     "Holder",
+    "Judge",
     "Keys",
     "Look",
     "Movement",
@@ -148,6 +152,7 @@ __all__ = [
     "start",
     "take_looks",
     "taken",
+    "told_of",
     "void",
     "voided",
     "wake",

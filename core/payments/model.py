@@ -1,6 +1,6 @@
 from datetime import datetime
 from enum import StrEnum
-from typing import NewType
+from typing import Literal, NewType
 
 import msgspec
 
@@ -74,6 +74,26 @@ class Movement(msgspec.Struct, frozen=True):
     amount_minor: int
     currency: str
     moved_at: datetime
+
+
+class Dispute(msgspec.Struct, frozen=True):
+    """What a provider says of a payment that a buyer contests there.
+
+    `state` is `open`, `won` (the money stays with us) or `lost`. `stage` and `reason` are its own
+    words; `is_our_turn`: it waits for an answer, until `respond_by` where it names a time.
+    """
+
+    channel: str
+    provider_ref: str
+    payment_id: PaymentId
+    state: Literal["open", "won", "lost"]
+    stage: str
+    reason: str
+    amount_minor: int
+    currency: str
+    is_our_turn: bool
+    respond_by: datetime | None
+    told_at: datetime
 
 
 class Booked(msgspec.Struct, frozen=True):

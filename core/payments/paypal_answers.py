@@ -106,6 +106,28 @@ class Order(msgspec.Struct, frozen=True):
         return next(iter(self.unit.payments.authorizations), None)
 
 
+class Disputed(msgspec.Struct, frozen=True):
+    """`seller_transaction_id` is what we know as the capture."""
+
+    seller_transaction_id: Name
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    outcome_code: Text = ""
+
+
+class Dispute(msgspec.Struct, frozen=True):
+    dispute_id: Name
+    status: Text
+    dispute_amount: Money
+    update_time: datetime
+    disputed_transactions: Annotated[list[Disputed], msgspec.Meta(min_length=1, max_length=100)]
+    reason: Text = ""
+    dispute_life_cycle_stage: Text = ""
+    seller_response_due_date: datetime | None = None
+    dispute_outcome: Outcome = Outcome()
+
+
 class Transaction(msgspec.Struct, frozen=True):
     """A line of the statement. `custom_field` is the `custom_id` of what moved."""
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import urlencode
 
 import httpx
@@ -18,7 +18,16 @@ import msgspec
 import structlog
 
 from . import paypal_answers as said
-from .model import ChannelUnavailable, Event, EventKind, Movement, Payment, PaymentId, Taking
+from .model import (
+    ChannelUnavailable,
+    Dispute,
+    Event,
+    EventKind,
+    Movement,
+    Payment,
+    PaymentId,
+    Taking,
+)
 from .provider import Checkout, ProviderRefused
 from .states import State
 
@@ -44,9 +53,16 @@ KINDS = {
     "T1107": "refund",
     "T1106": "chargeback",
     "T1201": "chargeback",
+    "T01": "fee",
     "T04": "payout",
 }
-NO_MOVES = frozenset({"T13", "T15", "T21"})
+# T1110 and T1111 hold what a dispute is about, and let it go.
+NO_MOVES = frozenset({"T13", "T15", "T21", "T1110", "T1111"})
+
+# What a dispute that is over can have come to with the money left with us; all else is the buyer's.
+WON = frozenset({"RESOLVED_SELLER_FAVOUR", "RESOLVED_WITH_PAYOUT", "CANCELED_BY_BUYER", "DENIED"})
+OVER = "RESOLVED"
+OUR_TURN = frozenset({"OPEN", "WAITING_FOR_SELLER_RESPONSE"})
 
 PAY_LINKS = ("payer-action", "approve")
 MONEY_CAME = frozenset({"COMPLETED", "PARTIALLY_REFUNDED", "REFUNDED"})
@@ -233,15 +249,40 @@ class PayPalClient:
                 raise ProviderRefused(f"{path} is nothing that has gone")
             capture_path = f"/v2/payments/captures/{_known(captures[0])}"
             capture = await self._ask("GET", capture_path, said.Capture)
-        amount_minor, currency = _exact(gone.amount)
-        return Event(
+        return _charged_back(gone, PaymentId(capture.custom_id or ""), capture.id)
+
+    async def reversals(self, payment: Payment) -> list[Event]:
+        """Refunds that are none of ours, by what PayPal calls them."""
+        async with _deadline():
+            order = await self._order(payment)
+        return [
+            _charged_back(gone, payment.id, payment.capture_ref or "")
+            for gone in order.unit.payments.refunds
+            if gone.status == "COMPLETED" and gone.custom_id in {None, payment.id}
+        ]
+
+    async def dispute(self, provider_ref: str) -> Dispute:
+        async with _deadline():
+            path = f"/v1/customer/disputes/{_known(provider_ref)}"
+            told = await self._ask("GET", path, said.Dispute)
+            capture_id = told.disputed_transactions[0].seller_transaction_id
+            capture_path = f"/v2/payments/captures/{_known(capture_id)}"
+            capture = await self._ask("GET", capture_path, said.Capture)
+        if told.dispute_id != provider_ref:
+            raise _unavailable()  # An answer to another question.
+        amount_minor, currency = _exact(told.dispute_amount)
+        return Dispute(
             channel=CHANNEL,
-            id=gone.id,
-            kind=EventKind.CHARGED_BACK,
+            provider_ref=provider_ref,
             payment_id=PaymentId(capture.custom_id or ""),
-            provider_ref=capture.id,
+            state=_verdict(told),
+            stage=told.dispute_life_cycle_stage.lower(),
+            reason=told.reason.lower(),
             amount_minor=amount_minor,
             currency=currency,
+            is_our_turn=told.status in OUR_TURN,
+            respond_by=told.seller_response_due_date,
+            told_at=told.update_time,
         )
 
     async def statement(self, day: date) -> list[Movement]:
@@ -451,10 +492,12 @@ def movements(line: said.Transaction) -> Iterator[Movement]:
     nobody here knows, so that somebody looks at it.
     """
     amount_minor, currency = said.signed(line.transaction_amount)
-    if line.transaction_status != DONE or line.transaction_event_code[:3] in NO_MOVES:
+    code, group = line.transaction_event_code, line.transaction_event_code[:3]
+    if line.transaction_status != DONE or {code, group} & NO_MOVES:
         return
-    kind = KINDS.get(line.transaction_event_code) or KINDS.get(line.transaction_event_code[:3])
-    kind = kind or ("refund" if amount_minor < 0 else "capture")
+    kind = KINDS.get(code) or KINDS.get(group)
+    if kind is None or (kind == "fee" and amount_minor > 0):
+        kind = "refund" if amount_minor < 0 else "capture"
     moved_at = line.transaction_initiation_date
     reference = "" if kind == "payout" else line.custom_field or line.transaction_id
     if amount_minor:
@@ -472,6 +515,25 @@ def _exact(amount: said.Money) -> tuple[int, str]:
         return said.minor(amount)
     except msgspec.ValidationError as error:
         raise _unavailable() from error
+
+
+def _charged_back(gone: said.Refund, payment_id: PaymentId, capture_id: str) -> Event:
+    amount_minor, currency = _exact(gone.amount)
+    return Event(
+        channel=CHANNEL,
+        id=gone.id,
+        kind=EventKind.CHARGED_BACK,
+        payment_id=payment_id,
+        provider_ref=capture_id,
+        amount_minor=amount_minor,
+        currency=currency,
+    )
+
+
+def _verdict(told: said.Dispute) -> Literal["open", "won", "lost"]:
+    if told.status != OVER:
+        return "open"
+    return "won" if told.dispute_outcome.outcome_code in WON else "lost"
 
 
 def _event(payment: Payment, kind: EventKind, event_id: str) -> Event:

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
-from .model import ChannelNotOffered, Event, Movement, Payment, Taking
+from .model import ChannelNotOffered, Dispute, Event, Movement, Payment, Taking
 
 
 class Checkout(msgspec.Struct, frozen=True):
@@ -78,6 +78,17 @@ class Reporter(Protocol):
 
     async def statement(self, day: date) -> list[Movement]:
         """All of a day that is over where the provider is."""
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A provider where buyers contest payments, and that decides. As a `Provider`, it raises."""
+
+    async def dispute(self, provider_ref: str) -> Dispute:
+        """How it stands."""
+
+    async def reversals(self, payment: Payment) -> list[Event]:
+        """What went back of a payment without our asking, as chargebacks."""
 
 
 class Channels:

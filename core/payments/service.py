@@ -131,6 +131,11 @@ async def record(conn: Conn, event: Event) -> bool:
     return await store.record(conn, event.channel, event.id, event.payment_id, event.kind)
 
 
+async def told_of(conn: Conn, *, channel: str, event_id: str) -> PaymentId | None:
+    """Which payment a message was about, where one of that name came."""
+    return await store.told_of(conn, channel, event_id)
+
+
 async def hear(conn: Conn, payment: Payment, *, event_id: str, kind: str) -> None:
     """Note a message that is good for asking its provider and for nothing else; have it asked."""
     if await store.record(conn, payment.channel, event_id, payment.id, kind):

@@ -185,6 +185,15 @@ async def record(conn: Conn, channel: str, event_id: str, payment_id: PaymentId,
     return await conn.fetchval(RECORD, channel, event_id, payment_id, kind) or False
 
 
+TOLD_OF = """
+    SELECT payment_id::text FROM payments.events WHERE channel = $1 AND event_id = $2
+"""
+
+
+async def told_of(conn: Conn, channel: str, event_id: str) -> PaymentId | None:
+    return await conn.fetchval(TOLD_OF, channel, event_id)
+
+
 # Names the state we read, so a racing writer makes this match nothing.
 TAKE = """
     UPDATE payments.payments

@@ -26,6 +26,8 @@ class EventKind(StrEnum):
     CASE_CLOSED = "case.closed"
     PAYMENT_CAPTURED = "payment.captured"
     PAYMENT_REFUNDED = "payment.refunded"
+    PAYMENT_CHARGED_BACK = "payment.charged_back"
+    PAYMENT_DISPUTED = "payment.disputed"
     STOCK_MOVED = "stock.moved"
     STOCK_LOW = "stock.low"
     SALE_OPENED = "sale.opened"
@@ -164,6 +166,36 @@ class PaymentRefunded(msgspec.Struct, frozen=True):
     currency: str
 
 
+class PaymentChargedBack(msgspec.Struct, frozen=True):
+    """A buyer's bank, or the provider, took money back. `chargeback_id` is the provider's name.
+
+    Without a `payment_id` staff booked it. `lost` of it was not covered by the order.
+    """
+
+    chargeback_id: str
+    payment_id: str | None
+    channel: str
+    order_id: str
+    amount: int
+    lost: int
+    currency: str
+
+
+class PaymentDisputed(msgspec.Struct, frozen=True):
+    """A buyer contests a payment at its provider: `open`; then `won`, where the money stays, or
+    `lost`. Each may follow each.
+    """
+
+    dispute_id: str
+    payment_id: str
+    channel: str
+    order_id: str
+    state: str
+    reason: str
+    amount: int
+    currency: str
+
+
 class StockMoved(msgspec.Struct, frozen=True):
     """Units of a SKU in one place: what became of them (`kind`), and what they are for."""
 
@@ -227,6 +259,8 @@ KINDS: dict[EventKind, type[msgspec.Struct]] = {
     EventKind.CASE_CLOSED: AfterSaleClosed,
     EventKind.PAYMENT_CAPTURED: PaymentCaptured,
     EventKind.PAYMENT_REFUNDED: PaymentRefunded,
+    EventKind.PAYMENT_CHARGED_BACK: PaymentChargedBack,
+    EventKind.PAYMENT_DISPUTED: PaymentDisputed,
     EventKind.STOCK_MOVED: StockMoved,
     EventKind.STOCK_LOW: StockLow,
     EventKind.SALE_OPENED: SaleOpened,
@@ -244,7 +278,10 @@ SOURCES: dict[Source, frozenset[EventKind]] = {
         | {EventKind.ORDER_SHIPPED, EventKind.ORDER_DELIVERED}
         | {EventKind.CASE_OPENED, EventKind.CASE_CLOSED}
     ),
-    Source.MONEY: frozenset({EventKind.PAYMENT_CAPTURED, EventKind.PAYMENT_REFUNDED}),
+    Source.MONEY: frozenset(
+        {EventKind.PAYMENT_CAPTURED, EventKind.PAYMENT_REFUNDED, EventKind.PAYMENT_CHARGED_BACK}
+    ),
+    Source.DISPUTES: frozenset({EventKind.PAYMENT_DISPUTED}),
     Source.MOVEMENTS: frozenset({EventKind.STOCK_MOVED}),
     Source.ALERTS: frozenset({EventKind.STOCK_LOW}),
     Source.MILESTONES: frozenset(

@@ -18,6 +18,7 @@ class Source(StrEnum):
     ORDINARY_ORDERS = "ordinary_orders"
     ORDER_EVENTS = "order_events"
     MONEY = "money"
+    DISPUTES = "disputes"
     MOVEMENTS = "movements"
     ALERTS = "alerts"
     MILESTONES = "milestones"

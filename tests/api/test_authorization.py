@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -13,7 +14,7 @@ from api import auth, openapi, problems
 from api.app import create_app
 from api.problems import AnyRequest
 from api.requests import StrictRequest
-from core import aftersale, ledger, orders, staff, webhooks
+from core import aftersale, disputes, ledger, orders, staff, webhooks
 from core.flows.dispatch_orders import dispatch_orders
 from core.flows.settle_sellers import settle_sellers
 from core.kit import db
@@ -149,6 +150,7 @@ async def there(far, pool, sale, sku_ids, buy, write_orders):
         "entry_id": entry_id,
         **settled,
         "difference_id": difference["difference_id"],
+        "dispute_id": await contest(pool, order_id),
         "channel": "sandbox",
         "subscription_id": subscription_id,
         "delivery_id": delivery_id,
@@ -199,9 +201,18 @@ async def tell(pool, make):
     return subscription_id, str(delivery_id)
 
 
+async def contest(pool, order_id):
+    """A dispute about an order, as its provider tells it."""
+    now = datetime.now(UTC)
+    what = (disputes.State.OPEN, "inquiry", "unauthorised", 1, "CNY")
+    told = disputes.Told("paypal", "PP-D-1", str(uuid4()), *what, True, now, now)
+    async with db.transaction(pool) as conn:
+        return str((await disputes.note(conn, told, order_id=order_id)).id)
+
+
 async def complain(pool, order_id, sku_id):
     """A case about an order, as if it had been there."""
-    sold = aftersale.Sold(order_id, 1, matrix.OWNER, 7, int(sku_id), 1, 1, None, 0, "CNY")
+    sold = aftersale.Sold(order_id, 1, matrix.OWNER, 7, int(sku_id), 1, 1, None, 1, "CNY")
     wish = aftersale.Wish(1, aftersale.Kind.RETURN, 1, 0, "it rattles")
     facts = {"key": "k", "days": {"return": 7}, "now": datetime.now(UTC)}
     async with db.transaction(pool) as conn:

@@ -79,9 +79,13 @@ def line(code, value, *, fee=None, name="ours", status="S") -> said.Transaction:
         (line("T0400", "-80.00", name=None), [("payout", "", 8_000)]),
         (line("T0006", "19.99", status="P"), []),
         (line("T1501", "-5.00"), []),
+        (line("T1110", "-19.99"), []),
+        (line("T1111", "19.99"), []),
+        (line("T0106", "-15.00", name=None), [("fee", "TX", 1_500)]),
         # Nobody here knows these, so they stand as differences.
         (line("T0006", "19.99", name=None), [("capture", "TX", 1_999)]),
         (line("T1202", "5.00", name=None), [("capture", "TX", 500)]),
+        (line("T0106", "15.00", name=None), [("capture", "TX", 1_500)]),
         (line("T9900", "-5.00", name=None), [("refund", "TX", 500)]),
         (line("T1107", "-5.00", fee="0.30"), [("refund", "ours", 500), ("capture", "TX fee", 30)]),
     ],

@@ -383,7 +383,7 @@ class Teller:
 
 async def test_the_last_days_are_fetched_each_once_and_later_where_the_provider_is_away(pool):
     teller = Teller()
-    taker = StatementTaker(pool, {CHANNEL: teller})
+    taker = StatementTaker(pool, payments.Channels({CHANNEL: teller}))
     await whole_round(taker)
     teller.away = False
     for _ in range(2):

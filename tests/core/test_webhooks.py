@@ -13,9 +13,10 @@ from jsonschema_rs import ValidationError
 from pydantic_asyncapi import AsyncAPI
 from standardwebhooks import WebhookVerificationError
 
-from core import inventory, ledger, orders, webhooks
+from core import disputes, inventory, ledger, orders, payments, webhooks
 from core.flows import read_sources, tell_events
 from core.flows.run_sale import arm_sale, close_sale, pause_sale, resume_sale
+from core.flows.settle_payment import settle_payment
 from core.jobs.conductor import Conductor
 from core.jobs.courier import Courier
 from core.jobs.herald import Herald
@@ -771,6 +772,47 @@ async def test_money_that_comes_and_goes_back_is_told(pool, receiver, herald, co
     ]
     order = operator.itemgetter("type", "payment_id")
     assert sorted(told, key=order) == sorted(expected, key=order)
+
+
+async def test_what_is_charged_back_and_contested_is_told(
+    pool, receiver, herald, courier, subscribe
+):
+    kinds = ["payment.charged_back", "payment.disputed"]
+    _, secret = await subscribe(receiver.url, *kinds)
+    kept, order_id = str(uuid4()), str(uuid4())
+    where = {"channel": "sandbox", "currency": "CNY"}
+    what = ("inquiry", "unauthorised", 5_000, "CNY", True, None)
+    async with db.transaction(pool) as conn:
+        await conn.execute(MONEY, kept, order_id, "captured", 0)
+        part = ledger.goods(1, seller_id=1, amount_minor=5_000, commission_bps=0)
+        paid = {"payment_id": kept, "order_id": order_id}
+        await ledger.capture_for_order(conn, [part], **paid, **where)
+    for state in (disputes.State.OPEN, disputes.State.OPEN, disputes.State.LOST):
+        told_at = datetime.now(UTC)
+        told = disputes.Told("sandbox", "PP.1", kept, state, *what, told_at)
+        async with db.transaction(pool) as conn:
+            dispute = await disputes.note(conn, told, order_id=order_id)
+    event = payments.Event("sandbox", "B.1:x", "payment.charged_back", kept, "c", 5_030, "CNY")
+    await settle_payment(pool, event)
+    async with db.transaction(pool) as conn:
+        lost = {"reference": "by-hand", "order_id": order_id, "lines": {}, "lost_minor": 7}
+        await ledger.charge_back(conn, **lost)
+    await herald.step()
+    await until(courier, lambda: len(receiver.got) == 4)
+    facts = where | {"order_id": order_id}
+    claimed = facts | {"payment_id": kept, "dispute_id": str(dispute.id), "reason": "unauthorised"}
+    back = facts | {"type": kinds[0]}
+    expected = [
+        back | {"chargeback_id": "B.1:x", "payment_id": kept, "amount": 5_030, "lost": 30},
+        back | {"chargeback_id": "by-hand", "payment_id": None, "amount": 7, "lost": 7},
+        claimed | {"type": kinds[1], "state": "open", "amount": 5_000},
+        claimed | {"type": kinds[1], "state": "lost", "amount": 5_000},
+    ]
+    found = [one["data"] | {"type": one["type"]} for one in receiver.verified(secret)]
+    assert sorted(map(repr, map(sorted, map(dict.items, found)))) == sorted(
+        map(repr, map(sorted, map(dict.items, expected)))
+    )
+    assert len(set(receiver.ids)) == 4
 
 
 async def receive(conn, sku_id, units, reference):
