@@ -410,7 +410,7 @@ class Hung(Teller):
 async def test_a_statement_that_takes_too_long_costs_no_other_its_turn(pool):
     hung, teller = Hung(), Teller()
     teller.away = False
-    taker = StatementTaker(pool, {"alipay": hung, CHANNEL: teller})
+    taker = StatementTaker(pool, payments.Channels({"alipay": hung, CHANNEL: teller}))
     await whole_round(taker, step_max_s=0.3)
     assert len(teller.asked) == len(set(hung.asked)) == DAYS_MAX
 
