@@ -1,9 +1,13 @@
-"""A provider is killed, frozen, or talks nonsense: no order is lost, no money is taken twice, its
-buyer sees what happens, and it heals by itself. The same walk by each of the three.
+"""What has to hold by each of the three providers, over HTTP.
+
+One that is killed, frozen, or talks nonsense loses no order and takes no money twice; its buyer
+sees what happens, and it heals by itself. One that tells much while the shop sells is answered.
 """
 
 import asyncio
 import contextlib
+import itertools
+import random
 import signal
 import sqlite3
 import time
@@ -33,14 +37,21 @@ from tests.api.test_payments import (
     Visit,
     admin,
     environment_of,
+    flipped,
+    message,
+    signed,
     until,
 )
-from tests.api.test_paypal import CLIENT, HOOK, SECRET, PayPalVisit
+from tests.api.test_paypal import CLIENT, HOOK, SECRET, PayPalVisit, event
 from tests.api.test_paypal import Town as PayPalTown
 from tests.scenarios.tunnels import WAYS, Behind, Tunnel
 
+FORM = "application/x-www-form-urlencoded; charset=utf-8"
 CHANNELS = ("sandbox", "alipay", "paypal")
 BUYER = 7
+# Payments that are told of, each so often, so many at once; buyers who claim at the same time.
+TOLD, TIMES, HANDS, BUYERS = 24, 5, 4, 6
+ANSWERED_S_MAX = 5.0
 # What a provider's own file says of a payment: kind and amount of each movement.
 BOOKS = {
     "sandbox": "SELECT kind, amount FROM movements WHERE reference = :id ORDER BY id",
@@ -84,6 +95,8 @@ def outskirts(postgres, template, redis_server, tmp_path_factory) -> Iterator[Ou
     urls = {channel: f"http://127.0.0.1:{ports[channel]}" for channel in CHANNELS}
     at = (urls["sandbox"], postgres.url_of(name), redis_server.url)
     environment = environment_of(home, port, *at) | {
+        # All buyers of a test come from one address.
+        "SLUICE_RISK_ALLOW": "127.0.0.1",
         "SLUICE_ALIPAY_GATEWAY": f"{urls['alipay']}/gateway.do",
         "SLUICE_PAYPAL_URL": urls["paypal"],
         "SLUICE_PAYPAL_CLIENT_ID": CLIENT,
@@ -123,6 +136,51 @@ class Walk:
     async def come_back(self) -> None:
         answer = await self.visit.http.get(self.way_back, follow_redirects=True)
         assert answer.status_code == 200, answer.text
+
+    async def notice(self, payment) -> tuple[bytes, dict[str, str]]:
+        """What the provider tells once it has the money, as it signs it."""
+        match self.channel:
+            case "alipay":
+                return self.visit.notice(payment), {"Content-Type": FORM}
+            case "paypal":
+                body = event(payment)
+                return body, await self.visit.signed(body)
+        body = message(payment)
+        return body, signed(body)
+
+    async def tell(self, body, headers) -> tuple[int, float]:
+        """The answer's status, and how long it took."""
+        began = time.monotonic()
+        where = f"/v1/webhooks/{self.channel}"
+        answer = await self.visit.http.post(where, content=body, headers=headers)
+        return answer.status_code, time.monotonic() - began
+
+    @contextlib.asynccontextmanager
+    async def selling(self):
+        """Meanwhile the shop sells what it can; gives how many units it has sold so far."""
+        sale = await self.visit.sale(quota=100_000)
+        sku_id = await self.visit.pool.fetchval(
+            "SELECT sku_id FROM sales.items WHERE sale_id = $1", sale.id
+        )
+        await self.visit.buy(sale, 10**6)
+        sold, members = [], itertools.count(10**6 + 1)
+
+        async def buy():
+            for member in members:
+                answer = await self.visit.http.post(
+                    f"/v1/sales/{sale.id}/orders",
+                    json={"sku_id": str(sku_id), "quantity": 1},
+                    headers={**self.visit.as_member(member), "Idempotency-Key": "k"},
+                )
+                sold.append(answer.status_code)
+
+        async with asyncio.TaskGroup() as group:
+            buyers = [group.create_task(buy()) for _ in range(BUYERS)]
+            try:
+                yield sold
+            finally:
+                for buyer in buyers:
+                    buyer.cancel()
 
     @contextlib.asynccontextmanager
     async def trouble(self, how):
@@ -255,4 +313,40 @@ async def test_with_a_provider_in_trouble_all_comes_out_even_and_heals_by_itself
         ("capture", paid["amount"]),
         ("refund", paid["amount"]),
     ]
+    assert await audit_ledger(visit.pool) == LedgerAudit([], [])
+
+
+@pytest.mark.parametrize("walk", CHANNELS, indirect=True)
+async def test_what_a_provider_tells_while_the_shop_sells_is_answered_in_time_and_counts_once(walk):
+    """Each of them often, in any order, with a forged one among them."""
+    visit, sale = walk.visit, await walk.visit.sale()
+    started = [await visit.started(sale, member) for member in range(1, TOLD + 1)]
+    notices, genuine = [], []
+    for payment in started:
+        await walk.click(payment)
+        body, headers = await walk.notice(payment)
+        genuine += [(body, headers)] * TIMES
+        forged = flipped(body, 8 * body.index(payment["payment_id"][:8].encode()))
+        notices.append((forged, headers))
+    notices += genuine
+    random.shuffle(notices)
+    hands = asyncio.Semaphore(HANDS)
+
+    async def tell(body, headers):
+        async with hands:
+            return (body, headers) in genuine, *await walk.tell(body, headers)
+
+    async with walk.selling() as sold:
+        answers = await asyncio.gather(*(tell(*notice) for notice in notices))
+        for member, payment in enumerate(started, 1):
+            await visit.becomes(payment["order_id"], member, "paid")
+    for is_genuine, status, _ in answers:
+        assert (status == 200) is is_genuine, (status, is_genuine)
+    slowest_s = max(took_s for *_, took_s in answers)
+    print(f"{walk.channel}: {len(answers)} notices beside {len(sold)} claims: {slowest_s:.2f} s")
+    assert slowest_s < ANSWERED_S_MAX
+    assert set(sold) <= {202, 503}, "busy at most"
+    assert sold.count(202) >= BUYERS
+    for payment in started:
+        assert walk.books(payment["payment_id"]) == [("capture", payment["amount"])]
     assert await audit_ledger(visit.pool) == LedgerAudit([], [])
