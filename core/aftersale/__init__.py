@@ -36,11 +36,9 @@ from .service import (
     send_back,
     withdraw,
 )
-from .states import MOVES, VOID, State
+from .states import State
 
 __all__ = [
-    "MOVES",
-    "VOID",
     "Case",
     "CaseId",
     "Condition",

@@ -24,7 +24,7 @@ from .model import (
     TooManyFeeds,
     UnfitMessage,
 )
-from .rules import DIFFERING_MAX, differences, insist_on_credible
+from .rules import differences, insist_on_credible
 from .service import (
     close_feed,
     feeds,
@@ -41,7 +41,6 @@ from .service import (
 )
 
 __all__ = [
-    "DIFFERING_MAX",
     "Difference",
     "DiffersTooMuch",
     "Feed",

@@ -43,12 +43,11 @@ from .service import (
     sum_up_leads,
     withdraw,
 )
-from .states import INSIDE, MOVES, State
+from .states import INSIDE, State
 
 __all__ = [
     "INSIDE",
     "MERGED_MAX",
-    "MOVES",
     "Consignment",
     "ConsignmentId",
     "ImpossibleMerge",

@@ -92,12 +92,10 @@ from .service import (
     undecided,
     write_off_transfer,
 )
-from .states import COUNT_MOVES, TRANSFER_MOVES, CountState, TransferState
+from .states import CountState, TransferState
 
 __all__ = [
-    "COUNT_MOVES",
     "MAIN",
-    "TRANSFER_MOVES",
     "Alert",
     "Balance",
     "Count",

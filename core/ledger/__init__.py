@@ -45,7 +45,7 @@ from .model import (
     StatementId,
     Turnover,
 )
-from .rules import COMMISSION_BPS_USUAL, goods, shipping, tax
+from .rules import goods, shipping, tax
 from .service import (
     account,
     agree,
@@ -92,16 +92,12 @@ from .service import (
     turnovers,
     uneven,
 )
-from .states import HOLD_MOVES, PAYOUT_MOVES, RUN_MOVES, HoldState, PayoutState, RunState
+from .states import HoldState, PayoutState, RunState
 
 __all__ = [
     "CHART",
-    "COMMISSION_BPS_USUAL",
-    "HOLD_MOVES",
     "OWN_SHOP",
     "PAYMENT_KINDS",
-    "PAYOUT_MOVES",
-    "RUN_MOVES",
     "Account",
     "AccountLine",
     "Audit",

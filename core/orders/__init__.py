@@ -41,7 +41,7 @@ from .model import (
     units_of,
 )
 from .rows import Price, packer
-from .rules import first_broken, fold
+from .rules import first_broken
 from .service import (
     BEFORE_ALL,
     PAID_TOPIC,
@@ -73,14 +73,11 @@ from .service import (
     write,
     written_in,
 )
-from .states import FULFILMENT_MOVES, MOVES, PAYMENT_MOVES, Fulfilment, Payment, Shown, State
+from .states import Fulfilment, Payment, Shown, State
 
 __all__ = [
     "BEFORE_ALL",
-    "FULFILMENT_MOVES",
-    "MOVES",
     "PAID_TOPIC",
-    "PAYMENT_MOVES",
     "Agreed",
     "Agreement",
     "AlreadyShipped",
@@ -128,7 +125,6 @@ __all__ = [
     "find_by_key",
     "find_placed",
     "first_broken",
-    "fold",
     "follow",
     "happened",
     "hold",

@@ -37,12 +37,11 @@ from .service import (
     told,
 )
 from .sheet import FILE_BYTES_MAX, LINES_MAX, read, write
-from .states import MOVES, State
+from .states import State
 
 __all__ = [
     "FILE_BYTES_MAX",
     "LINES_MAX",
-    "MOVES",
     "Booked",
     "Difference",
     "DifferenceId",

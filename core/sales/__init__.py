@@ -89,11 +89,10 @@ from .service import (
     watched,
     witness,
 )
-from .states import MOVES, TRANSFER_MOVES, State, TransferState
+from .states import MOVES, State, TransferState
 
 __all__ = [
     "MOVES",
-    "TRANSFER_MOVES",
     "Advanced",
     "Allotment",
     "Audit",

@@ -12,7 +12,6 @@ from core.kit.pinned import Resolve, Resolver
 
 from .asyncapi import document as asyncapi
 from .events import (
-    KINDS,
     SOURCES,
     AfterSaleClosed,
     AfterSaleOpened,
@@ -38,7 +37,6 @@ from .events import (
     StockMoved,
     idle,
     message,
-    sources_of,
 )
 from .model import (
     Attempt,
@@ -94,13 +92,10 @@ from .service import (
     wanted,
 )
 from .signature import Keys, headers, written
-from .states import DELIVERY_MOVES, MOVES, DeliveryState, State
+from .states import DeliveryState, State
 
 __all__ = [
-    "DELIVERY_MOVES",
     "HANDS_MAX",
-    "KINDS",
-    "MOVES",
     "OVERLAP_MAX_S",
     "PAUSES_S",
     "SOURCES",
@@ -183,7 +178,6 @@ __all__ = [
     "secrets",
     "see",
     "shown",
-    "sources_of",
     "subscribe",
     "take",
     "target",
