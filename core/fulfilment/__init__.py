@@ -43,11 +43,12 @@ from .service import (
     sum_up_leads,
     withdraw,
 )
-from .states import INSIDE, State
+from .states import INSIDE, MOVES, State
 
 __all__ = [
     "INSIDE",
     "MERGED_MAX",
+    "MOVES",
     "Consignment",
     "ConsignmentId",
     "ImpossibleMerge",
