@@ -214,7 +214,7 @@ class Books(Collector):
         )
         took = GaugeMetricFamily(
             "sluice_lead_seconds",
-            "From the payment on, of orders of the last day.",
+            "From the payment on, of orders of today and yesterday (UTC).",
             labels=["to", "quantile"],
         )
         for to, times in (("shipped", to_shipped), ("delivered", to_delivered)):

@@ -160,6 +160,16 @@ def test_every_statement_of_what_we_play_prepares(service, tmp_path):
             books.execute(f"EXPLAIN {statement.text}", [None] * statement.text.count("?"))
 
 
+@pytest.mark.parametrize("path", tree.stores(), ids=tree.where)
+def test_no_number_is_sorted_as_text(path):
+    found = [
+        f"{statement.name}: {finding}"
+        for statement in sql.statements(path.read_text(encoding="utf-8"))
+        for finding in sql.sorts_by_spelling(statement.text)
+    ]
+    assert found == []
+
+
 @pytest.mark.parametrize("domain", KEEPERS)
 def test_a_change_of_state_is_a_legal_move(domain):
     store = ROOT / "core" / domain / "store.py"

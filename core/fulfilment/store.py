@@ -146,7 +146,7 @@ LINES = """
     SELECT consignment_id, order_id::text, line_no, sku_id, kept_for, quantity, goods_minor,
            discount_minor, tax_minor, shipping_minor
       FROM fulfilment.lines WHERE consignment_id = ANY($1::bigint[])
-     ORDER BY consignment_id, order_id, line_no
+     ORDER BY consignment_id, lines.order_id, line_no
 """
 
 

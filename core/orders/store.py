@@ -400,7 +400,7 @@ FIND_ALL = """ -- -> Head
            coalesce(shipping_tax_minor, 0) AS shipping_tax_minor,
            coalesce(shipping_included_tax_minor, 0) AS shipping_included_tax_minor,
            asked, follows::text, placed_at, expires_at, version, open_cases
-      FROM orders.orders WHERE id = ANY($1::uuid[]) ORDER BY id
+      FROM orders.orders WHERE id = ANY($1::uuid[]) ORDER BY orders.id
 """
 
 
@@ -428,7 +428,8 @@ async def placed_in(
 
 
 LAST_IN = """
-    SELECT id::text FROM orders.orders WHERE bucket = $1 AND epoch = $2 ORDER BY id DESC LIMIT 1
+    SELECT id::text FROM orders.orders
+     WHERE bucket = $1 AND epoch = $2 ORDER BY orders.id DESC LIMIT 1
 """
 
 

@@ -63,7 +63,8 @@ HOLD_SIBLINGS = """ -- -> Payment
            currency, taking, state, reason, captured_minor, captured_currency, provider_ref,
            pay_url, capture_ref, started_at, expires_at, authorized_until, captured_at,
            refunded_at, refunded_minor
-      FROM payments.payments WHERE first_order_id = $1 ORDER BY id FOR UPDATE
+      FROM payments.payments WHERE first_order_id = $1
+     ORDER BY payments.id FOR UPDATE
 """
 
 

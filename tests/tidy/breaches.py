@@ -281,6 +281,18 @@ SQL = [
         {"own": "orders", "schemas": SCHEMAS},
     ),
     Breach(
+        sql.sorts_by_spelling,
+        "",
+        "SELECT id::text, count(*) FROM orders.orders GROUP BY 1 ORDER BY id LIMIT 1",
+        "SELECT id::text FROM orders.orders ORDER BY orders.id LIMIT 1",
+    ),
+    Breach(
+        sql.sorts_by_spelling,
+        "named so",
+        "SELECT 1 FROM (SELECT o.number::text AS id FROM orders.orders o ORDER BY x, id DESC) a",
+        "SELECT o.id::text FROM (SELECT id, 1::text AS x FROM orders.orders ORDER BY id) o",
+    ),
+    Breach(
         sql.unknown_states,
         "compared",
         "SELECT 1 FROM t WHERE state IN ('new', 'payed')",

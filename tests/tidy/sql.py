@@ -46,6 +46,13 @@ PYTHON_TYPES: dict[str, set[object]] = {
 }
 
 
+INNERMOST = re.compile(r"\(([^()]*)\)")
+SELECTED = re.compile(r"\bSELECT\b(.*?)(?:\bFROM\b|$)", re.DOTALL)
+AS_TEXT = re.compile(r"(\w+)::text\b(?!\[)(?:\s+AS\s+(\w+))?")
+UNION = re.compile(r"\bUNION\b")
+SORTED = re.compile(r"\bORDER BY\b(.*?)(?:\bLIMIT\b|\bFETCH\b|\bFOR\b|$)", re.DOTALL)
+
+
 class Statement(typing.NamedTuple):
     name: str
     line: int
@@ -129,6 +136,18 @@ def strays(sql: str, *, own: str, schemas: Collection[str]) -> list[str]:
         for found in re.finditer(r"\b(\w+)\s*\.\s*\w+", text)
         if found[1] in schemas and found[1] != own
     ]
+
+
+def sorts_by_spelling(sql: str) -> list[str]:
+    """A bare name in ORDER BY is a column of the result before one of a table: where the result has
+    it as text, ten comes before nine, and no index helps. A union has only the result's.
+    """
+    text = _bare(sql)
+    found = []
+    while nested := INNERMOST.search(text):
+        found += _spelled(nested[1])
+        text = f"{text[: nested.start()]} {text[nested.end() :]}"
+    return [f"1: sorts by {name} as it is spelled" for name in (*found, *_spelled(text))]
 
 
 def unknown_states(text: str, *, lives: Collection[Moves]) -> list[str]:
@@ -283,3 +302,16 @@ def _bare(sql: str) -> str:
 
 def _line(text: str, found: re.Match[str]) -> int:
     return text.count("\n", 0, found.start()) + 1
+
+
+def _spelled(query: str) -> list[str]:
+    """Of a query without what is nested in it: names that are sorted by, and selected as text."""
+    if UNION.search(query):
+        return []
+    texts = {
+        alias or column
+        for selected in SELECTED.findall(query)
+        for column, alias in AS_TEXT.findall(selected)
+    }
+    sorted_by = [item.split() for order in SORTED.findall(query) for item in order.split(",")]
+    return [words[0] for words in sorted_by if words and words[0] in texts]
