@@ -137,4 +137,4 @@ async def find_forgery(pool: db.Pool) -> list[str]:
 async def find_parked(pool: db.Pool) -> list[str]:
     async with db.reading(pool) as conn:
         _, parked = await outbox.count(conn)
-    return [f"{parked} messages were given up"] if parked else []
+    return [f"{parked} messages were given up: `sluice outbox parked`"] if parked else []

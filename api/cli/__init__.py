@@ -33,6 +33,7 @@ VERBS = (
     "rehearse",
     "doctor",
     "deadletter",
+    "outbox",
 )
 
 # Libraries whose errors say that something outside is not as it should be. By name, because

@@ -5,6 +5,7 @@ again later and later; after `ATTEMPTS_MAX` it is parked for a person, and `/met
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -26,6 +27,16 @@ class Message(msgspec.Struct, frozen=True):
     topic: str
     payload: Any
     attempts: int
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """A message that waits for a person, and what went wrong last."""
+
+    id: int
+    topic: str
+    payload: Any
+    error: str
+    parked_at: datetime
 
 
 ADD = "INSERT INTO kit.outbox (topic, payload) SELECT $1, unnest($2::jsonb[])"
@@ -103,6 +114,29 @@ async def sums(conn: Conn, topic: str, payload: object, *, by: str, amount: str)
     """Add up one field of every message, parked ones too, whose payload contains this one."""
     rows = await conn.fetch(SUMS, topic, payload, by, amount)
     return {row["of_what"]: row["amount"] for row in rows}
+
+
+PARKED = """ -- -> Parked
+    SELECT id, topic, payload, coalesce(error, '') AS error,
+           coalesce(parked_at, now()) AS parked_at
+      FROM kit.outbox WHERE parked_at IS NOT NULL ORDER BY id LIMIT $1
+"""
+
+
+async def parked(conn: Conn, *, page_max: int) -> list[Parked]:
+    """What failed too often, oldest first."""
+    return many(Parked, await conn.fetch(PARKED, page_max))
+
+
+RETRY = """
+    UPDATE kit.outbox SET parked_at = NULL, attempts = 0, due_at = now()
+     WHERE parked_at IS NOT NULL AND ($1::bigint IS NULL OR id = $1) RETURNING id
+"""
+
+
+async def retry(conn: Conn, message_id: int | None) -> list[int]:
+    """Let a parked message, or every one, be tried anew; return which."""
+    return [row["id"] for row in await conn.fetch(RETRY, message_id)]
 
 
 COUNT = """

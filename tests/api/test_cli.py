@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from api.cli import main
-from core import inventory, ledger, webhooks
+from core import inventory, ledger, staff, webhooks
 from core.flows import tell_events
 from core.flows.place_order import Accepted, place_order
 from core.jobs.order_writer import OrderWriter
-from core.kit import db
+from core.kit import db, outbox
 from core.settings import PREFIX
 from hotpath.claims import Claim
 from hotpath.receipts import Keyring
@@ -131,6 +131,9 @@ async def test_what_is_mistyped_fails_in_one_line(sluice, sku_ids):
         ("rebuild", "999"),
         ("receipt", "verify", "x.y"),
         ("deadletter", "give-back", "1"),
+        ("outbox", "retry"),
+        ("outbox", "retry", "1"),
+        ("outbox", "retry", "1", "--all"),
         ("nonsense",),
     ]:
         failed(await sluice(*words))
@@ -178,6 +181,26 @@ async def test_a_rebuild_brings_the_books_back(sluice, sale, accepted, pool, red
     assert (noted["action"], noted["change"]["after"]["epoch"]) == ("sluice rebuild", 2)
     (item,) = json.loads(said(await sluice("audit", str(sale.id), "--json")))["items"]
     assert (item["left"], item["sold"], item["drift"]) == (98, 2, 0)
+
+
+async def test_what_failed_too_often_is_listed_with_its_cause_and_tried_anew(sluice, pool):
+    async with db.transaction(pool) as conn:
+        await outbox.add(conn, "payments.refund_kept", [{"refund_id": n} for n in "abc"])
+        taken = await outbox.take(conn, "payments.refund_kept", each_max=9, lease_s=0)
+        await conn.execute("UPDATE kit.outbox SET attempts = 50")
+        await outbox.failed(conn, [one.id for one in taken], error="the account is closed")
+    first, *_ = map(json.loads, said(await sluice("outbox", "parked", "--json")).splitlines())
+    assert (first["payload"], first["error"]) == ({"refund_id": "a"}, "the account is closed")
+    assert "closed" in said(await sluice("outbox", "parked"))
+    assert said(await sluice("outbox", "retry", str(first["id"]))).startswith("1 to be tried")
+    failed(await sluice("outbox", "retry", str(first["id"])))
+    assert said(await sluice("outbox", "retry", "--all")).startswith("2 to be tried")
+    assert said(await sluice("outbox", "parked", "--json")) == ""
+    async with db.transaction(pool) as conn:
+        again = await outbox.take(conn, "payments.refund_kept", each_max=9, lease_s=0)
+        assert [one.attempts for one in again] == [1, 1, 1]
+        noted = await staff.notes(conn, before=None, page_max=9)
+    assert {one.object_id for one in noted} == {str(one.id) for one in again}
 
 
 async def test_a_damaged_claim_waits_for_a_person_who_gives_it_back(
