@@ -37,13 +37,17 @@ class Lead(msgspec.Struct, frozen=True):
 
 
 class Flow(msgspec.Struct, frozen=True):
-    """Steps by their time. `waiting_for` is payment, stock, dispatch or delivery, or null."""
+    """Steps by their time. `waiting_for` is payment, stock, dispatch or delivery, or null.
+
+    Money that is held for it, and not taken yet, is held until `held_until`: send it before.
+    """
 
     order_id: str
     state: str
     waiting_for: str | None
     lead: Lead | None
     steps: list[Step]
+    held_until: datetime | None
 
 
 @get(
@@ -60,6 +64,7 @@ async def find_flow(order_id: FromPath[str], pool: NamedDependency[db.Pool]) -> 
         waiting_for=found.waiting_for,
         lead=None if found.lead is None else lead_of(found.lead),
         steps=[shown(step) for step in found.steps],
+        held_until=found.held_until,
     )
 
 

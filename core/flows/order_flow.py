@@ -28,12 +28,16 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Flow(NamedTuple):
-    """`waiting_for` is payment, stock, dispatch or delivery; None where nothing is to come."""
+    """`waiting_for` is payment, stock, dispatch or delivery; None where nothing is to come.
+
+    Money that is held for it is held until `held_until`: it has to leave before.
+    """
 
     order: orders.Order
     lead: fulfilment.Lead | None
     waiting_for: str | None
     steps: list[Step]
+    held_until: datetime | None
 
 
 WAITING = {
@@ -50,12 +54,13 @@ async def order_flow(pool: db.Pool, *, order_id: orders.OrderId) -> Flow:
         log = await orders.log(conn, order_id=order_id)
         sent = await fulfilment.of_orders(conn, order_ids=[order_id])
         lead = await fulfilment.lead(conn, order_id=order_id)
+        held_until = await payments.held_until(conn, order_id=order_id)
         steps = [Step("order", "placed", order.placed_at, f"member:{order.member_id}")]
         for one in log:
             steps += await _told(conn, order, one)
     steps += [step for one in sent for step in _steps_of(one.consignment)]
     steps.sort(key=lambda step: step.happened_at)
-    return Flow(order, lead, _waiting_for(order, sent), steps)
+    return Flow(order, lead, _waiting_for(order, sent), steps, held_until)
 
 
 async def _told(conn: db.Conn, order: orders.Order, logged: orders.Logged) -> list[Step]:

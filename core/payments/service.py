@@ -195,6 +195,11 @@ async def hold_kept(conn: Conn, *, order_id: str) -> Payment | None:
     return await store.hold_kept(conn, order_id)
 
 
+async def held_until(conn: Conn, *, order_id: str) -> datetime | None:
+    """Until when an order's money is held; None where none is."""
+    return await store.held_until(conn, order_id)
+
+
 async def owe(
     conn: Conn, payment: Payment, *, refund_id: RefundId, amount_minor: int, reason: str
 ) -> None:

@@ -86,6 +86,15 @@ async def hold_kept(conn: Conn, order_id: str) -> Payment | None:
     return one(Payment, await conn.fetchrow(HOLD_KEPT, order_id))
 
 
+HELD_UNTIL = """
+    SELECT authorized_until FROM payments.payments WHERE order_id = $1 AND state = 'authorized'
+"""
+
+
+async def held_until(conn: Conn, order_id: str) -> datetime | None:
+    return await conn.fetchval(HELD_UNTIL, order_id)
+
+
 TAKEN = """ -- -> Payment
     SELECT id::text, first_order_id::text, order_id::text, member_id, channel, amount_minor,
            currency, taking, state, reason, captured_minor, captured_currency, provider_ref,
@@ -147,8 +156,11 @@ async def wake(conn: Conn, payment_id: PaymentId) -> None:
     await conn.execute(WAKE, payment_id)
 
 
-# Whoever was woken meanwhile is looked at once more.
-LOOK_NO_MORE = "UPDATE payments.payments SET look_at = NULL WHERE id = $1 AND look_at > now()"
+# Whoever was woken meanwhile is looked at once more, and what is held by now has another end.
+LOOK_NO_MORE = """
+    UPDATE payments.payments SET look_at = NULL
+     WHERE id = $1 AND look_at > now() AND state <> 'authorized'
+"""
 
 
 async def look_no_more(conn: Conn, payment_id: PaymentId) -> None:

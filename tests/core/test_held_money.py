@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import random
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from uuid import uuid4
@@ -26,6 +27,10 @@ from tests.core.keeper import PARCEL, Keeper, Till
 KETTLES = (0, 3, 3_333, 100, 250, 7, 500)
 LIDS = (1, 2, 1_000, 0, 0, 1, 0)
 UNITS = 100
+EXPECTED = (
+    *(IllegalMove, orders.AlreadyShipped),
+    *(payments.NotCaptured, payments.ChannelUnavailable),
+)
 WAITING = "SELECT count(*) FROM kit.outbox WHERE topic <> 'orders.paid'"
 
 
@@ -37,7 +42,7 @@ class Vault(Till):
     def __init__(self):
         super().__init__()
         self.stands: dict[str, str] = {}
-        self.refuses = self.is_away = False
+        self.refuses = self.is_away = self.loses = False
         self.until = datetime.now(UTC) + timedelta(days=7)
 
     async def checkout(self, payment):
@@ -62,6 +67,8 @@ class Vault(Till):
             raise payments.ProviderRefused("the bank says no")
         if self.stands[payment.id] == "held":
             self.stands[payment.id] = wish
+        if self.loses:
+            raise payments.ChannelUnavailable
         return self.tell(payment)
 
     def tell(self, payment, kind=None, **facts):
@@ -193,7 +200,9 @@ async def test_an_order_whose_money_is_held_is_got_ready_and_taken_when_it_leave
     async with db.snapshot(keeper.pool) as conn:
         then = await orders.as_of(conn, order_id=order_id, moment=moment)
     assert (then.shown, then.payment) == ("paid", "authorized")
-    told = [step.what for step in (await order_flow(keeper.pool, order_id=order_id)).steps]
+    flow = await order_flow(keeper.pool, order_id=order_id)
+    assert flow.held_until is None
+    told = [step.what for step in flow.steps]
     assert told == [
         *("placed", "held", "planned", "planned", "allocated", "allocated"),
         *("paid", "shipped", "shipped"),
@@ -429,6 +438,52 @@ async def test_of_sending_cancelling_and_ending_at_once_one_happens(keeper):
         assert await keeper.states(order_id) == {"shipped" if is_sent else "cancelled"}
         await keeper.even()
     assert len(outcomes) > 1, outcomes
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_whatever_happens_goods_that_left_are_paid_for_and_nobody_else_pays(keeper, seed):
+    """Anybody does anything at once, and the provider refuses, is away, and loses its answers."""
+    draw = random.Random(seed)
+    every = [await keeper.held([LIDS], member) for member in range(1, 9)]
+    await keeper.dispatch()
+
+    async def end(order_id, payment):
+        if keeper.vault.stands[payment.id] == "held":
+            keeper.vault.stands[payment.id] = "gone"
+        await keeper.tell(payment)
+
+    acts = {
+        lambda order_id, _: keeper.ship(order_id): 4,
+        lambda order_id, payment: keeper.cancel(order_id, payment.member_id): 2,
+        lambda _, payment: keeper.tell(payment): 3,
+        lambda *_: keeper.reconcile(): 2,
+        lambda *_: keeper.relay.step(): 2,
+        end: 1,
+    }
+    for _ in range(20):
+        for trouble, likely in (("refuses", 0.2), ("is_away", 0.2), ("loses", 0.3)):
+            setattr(keeper.vault, trouble, draw.random() < likely)
+        chosen = draw.choices(list(acts), list(acts.values()), k=4)
+        told = await asyncio.gather(
+            *(act(*draw.choice(every)) for act in chosen), return_exceptions=True
+        )
+        for answer in told:
+            assert not isinstance(answer, BaseException) or isinstance(answer, EXPECTED), answer
+    keeper.vault.refuses = keeper.vault.is_away = keeper.vault.loses = False
+    await keeper.reconcile()
+    await keeper.pool.execute("UPDATE kit.outbox SET due_at = now()")
+    await keeper.settle_money()
+    left = 0
+    for order_id, payment in every:
+        if (await keeper.order(order_id)).shown == "paid":
+            await keeper.ship(order_id)
+        is_sent = (await keeper.order(order_id)).shown == "shipped"
+        found = await keeper.payment(payment)
+        assert (found.state == "captured" and not found.refunded_minor) == is_sent
+        assert await keeper.states(order_id) == {"shipped" if is_sent else "cancelled"}
+        left += 2 * is_sent
+    assert (await keeper.stock())[keeper.sku_ids[1]] == (UNITS - left, 0, 0, 0)
+    await keeper.even()
 
 
 async def test_a_provider_that_is_away_is_told_later_to_let_go(keeper):

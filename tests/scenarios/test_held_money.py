@@ -127,6 +127,7 @@ async def test_it_is_agreed_held_got_ready_sent_and_taken(journey, channel):
     told = await journey.buyer(BUYER, "GET", f"/orders/{order_id}")
     assert told["state"] == "paid"
     assert (await journey.staff("GET", f"/orders/{order_id}"))["payment"] == "authorized"
+    assert (await journey.flow(order_id))["held_until"]
     assert await journey.money() == before
     again = await journey.visit.start(order_id, BUYER, {"channel": channel})
     assert again.json()["type"].endswith("not-payable")
@@ -150,8 +151,10 @@ async def test_it_is_agreed_held_got_ready_sent_and_taken(journey, channel):
     after = await journey.money()
     clearing = ("provider_clearing", channel)
     assert after[clearing] - before.get(clearing, 0) == amount
-    flow = (await journey.flow(order_id))["steps"]
-    assert [one["what"] for one in flow if one["part"] == "payment"] == ["held", "paid"]
+    flow = await journey.flow(order_id)
+    assert flow["held_until"] is None
+    steps = [one["what"] for one in flow["steps"] if one["part"] == "payment"]
+    assert steps == ["held", "paid"]
     log = await journey.staff("GET", f"/orders/{order_id}/log")
     assert log["first_broken"] is None
     if channel == "paypal":
