@@ -50,9 +50,9 @@ def paypal(tmp_path_factory) -> Iterator[str]:
 
 def heard(what: str, url: str) -> list[str]:
     """What PayPal's own client hears, in a process of its own: it changes how this one logs."""
-    program = Path(__file__).parent / "paypal_client.py"
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(program), what, url],
+        [sys.executable, "-W", "ignore", "-m", "tests.api.paypal_client", what, url],
+        cwd=Path(__file__).parents[2],
         capture_output=True,
         check=False,
         timeout=PATIENCE_S,
