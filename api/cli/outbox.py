@@ -34,7 +34,7 @@ def parked(as_json: bool) -> None:
     shown = Table("message", "topic", "about", "since", "error")
     for one in found:
         about = msgspec.json.encode(one.payload).decode()
-        shown.add_row(str(one.id), one.topic, about, f"{one.parked_at:%F %T}", one.error)
+        shown.add_row(str(one.id), one.topic, about, str(one.parked_at), one.error)
     Console().print(shown)
 
 

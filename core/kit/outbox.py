@@ -35,8 +35,8 @@ class Parked(msgspec.Struct, frozen=True):
     id: int
     topic: str
     payload: Any
-    error: str
-    parked_at: datetime
+    error: str | None
+    parked_at: datetime | None
 
 
 ADD = "INSERT INTO kit.outbox (topic, payload) SELECT $1, unnest($2::jsonb[])"
@@ -117,8 +117,7 @@ async def sums(conn: Conn, topic: str, payload: object, *, by: str, amount: str)
 
 
 PARKED = """ -- -> Parked
-    SELECT id, topic, payload, coalesce(error, '') AS error,
-           coalesce(parked_at, now()) AS parked_at
+    SELECT id, topic, payload, error, parked_at
       FROM kit.outbox WHERE parked_at IS NOT NULL ORDER BY id LIMIT $1
 """
 
