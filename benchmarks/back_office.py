@@ -14,6 +14,7 @@ CASES = (
     "replaced",
 )
 DELIVERIES = ("pending", "delivered", "given_up")
+DISPUTES, PAYOUTS = ("open", "won", "lost"), ("planned", "sent", "paid", "failed")
 DIFFERENCES = ("open", "resolved", "gone")
 SELLERS, STATEMENTS = range(2, 1_001), 365 * 999
 # Lists that nothing makes long, or that are read by their numbers and know no filter.
@@ -87,7 +88,8 @@ def money(orders: int) -> dict[str, Ask]:
         **pages("postings of a seller", of("seller_payable", 500), entries),
         "ledger: an entry": lambda rng: f"{STAFF}/ledger/entries/{2 * rng.randrange(1, orders)}",
         "ledger: trial balance": lambda _: f"{STAFF}/ledger/trial-balance",
-        **pages("payouts", "ledger/payouts", STATEMENTS),
+        **each("payouts", "ledger/payouts", PAYOUTS, STATEMENTS),
+        **each("disputes", "disputes", DISPUTES, orders),
         **pages("runs", "ledger/runs", 365),
         "a seller's statements": of_seller,
         "a seller's statements, deep": lambda rng: (

@@ -33,7 +33,7 @@ NO_SUCH_MEMBER = 999_999_999
 SCRIPT = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
 SCHEMAS = (
     *("orders", "fulfilment", "payments", "aftersale", "ledger", "reconciliation", "staff"),
-    *("feeds", "webhooks"),
+    *("feeds", "webhooks", "disputes"),
 )
 
 

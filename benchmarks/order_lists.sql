@@ -103,6 +103,14 @@ SELECT id, 1, member_id, 1, 1 + n % 1000, 'return', 1, 0, 'CNY', state, 'broken'
                             ELSE 'refunded' END) AS s (state)
  ORDER BY made.n;
 
+-- step: disputes
+INSERT INTO disputes.disputes (channel, provider_ref, payment_id, order_id, state, stage, reason, amount_minor, currency,
+                               is_our_turn, told_at, opened_at, ended_at, look_at)
+SELECT 'paypal', n::text, id, id, state, 'chargeback', 'fraud', 9900, 'CNY', false, at, at,
+       CASE WHEN state <> 'open' THEN at END, at
+  FROM public.made, LATERAL (SELECT CASE WHEN n < 1000 THEN 'open' WHEN n < 2000 THEN 'won' ELSE 'lost' END) AS d (state)
+ ORDER BY made.n;
+
 -- step: the ledger
 -- A capture an order, and a release of one in five, to one of a thousand sellers; half of it to the second one.
 INSERT INTO ledger.entries (id, kind, reference, posted_at) OVERRIDING SYSTEM VALUE
@@ -127,7 +135,8 @@ INSERT INTO ledger.statements (run_id, seller_id, currency, after_entry, upto_en
 SELECT run, seller, 'CNY', (run - 1) * size / 365 * 2, run * size / 365 * 2, 0, 9900, 9900
   FROM (SELECT current_setting('lists.orders')::bigint) AS s (size), generate_series(1, 365) AS run, generate_series(2, 1000) AS seller;
 INSERT INTO ledger.payouts (run_id, seller_id, currency, amount_minor, state, ended_at)
-SELECT run_id, seller_id, currency, closing_minor, 'paid', now() FROM ledger.statements;
+SELECT run_id, seller_id, currency, closing_minor, CASE WHEN id < 100 THEN 'sent' ELSE 'paid' END, now()
+  FROM ledger.statements ORDER BY statements.id;
 INSERT INTO ledger.balances (account, owner, currency, amount_minor)
 SELECT account, CASE WHEN account = 'escrow' THEN '' ELSE owner END, currency, sum(amount_minor)
   FROM ledger.postings GROUP BY 1, 2, 3;

@@ -58,6 +58,8 @@ WORDS = {
         "writer": "写入任务",
         "kind": "种类",
         "kinds above the goal": "未达目标的种类",
+        "not asked": "未测",
+        "what bounds it": "上限所在",
         "p95, restarted": "重启后的 p95",
         "measured": "实测",
         "not measured yet": "尚未测量",
@@ -185,7 +187,7 @@ def overload(found: Result, say: Say) -> str:
     return f"{table(heads, verdicts)}\n{stretches}"
 
 
-def catalogue(found: Result, say: Say) -> str:
+def lists(found: Result, say: Say) -> str:
     """Every kind of question beside its goal, what is written, and how the slowest was found."""
     goal_ms = found["goals"]["p95_ms"]
     restarted = {row["kind"]: row for row in found["restarted"]}
@@ -199,16 +201,16 @@ def catalogue(found: Result, say: Say) -> str:
     ]
     worst = max(row["p95"] for part in ("warm", "restarted") for row in found[part])
     goals = [["p95", worst, goal_ms], [say("kinds above the goal"), len(set(late)), 0]]
-    written = ([row["kind"], *told_ms(row), row["postgres"], row["api"]] for row in found["writes"])
+    parts = [table([say("what"), say("measured"), say("goal")], goals), table(heads, rows)]
+    if "writes" in found:
+        every = found["writes"]
+        written = ([row["kind"], *told_ms(row), row["postgres"], row["api"]] for row in every)
+        parts.append(table([say("kind"), "p50", "p95", "p99", "Postgres", "API"], written))
+    if "bounded" in found:
+        bounded = ([f"`GET {path}`", bound] for path, bound in found["bounded"].items())
+        parts.append(table([say("not asked"), say("what bounds it")], bounded))
     plans = (f"{kind}:\n\n```text\n{plan}```\n" for kind, plan in found["plans"].items())
-    return "\n".join(
-        (
-            table([say("what"), say("measured"), say("goal")], goals),
-            table(heads, rows),
-            table([say("kind"), "p50", "p95", "p99", "Postgres", "API"], written),
-            *plans,
-        )
-    )
+    return "\n".join((*parts, *plans))
 
 
 def told_ms(row: Mapping[str, float]) -> list[float]:
@@ -226,7 +228,8 @@ BLOCKS: Mapping[str, Callable[[Result, Say], str]] = {
     "gate": gate,
     "idle": idle,
     "overload": overload,
-    "catalogue": catalogue,
+    "catalogue": lists,
+    "order_lists": lists,
 }
 
 

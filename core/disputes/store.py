@@ -60,13 +60,18 @@ async def find_all(conn: Conn, dispute_ids: Collection[DisputeId]) -> list[Dispu
     return many(Dispute, await conn.fetch(FIND_ALL, dispute_ids))
 
 
+# State by state, however many there are in another. Where the order names the state, only the index
+# that begins with it can give it, whatever the statistics think.
 LISTING = """ -- -> Dispute
-    SELECT id, channel, provider_ref, payment_id::text, order_id::text, state, stage, reason,
+    SELECT its.id, channel, provider_ref, payment_id::text, order_id::text, state, stage, reason,
            amount_minor, currency, is_our_turn, respond_by, told_at, is_holding, opened_at,
            ended_at
-      FROM disputes.disputes
-     WHERE state = ANY($1::text[]) AND id < coalesce($2::bigint, 9223372036854775807)
-     ORDER BY id DESC LIMIT $3
+      FROM unnest($1::text[]) AS wanted (name)
+     CROSS JOIN LATERAL (SELECT * FROM disputes.disputes
+                          WHERE state >= wanted.name AND (state, id) < (
+                                wanted.name, coalesce($2::bigint, 9223372036854775807))
+                          ORDER BY state DESC, id DESC LIMIT $3) its
+     ORDER BY its.id DESC LIMIT $3
 """
 
 

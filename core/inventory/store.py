@@ -195,10 +195,17 @@ async def set_safety_stock(conn: Conn, shelf: Shelf, units: int) -> bool:
     return await conn.fetchval(SET_SAFETY_STOCK, *shelf, units)
 
 
+# Place by place, however many there are in another. Where the order names the place, only the index
+# of what is open can give it, whatever the statistics think.
 ALERTS = """ -- -> Alert
-    SELECT id, sku_id, place_id, free, safety_stock, raised_at, cleared_at FROM inventory.alerts
-     WHERE cleared_at IS NULL AND id > $1 AND ($3::bigint[] IS NULL OR place_id = ANY($3))
-     ORDER BY id LIMIT $2
+    SELECT its.id, sku_id, place_id, free, safety_stock, raised_at, cleared_at
+      FROM unnest(coalesce($3::bigint[], ARRAY(SELECT id FROM inventory.places)))
+           AS wanted (number)
+     CROSS JOIN LATERAL (SELECT * FROM inventory.alerts
+                          WHERE cleared_at IS NULL AND place_id <= wanted.number
+                            AND (place_id, id) > (wanted.number, $1)
+                          ORDER BY place_id, id LIMIT $2) its
+     ORDER BY its.id LIMIT $2
 """
 
 

@@ -391,11 +391,14 @@ async def payouts(conn: Conn, before: PayoutId | None, page_max: int) -> list[Pa
     return many(Payout, await conn.fetch(PAYOUTS, before, page_max))
 
 
+# Where the order names the state, only the index that begins with it can give it, whatever the
+# statistics think.
 PAYOUTS_IN = """ -- -> Payout
     SELECT id, run_id, seller_id, currency, amount_minor, state, bank_ref, reason, planned_at,
            ended_at
-      FROM ledger.payouts WHERE state = $1 AND id < coalesce($2::bigint, 9223372036854775807)
-     ORDER BY id DESC LIMIT $3
+      FROM ledger.payouts
+     WHERE state >= $1 AND (state, id) < ($1, coalesce($2::bigint, 9223372036854775807))
+     ORDER BY state DESC, id DESC LIMIT $3
 """
 
 
