@@ -4,6 +4,7 @@ from datetime import date, datetime
 from typing import Annotated
 
 import msgspec
+import structlog
 from litestar import Router, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
@@ -14,22 +15,31 @@ from api.openapi import SHEETS
 from api.problems import InvalidValue, refuses
 from api.requests import READS_BODY, READS_BYTES, Body, StrictRequest
 from api.shapes import PAGE_DEFAULT, Cursor, Limit, after
-from core import ledger, reconciliation
+from core import ledger, payments, reconciliation
 from core.flows import check_statement
 from core.kit import db, ids
 from core.kit.states import IllegalMove
 
+log = structlog.get_logger()
+
 (CSV,) = SHEETS["/v1/admin/statements"]
+CHANNEL = r"^[a-z]{1,32}$(?!\n)"
+RETRY_AFTER_S = 60
 NOTE = r"\A[^\x00-\x1f\x7f]+\Z"
 
-Channel = Annotated[
-    str, QueryParameter(pattern="^[a-z]{1,32}$(?!\n)", description="The provider's channel.")
-]
+Channel = Annotated[str, QueryParameter(pattern=CHANNEL, description="The provider's channel.")]
 Day = Annotated[date, QueryParameter(description="A day as the provider counts it.")]
 State = Annotated[
     reconciliation.State | None,
     QueryParameter(name="state", description="How far a difference is."),
 ]
+
+
+class Wanted(Body, frozen=True):
+    """`day` as the provider counts it; the shop offers the channel."""
+
+    channel: Annotated[str, msgspec.Meta(pattern=CHANNEL)]
+    day: date
 
 
 class Statement(msgspec.Struct, frozen=True):
@@ -118,6 +128,43 @@ async def upload(
         )
         change.object_id = taken.id
     return change.after
+
+
+@post(
+    "/fetch",
+    permission="ledger:write",
+    status_code=200,
+    responses=refuses(
+        *auth.SIGNED_IN,
+        *READS_BODY,
+        payments.ChannelNotOffered,
+        payments.ChannelUnavailable,
+        reconciliation.UnreadableStatement,
+        ledger.ReferenceReused,
+    ),
+)
+async def fetch(
+    data: JSONBody[Wanted],
+    pool: NamedDependency[db.Pool],
+    channels: NamedDependency[payments.Channels],
+    changes: NamedDependency[Changes],
+) -> Statement:
+    """Ask a provider for its statement of a day, and check it. Again changes nothing.
+
+    503 `channel-unavailable` while the provider has not written it yet, or does not answer.
+    """
+    try:
+        taken = await check_statement.fetch_statement(
+            pool,
+            channels.reporter(data.channel),
+            channel=data.channel,
+            day=data.day,
+            author=changes.author,
+        )
+    except payments.ProviderRefused as refused:
+        log.exception("statement_refused", channel=data.channel, day=f"{data.day}")
+        raise payments.ChannelUnavailable(retry_after_s=RETRY_AFTER_S) from refused
+    return shown(taken)
 
 
 @get("", permission="ledger:read", responses=refuses(*auth.SIGNED_IN, InvalidValue))
@@ -257,6 +304,6 @@ def statement_of(text: str) -> reconciliation.StatementId:
 
 routes = Router(
     "/statements",
-    route_handlers=[upload, list_all, list_differences, find, check, resolve],
+    route_handlers=[upload, fetch, list_all, list_differences, find, check, resolve],
     tags=["ledger"],
 )

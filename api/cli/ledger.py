@@ -109,7 +109,7 @@ def statement(channel: str, day: datetime, path: Path | None) -> int:
 
     CHANNEL is `sandbox`, `alipay` or `paypal`; `sluice work` does it every day by itself.
     """
-    by = author("ledger:write") if path else None
+    by = author("ledger:write")
     found, differences = with_pool(lambda pool: _take(pool, channel, day.date(), path, by))
     print(f"{found.line_count} lines, {found.open_count} differences")
     table = Table("difference", "of", "reference", "there", "here")
@@ -123,12 +123,12 @@ def statement(channel: str, day: datetime, path: Path | None) -> int:
 
 
 async def _take(
-    pool: db.Pool, channel: str, day: date, path: Path | None, by: staff.Author | None
+    pool: db.Pool, channel: str, day: date, path: Path | None, by: staff.Author
 ) -> tuple[reconciliation.Statement, list[reconciliation.Difference]]:
     if path is None:
         async with wiring.payment_channels(context.settings()) as channels:
             reporter = channels.reporter(channel)
-            found = await fetch_statement(pool, reporter, channel=channel, day=day)
+            found = await fetch_statement(pool, reporter, channel=channel, day=day, author=by)
     else:
         lines = reconciliation.read(await asyncio.to_thread(path.read_bytes))
         async with db.transaction(pool) as conn:

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 import msgspec
 
-from core import ledger, payments, reconciliation
+from core import ledger, payments, reconciliation, staff
 from core.kit import db
 
 DUE_MAX = reconciliation.LINES_MAX
@@ -29,13 +29,20 @@ async def take_statement(
 
 
 async def fetch_statement(
-    pool: db.Pool, reporter: payments.Reporter, *, channel: str, day: date
+    pool: db.Pool,
+    reporter: payments.Reporter,
+    *,
+    channel: str,
+    day: date,
+    author: staff.Author | None = None,
 ) -> reconciliation.Statement:
-    """Raises payments.ChannelUnavailable."""
+    """Raises payments.ChannelUnavailable, payments.ProviderRefused."""
     told = await reporter.statement(day)
     lines = [reconciliation.Line(*msgspec.structs.astuple(one)) for one in told]
     async with db.transaction(pool) as conn:
-        return await take_statement(conn, lines, channel=channel, day=day, source="fetched")
+        found = await take_statement(conn, lines, channel=channel, day=day, source="fetched")
+        await staff.note(conn, author, kind="statement", object_id=str(found.id), after=found)
+    return found
 
 
 async def check(conn: db.Conn, statement: reconciliation.Statement) -> reconciliation.Statement:

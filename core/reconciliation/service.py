@@ -60,11 +60,12 @@ async def has_day(conn: Conn, *, channel: str, day: date) -> bool:
 
 
 async def missing_days(conn: Conn, *, channel: str, days_max: int) -> list[date]:
-    """Of the last days that are over where the provider is, those without a statement."""
+    """Of the last days that are over where the provider is, those without a whole statement."""
     offset = rules.ZONES.get(channel, UTC).utcoffset(None)
     today = await store.today(conn, offset.total_seconds())
     past = [today - timedelta(days=back) for back in range(days_max, 0, -1)]
-    return [day for day in past if not await store.has_day(conn, channel, day)]
+    ends = {day: rules.day_of(channel, day).until for day in past}
+    return [day for day in past if not await store.has_whole_day(conn, channel, day, ends[day])]
 
 
 async def told(

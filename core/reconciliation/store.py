@@ -1,5 +1,5 @@
 from collections.abc import Collection, Sequence
-from datetime import date
+from datetime import date, datetime
 
 from core.kit.db import Conn, many, one
 
@@ -89,6 +89,17 @@ HAS_DAY = "SELECT EXISTS (SELECT FROM reconciliation.statements WHERE channel = 
 
 async def has_day(conn: Conn, channel: str, day: date) -> bool:
     return await conn.fetchval(HAS_DAY, channel, day)
+
+
+# What was told while the day went on is not all of it.
+HAS_WHOLE_DAY = """
+    SELECT EXISTS (SELECT FROM reconciliation.statements
+                    WHERE channel = $1 AND day = $2 AND checked_at >= $3)
+"""
+
+
+async def has_whole_day(conn: Conn, channel: str, day: date, ends: datetime) -> bool:
+    return await conn.fetchval(HAS_WHOLE_DAY, channel, day, ends)
 
 
 TODAY = "SELECT (now() AT TIME ZONE make_interval(secs => $1))::date"

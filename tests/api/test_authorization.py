@@ -14,7 +14,7 @@ from api import auth, openapi, problems
 from api.app import create_app
 from api.problems import AnyRequest
 from api.requests import StrictRequest
-from core import aftersale, disputes, ledger, orders, staff, webhooks
+from core import aftersale, disputes, ledger, orders, payments, staff, webhooks
 from core.flows.dispatch_orders import dispatch_orders
 from core.flows.settle_sellers import settle_sellers
 from core.kit import db
@@ -64,6 +64,7 @@ CONTRARY = {
     "POST /v1/admin/feeds/snapshots",
     "POST /v1/admin/orders/{order_id}/cancel",
     "POST /v1/admin/sales/{sale_id}/arm",
+    "POST /v1/admin/statements/fetch",
     "POST /v1/admin/transfers/{transfer_id}/cancel",
     "POST /v1/admin/transfers/{transfer_id}/write-off",
 }
@@ -284,7 +285,7 @@ async def test_nobody_does_or_learns_what_is_not_theirs(world, pool):
 
 
 async def test_what_the_matrix_cannot_do_is_noted_too(
-    http, pool, buy, write_orders, sku_ids, keyring
+    app, http, pool, buy, write_orders, sku_ids, keyring
 ):
     done = []
 
@@ -328,6 +329,9 @@ async def test_what_the_matrix_cannot_do_is_noted_too(
         await conn.execute("UPDATE inventory.counts SET counted_by = 'bea'")
     await do("POST /v1/admin/counts/{count_id}/approve", count_id=count["count_id"])
     await settle_cases(do, await Keeper(pool, keyring).open(10))
+    app.state.channels = payments.Channels({"sandbox": Idle()})
+    day = {"channel": "sandbox", "day": "2026-11-19"}
+    await do("POST /v1/admin/statements/fetch", day)
     await do(
         "POST /v1/admin/feeds/{system}/places/{place_id}", {}, system="admin", place_id=target_id
     )
@@ -340,6 +344,13 @@ async def test_what_the_matrix_cannot_do_is_noted_too(
     noted = await http.get("/v1/admin/log?limit=100", headers=as_admin())
     assert [note["action"] for note in noted.json()["items"]] == done[::-1]
     assert set(done) > CONTRARY
+
+
+class Idle:
+    """A provider that has moved nothing."""
+
+    async def statement(self, day):
+        return []
 
 
 async def split_and_merge(do, pool, buy, http, write_orders):

@@ -399,6 +399,21 @@ async def test_the_last_days_are_fetched_each_once_and_later_where_the_provider_
     assert fees.amount_minor == 7 * DAYS_MAX
 
 
+async def test_a_day_that_was_told_before_it_was_over_is_asked_for_again(pool):
+    teller = Teller()
+    teller.away = False
+    taker = StatementTaker(pool, payments.Channels({CHANNEL: teller}))
+    await whole_round(taker)
+    early, late = teller.asked[2:4]
+    # The one was told within its last second, the other at its very end.
+    told = "UPDATE reconciliation.statements SET checked_at = $2 WHERE day = $1"
+    for day, second in ((early, 86_399), (late, 86_400)):
+        begins = datetime(day.year, day.month, day.day, tzinfo=UTC)
+        await pool.execute(told, day, begins + timedelta(seconds=second))
+    await whole_round(taker)
+    assert teller.asked[DAYS_MAX:] == [early]
+
+
 class Hung(Teller):
     """A provider whose statements take longer than a step may."""
 

@@ -1,7 +1,10 @@
 """A provider's statement as staff upload it, and what they make of a difference."""
 
+from datetime import UTC, datetime
+
 import pytest
 
+from core import payments
 from tests.api.conftest import as_admin
 
 HEAD = "id,kind,reference,amount,currency,at\n"
@@ -77,6 +80,38 @@ async def test_a_fee_that_is_another_by_now_changes_nothing(upload, staff):
 )
 async def test_what_is_no_statement_is_refused(upload, text, facts, refused):
     assert await upload(text, **facts) == refused
+
+
+class Teller:
+    """A provider that moved one fee on each day."""
+
+    says = None
+
+    async def statement(self, day):
+        if self.says:
+            raise self.says
+        moment = datetime(day.year, day.month, day.day, 5, tzinfo=UTC)
+        return [payments.Movement(f"fee-{day}", "fee", "p", 30, "CNY", moment)]
+
+
+async def test_staff_fetch_a_statement_and_hear_when_it_cannot_be_had(app, staff):
+    teller, asked = Teller(), {"channel": "sandbox", "day": "2026-11-20"}
+    away = (503, "channel-unavailable")
+    await staff("POST", "/statements/fetch", refused=away, **asked)
+    app.state.channels = payments.Channels({"sandbox": teller})
+    for _ in range(2):
+        told = await staff("POST", "/statements/fetch", **asked)
+        assert (told["source"], told["lines"], told["open"]) == ("fetched", 1, 0)
+    assert (await staff("GET", "/statements"))["items"] == [told]
+    balances = (await staff("GET", "/ledger/trial-balance"))["items"]
+    assert {one["account"]: one["amount"] for one in balances}["provider_fees"] == 30
+    teller.says = payments.ProviderRefused("no such permission")
+    await staff("POST", "/statements/fetch", refused=away, **asked)
+    unknown, never = asked | {"channel": "alipay"}, asked | {"day": "2026-02-30"}
+    await staff("POST", "/statements/fetch", refused=(422, "channel-not-offered"), **unknown)
+    await staff("POST", "/statements/fetch", refused=(422, "invalid-value"), **never)
+    noted = (await staff("GET", "/log"))["items"]
+    assert [one["action"] for one in noted] == ["POST /v1/admin/statements/fetch"] * 2
 
 
 async def test_what_is_not_there_is_refused(staff):

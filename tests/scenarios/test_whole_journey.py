@@ -251,7 +251,9 @@ class Walk(Journey):
         before = await self.lines_told()
         zone = CHINA_TIME if self.channel == "alipay" else UTC
         for day in sorted({one.astimezone(zone).date() for one in (self.began, datetime.now(UTC))}):
-            await self.sluice("ledger", "statement", self.channel, f"{day}")
+            asked = {"channel": self.channel, "day": f"{day}"}
+            told = await self.staff("POST", "/statements/fetch", **asked)
+            assert (told["channel"], told["source"], told["open"]) == (self.channel, "fetched", 0)
         assert (await self.staff("GET", "/statements/differences"))["items"] == []
         return await self.lines_told() - before
 
