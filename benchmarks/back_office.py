@@ -22,7 +22,7 @@ BOUNDED = {
     "/v1/sales": "the sales that a shop has announced; from memory",
     "/v1/skus/{sku_id}/stores": "stores, by their numbers",
     "/v1/products/{product_id}/availability": "the SKUs of a product, 1,000 at most",
-    "/v1/admin/webhooks": "subscriptions, 100 at most",
+    "/v1/admin/webhooks": "subscriptions, by their numbers",
     "/v1/admin/imports": "files that staff sent, by their numbers",
     "/v1/admin/exports": "files that staff wanted, by their numbers",
 }
