@@ -25,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from api.problems import AWAY
 from core import disputes, feeds, fulfilment, ledger, sales, staff, webhooks
+from core.flows.measure_herald import behind_s
 from core.kit import db, outbox
 from core.kit.refusal import Refusal, slug
 from hotpath.till import Till
@@ -120,6 +121,7 @@ class Known(NamedTuple):
     feeds: list[feeds.Feed]
     proof: staff.Proof | None
     deliveries: webhooks.Figures
+    behind_s: float
     leads: fulfilment.LeadSummary
     contested: disputes.Standing
 
@@ -128,10 +130,10 @@ async def known(conn: db.Conn) -> Known:
     audits, booked = await sales.audits(conn), await ledger.last_audit(conn)
     waiting, parked = await outbox.count(conn)
     told, proof = await feeds.feeds(conn), await staff.last_proof(conn)
-    deliveries = await webhooks.figures(conn)
+    deliveries, behind = await webhooks.figures(conn), await behind_s(conn)
     leads = await fulfilment.lead_times(conn, days=LEAD_DAYS)
     contested = await disputes.standing(conn)
-    return Known(audits, booked, waiting, parked, told, proof, deliveries, leads, contested)
+    return Known(audits, booked, waiting, parked, told, proof, deliveries, behind, leads, contested)
 
 
 class Books(Collector):
@@ -187,6 +189,11 @@ class Books(Collector):
         for name, what, figure in (
             ("pending", "Messages on their way to subscribers.", told.pending),
             ("oldest_seconds", "How long the oldest of them waits.", told.oldest_s),
+            (
+                "behind_seconds",
+                "Since the oldest event that is not written down for its subscribers.",
+                self._known.behind_s,
+            ),
             ("given_up", "Messages that never arrived, and are not tried again.", told.given_up),
             ("failing", "Subscriptions whose last attempt failed.", told.failing),
             ("disabled", "Subscriptions that are told nothing any more.", told.disabled),

@@ -61,6 +61,18 @@ class Changes:
             change.after = await look(conn, change.object_id)
             await self._note(kind, change, None)
 
+    @contextlib.asynccontextmanager
+    async def removing(
+        self, kind: str, object_id: Id, look: Look[Id, Shape]
+    ) -> AsyncIterator[Change[Id, Shape]]:
+        """Remove an object: `after` stays nothing, and the log says what it was."""
+        async with db.transaction(self._pool) as conn:
+            change: Change[Id, Any] = Change(conn)
+            before = await look(conn, object_id)
+            yield change
+            change.object_id, change.after = object_id, None
+            await self._note(kind, change, before)
+
     async def _note(self, kind: str, change: Change[Any, Any], before: object) -> None:
         await staff.note(
             change.conn,

@@ -272,6 +272,19 @@ async def disable(
     return change.after
 
 
+@post(
+    "/{subscription_id:str}/remove",
+    permission="webhooks:write",
+    status_code=204,
+    responses=refuses(*auth.SIGNED_IN, webhooks.NoSuchSubscription),
+)
+async def remove(subscription_id: FromPath[str], changes: NamedDependency[Changes]) -> None:
+    """Remove a subscription for good: what waits for it is not sent, and its log is dropped."""
+    number = subscription_of(subscription_id)
+    async with changes.removing("webhook", number, kept) as change:
+        await webhooks.remove(change.conn, subscription_id=number)
+
+
 @get(
     "/{subscription_id:str}/deliveries",
     permission="webhooks:read",
@@ -424,6 +437,7 @@ routes = Router(
         pause,
         resume,
         disable,
+        remove,
         list_deliveries,
         find_delivery,
         replay_delivery,

@@ -96,5 +96,7 @@ class Courier:
                 log.error("webhook_disabled", subscription_id=subscription_id, reason="overrun")
         async with db.transaction(self._pool) as conn:
             forgotten = await webhooks.forget(conn, days=KEEP_DAYS, batch_max=FORGOTTEN_MAX)
-        if forgotten == FORGOTTEN_MAX:
+        async with db.transaction(self._pool) as conn:
+            purged = await webhooks.purge(conn, batch_max=FORGOTTEN_MAX)
+        if FORGOTTEN_MAX in {forgotten, purged}:
             self._tidy_at = self._clock() + 1.0

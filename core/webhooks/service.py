@@ -124,6 +124,20 @@ async def disable(conn: Conn, *, subscription_id: SubscriptionId, reason: Reason
     await _move(conn, subscription_id, State.DISABLED, reason)
 
 
+async def remove(conn: Conn, *, subscription_id: SubscriptionId) -> None:
+    """For good: it is told nothing, and shown to nobody. Raises NoSuchSubscription."""
+    await _move(conn, subscription_id, State.REMOVED)
+    await store.drop_all_secrets(conn, subscription_id)
+
+
+async def purge(conn: Conn, *, batch_max: int) -> int:
+    """Drop deliveries of what was removed, and itself behind the last one; return how many."""
+    found = await store.purge(conn, batch_max)
+    if not found:
+        await store.drop(conn)
+    return found
+
+
 async def _move(
     conn: Conn, subscription_id: SubscriptionId, target: State, reason: Reason | None = None
 ) -> bool:
@@ -157,6 +171,11 @@ async def listing(conn: Conn, *, before: int | None, page_max: int) -> list[Subs
 async def wanted(conn: Conn) -> set[str]:
     """The kinds of events that anybody wants to be told of."""
     return await store.wanted(conn)
+
+
+async def cursors(conn: Conn) -> list[Cursor]:
+    """Where each source is read, held by nobody."""
+    return await store.cursors(conn)
 
 
 async def hold_cursors(conn: Conn, *, kinds: Collection[str]) -> list[Cursor]:
@@ -222,7 +241,10 @@ async def failed(
         await store.give_up(conn, due)
     else:
         await store.retry(conn, due, pause_s)
-    failures, failing_since = await store.fail(conn, due.subscription_id)
+    failing = await store.fail(conn, due.subscription_id)
+    if failing is None:
+        return None
+    failures, failing_since = failing
     rest_s = rules.rest_s(answer, failures)
     if rest_s is not None:
         await store.rest(conn, due.subscription_id, rest_s)
@@ -263,7 +285,11 @@ async def deliveries(
 async def find_delivery(
     conn: Conn, *, subscription_id: SubscriptionId, delivery_id: DeliveryId
 ) -> tuple[Delivery, bytes, list[Attempt]]:
-    """With the body that is sent, and the newest attempts first. Raises NoSuchDelivery."""
+    """With the body that is sent, and the newest attempts first.
+
+    Raises NoSuchSubscription, NoSuchDelivery.
+    """
+    await find(conn, subscription_id=subscription_id)
     found = await store.find_delivery(conn, delivery_id)
     if found is None or found.subscription_id != subscription_id:
         raise NoSuchDelivery
@@ -272,7 +298,7 @@ async def find_delivery(
 
 
 async def replay(conn: Conn, *, subscription_id: SubscriptionId, delivery_id: DeliveryId) -> None:
-    """Begin a delivery anew. Raises NoSuchDelivery."""
+    """Begin a delivery anew. Raises NoSuchSubscription, NoSuchDelivery."""
     found, *_ = await find_delivery(conn, subscription_id=subscription_id, delivery_id=delivery_id)
     check_move(DELIVERY_MOVES, DeliveryState(found.state), DeliveryState.PENDING)
     await store.replay(conn, delivery_id, LEASE_S)

@@ -2,11 +2,15 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Of a subscription. What happens while it is paused waits for it, unlike while disabled."""
+    """Of a subscription. What happens while it is paused waits for it, unlike while disabled.
+
+    Removed, it is there for nobody, until what became of its messages is dropped as well.
+    """
 
     ACTIVE = "active"
     PAUSED = "paused"
     DISABLED = "disabled"
+    REMOVED = "removed"
 
 
 class DeliveryState(StrEnum):
@@ -16,9 +20,10 @@ class DeliveryState(StrEnum):
 
 
 MOVES: dict[State, frozenset[State]] = {
-    State.ACTIVE: frozenset({State.PAUSED, State.DISABLED}),
-    State.PAUSED: frozenset({State.ACTIVE, State.DISABLED}),
-    State.DISABLED: frozenset({State.ACTIVE}),
+    State.ACTIVE: frozenset({State.PAUSED, State.DISABLED, State.REMOVED}),
+    State.PAUSED: frozenset({State.ACTIVE, State.DISABLED, State.REMOVED}),
+    State.DISABLED: frozenset({State.ACTIVE, State.REMOVED}),
+    State.REMOVED: frozenset(),
 }
 
 # A replay begins anew whatever it meets.

@@ -34,7 +34,7 @@ async def insert(conn: Conn, url: str, kinds: Sequence[str]) -> Subscription:
 
 FIND = """ -- -> Subscription
     SELECT id, url, kinds, state, reason, failures, failing_since, rests_until, made_at
-      FROM webhooks.subscriptions WHERE id = $1
+      FROM webhooks.subscriptions WHERE id = $1 AND state <> 'removed'
 """
 
 
@@ -44,7 +44,7 @@ async def find(conn: Conn, subscription_id: SubscriptionId) -> Subscription | No
 
 HOLD = """ -- -> Subscription
     SELECT id, url, kinds, state, reason, failures, failing_since, rests_until, made_at
-      FROM webhooks.subscriptions WHERE id = $1 FOR NO KEY UPDATE
+      FROM webhooks.subscriptions WHERE id = $1 AND state <> 'removed' FOR NO KEY UPDATE
 """
 
 
@@ -54,7 +54,8 @@ async def hold(conn: Conn, subscription_id: SubscriptionId) -> Subscription | No
 
 LISTING = """ -- -> Subscription
     SELECT id, url, kinds, state, reason, failures, failing_since, rests_until, made_at
-      FROM webhooks.subscriptions WHERE $1::bigint IS NULL OR id < $1 ORDER BY id DESC LIMIT $2
+      FROM webhooks.subscriptions
+     WHERE ($1::bigint IS NULL OR id < $1) AND state <> 'removed' ORDER BY id DESC LIMIT $2
 """
 
 
@@ -62,7 +63,9 @@ async def listing(conn: Conn, before: int | None, page_max: int) -> list[Subscri
     return many(Subscription, await conn.fetch(LISTING, before, page_max))
 
 
-COUNT = "SELECT count(*) FROM webhooks.subscriptions WHERE state <> 'disabled'"
+COUNT = """
+    SELECT count(*) FROM webhooks.subscriptions WHERE state NOT IN ('disabled', 'removed')
+"""
 
 
 async def count(conn: Conn) -> int:
@@ -121,6 +124,13 @@ async def end_secrets(conn: Conn, subscription_id: SubscriptionId, overlap_s: fl
     await conn.execute(END_SECRETS, subscription_id, overlap_s)
 
 
+DROP_ALL_SECRETS = "DELETE FROM webhooks.secrets WHERE subscription_id = $1"
+
+
+async def drop_all_secrets(conn: Conn, subscription_id: SubscriptionId) -> None:
+    await conn.execute(DROP_ALL_SECRETS, subscription_id)
+
+
 DROP_SECRETS = "DELETE FROM webhooks.secrets WHERE subscription_id = $1 AND ends_at <= now()"
 
 
@@ -149,6 +159,15 @@ HOLD_CURSORS = """ -- -> Cursor
 
 async def hold_cursors(conn: Conn, sources: Collection[Source]) -> list[Cursor]:
     return many(Cursor, await conn.fetch(HOLD_CURSORS, list(sources)))
+
+
+CURSORS = """ -- -> Cursor
+    SELECT source, reached, since, moved_at, seen_id, seen_xact FROM webhooks.cursors
+"""
+
+
+async def cursors(conn: Conn) -> list[Cursor]:
+    return many(Cursor, await conn.fetch(CURSORS))
 
 
 MOVE_CURSOR = """
@@ -315,15 +334,15 @@ async def give_up(conn: Conn, due: Due) -> None:
 FAIL = """
     UPDATE webhooks.subscriptions
        SET failures = failures + 1, failing_since = coalesce(failing_since, now())
-     WHERE id = $1
+     WHERE id = $1 AND state <> 'removed'
  RETURNING failures, failing_since
 """
 
 
-async def fail(conn: Conn, subscription_id: SubscriptionId) -> tuple[int, datetime]:
-    failures, since = await conn.fetchrow(FAIL, subscription_id) or (0, None)
-    assert since is not None
-    return failures, since
+async def fail(conn: Conn, subscription_id: SubscriptionId) -> tuple[int, datetime] | None:
+    """None where the subscription was removed meanwhile."""
+    row = await conn.fetchrow(FAIL, subscription_id)
+    return None if row is None else (row["failures"], row["failing_since"])
 
 
 REST = """
@@ -479,3 +498,26 @@ FORGET = """
 
 async def forget(conn: Conn, days: int, batch_max: int) -> int:
     return len(await conn.fetch(FORGET, days, batch_max))
+
+
+PURGE = """
+    DELETE FROM webhooks.deliveries
+     WHERE id IN (SELECT d.id FROM webhooks.subscriptions s JOIN webhooks.deliveries d
+                      ON d.subscription_id = s.id WHERE s.state = 'removed' LIMIT $1)
+ RETURNING true
+"""
+
+
+async def purge(conn: Conn, batch_max: int) -> int:
+    return len(await conn.fetch(PURGE, batch_max))
+
+
+DROP = """
+    DELETE FROM webhooks.subscriptions s
+     WHERE state = 'removed'
+       AND NOT EXISTS (SELECT FROM webhooks.deliveries WHERE subscription_id = s.id)
+"""
+
+
+async def drop(conn: Conn) -> None:
+    await conn.execute(DROP)

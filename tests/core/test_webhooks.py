@@ -15,6 +15,7 @@ from standardwebhooks import WebhookVerificationError
 
 from core import disputes, inventory, ledger, orders, payments, webhooks
 from core.flows import read_sources, tell_events
+from core.flows.measure_herald import behind_s
 from core.flows.run_sale import arm_sale, close_sale, pause_sale, resume_sale
 from core.flows.settle_payment import settle_payment
 from core.jobs.conductor import Conductor
@@ -692,6 +693,102 @@ async def test_for_whom_too_much_waits_is_disabled(pool, herald, courier, subscr
         found = await find(pool, subscription_id)
         assert found.state == ("disabled" if more == 2 else "paused")
     assert found.reason == "overrun"
+
+
+@pytest.mark.parametrize("state", ["active", "paused", "disabled"])
+async def test_what_is_removed_is_told_nothing_more_and_leaves_nothing_behind(
+    pool, receiver, herald, courier, subscribe, state
+):
+    gone, _ = await subscribe(receiver.url, PAID)
+    kept, _ = await subscribe(receiver.url + "/kept", PAID)
+    await paid(pool)
+    await herald.step()
+    async with db.transaction(pool) as conn:
+        if state == "paused":
+            await webhooks.pause(conn, subscription_id=gone)
+        if state == "disabled":
+            reason = webhooks.Reason.STAFF
+            await webhooks.disable(conn, subscription_id=gone, reason=reason)
+    async with db.transaction(pool) as conn:
+        await webhooks.remove(conn, subscription_id=gone)
+    await paid(pool)
+    await herald.step()
+    courier._tidy_at = float("inf")
+    await until(courier, lambda: len(receiver.got) == 2)
+    assert {got.path for got in receiver.got} == {"/hook/kept"}
+    async with db.transaction(pool) as conn:
+        for verb in (webhooks.find, webhooks.pause, webhooks.resume, webhooks.remove):
+            with pytest.raises(webhooks.NoSuchSubscription):
+                await verb(conn, subscription_id=gone)
+        shown = await webhooks.listing(conn, before=None, page_max=10)
+        assert [one.id for one in shown] == [kept]
+        for left in (1, 0):
+            assert await webhooks.purge(conn, batch_max=10) == left
+        for table in ("subscriptions WHERE id", "deliveries WHERE subscription_id"):
+            query = f"SELECT count(*) FROM webhooks.{table} = $1"
+            assert await conn.fetchval(query, gone) == 0
+            assert await conn.fetchval(query, kept) > 0
+
+
+async def test_what_is_on_its_way_when_its_subscription_is_removed_troubles_nobody(
+    pool, receiver, herald, courier, subscribe
+):
+    gone, _ = await subscribe(receiver.url, PAID)
+    await paid(pool)
+    await herald.step()
+    asked = asyncio.Event()
+
+    async def answer(writer):
+        asked.set()
+        await finished.wait()
+        writer.write(status(500))
+        await writer.drain()
+
+    finished = asyncio.Event()
+    receiver.answer = answer
+    courier._tidy_at = float("inf")
+    await courier.step()
+    async with asyncio.timeout(PATIENCE_S):
+        await asked.wait()
+    async with db.transaction(pool) as conn:
+        await webhooks.remove(conn, subscription_id=gone)
+        while await webhooks.purge(conn, batch_max=10):
+            pass
+    finished.set()
+    (task,) = list(courier._sent)
+    async with asyncio.timeout(PATIENCE_S):
+        await asyncio.gather(task)
+
+
+@pytest.mark.parametrize("kind", ["order.paid", "stock.moved"])
+async def test_how_far_the_herald_is_behind_shows_until_all_is_told(
+    pool, herald, subscribe, sku_ids, kind
+):
+    async def behind():
+        async with db.reading(pool) as conn:
+            return await behind_s(conn)
+
+    async def happen():
+        if kind == "order.paid":
+            await paid(pool)
+            return
+        async with db.transaction(pool) as conn:
+            await receive(conn, sku_ids[0], 1, str(uuid4()))
+
+    await happen()
+    assert await behind() == 0, "nobody wants to know"
+    await subscribe("https://shop.example/", kind)
+    for _ in range(5):
+        await herald.step()
+    assert await behind() == 0
+    await happen()
+    first = await behind()
+    assert 0 < first < PATIENCE_S
+    await asyncio.sleep(0.05)
+    assert await behind() > first + 0.04
+    for _ in range(5):
+        await herald.step()
+    assert await behind() == 0
 
 
 async def test_there_are_no_more_subscriptions_than_there_may_be(pool, subscribe):

@@ -204,6 +204,13 @@ async def test_whoever_is_down_for_a_while_hears_of_all_of_it(
     await until(lambda: set(receiver.ids) == ok)
     await until(is_through)
     receiver.verified(made["secret"])
+    assert "\nsluice_webhooks_behind_seconds " in (await client.get("/metrics")).text
+    await staff("POST", f"{path}/remove")
+    for gone in (path, f"{path}/deliveries"):
+        await staff("GET", gone, refused=(404, "no-such-subscription"))
+    await staff("POST", f"{path}/remove", refused=(404, "no-such-subscription"))
+    log = (await staff("GET", "/log?limit=1"))["items"][0]
+    assert log["action"] == "POST /v1/admin/webhooks/{subscription_id}/remove"
 
 
 async def test_a_redirect_to_a_metadata_address_leads_nowhere(
