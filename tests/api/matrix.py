@@ -41,8 +41,8 @@ ENDS = (
     "cancel",
     "close",
     "archive",
-    "remove",
     "disable",
+    "remove",
 )
 # What belongs to one member, and is nobody else's business.
 OWNED = {"address_id", "order_id"}
@@ -259,7 +259,8 @@ async def walk(world: World, roles: Mapping[str, list[str]]) -> Matrix:
     if await world.count_notes() != notes:
         found.wrong.append("somebody who was refused left a note")
     let_in = [c for c in cells if expected(c.route, c.caller, roles) is None]
-    for cell in sorted(let_in, key=lambda c: finality(c.route)):
+    # What is removed is not there for the next one: whoever may do all comes first.
+    for cell in sorted(let_in, key=lambda c: (finality(c.route), c.caller != "admin")):
         answer = await ask(world, cell)
         hear(found, cell, answer, None)
         added = await world.count_notes() - notes
