@@ -65,13 +65,14 @@ class Changes:
     async def removing(
         self, kind: str, object_id: Id, look: Look[Id, Shape]
     ) -> AsyncIterator[Change[Id, Shape]]:
-        """Remove an object: `after` stays nothing, and the log says what it was."""
+        """Remove an object: `after` is what it was."""
         async with db.transaction(self._pool) as conn:
-            change: Change[Id, Any] = Change(conn)
-            before = await look(conn, object_id)
+            change: Change[Id, Shape] = Change(conn)
+            change.object_id, change.after = object_id, await look(conn, object_id)
             yield change
-            change.object_id, change.after = object_id, None
-            await self._note(kind, change, before)
+            await staff.note(
+                conn, self.author, kind=kind, object_id=str(object_id), before=change.after
+            )
 
     async def _note(self, kind: str, change: Change[Any, Any], before: object) -> None:
         await staff.note(

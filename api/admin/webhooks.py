@@ -275,14 +275,18 @@ async def disable(
 @post(
     "/{subscription_id:str}/remove",
     permission="webhooks:write",
-    status_code=204,
+    status_code=200,
     responses=refuses(*auth.SIGNED_IN, webhooks.NoSuchSubscription),
 )
-async def remove(subscription_id: FromPath[str], changes: NamedDependency[Changes]) -> None:
-    """Remove a subscription for good: what waits for it is not sent, and its log is dropped."""
+async def remove(subscription_id: FromPath[str], changes: NamedDependency[Changes]) -> Subscription:
+    """Remove a subscription for good: what waits for it is not sent, and its log is dropped.
+
+    The answer is what it was.
+    """
     number = subscription_of(subscription_id)
     async with changes.removing("webhook", number, kept) as change:
         await webhooks.remove(change.conn, subscription_id=number)
+    return change.after
 
 
 @get(
