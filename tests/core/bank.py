@@ -1,6 +1,7 @@
 """Payment providers with books of their own, that are down, slow, or talk nonsense now and then."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import msgspec
@@ -11,7 +12,9 @@ TROUBLES = ("down", "slow", "deaf", "nonsense")
 
 
 class Account(msgspec.Struct):
-    """What a provider knows of one payment. `went` is refund id -> amount."""
+    """What a provider knows of one payment. `went` is refund id -> amount; `claimed` is what the
+    buyer's bank took back.
+    """
 
     amount: int
     currency: str
@@ -19,6 +22,7 @@ class Account(msgspec.Struct):
     is_agreed: bool = False
     came: int = 0
     off: int = 0
+    claimed: int = 0
     went: dict[str, int] = {}
 
 
@@ -89,6 +93,20 @@ class Bank:
             self._take(payment_id, account)
         return True
 
+    def charge_back(self, payment_id: str, amount: int) -> None:
+        """The buyer's bank takes so much of a payment back, and no more than came."""
+        account = self.accounts.get(payment_id)
+        claimed = min(amount, account.came - account.claimed) if account else 0
+        if claimed:
+            account.claimed += claimed
+            told = self._event(payment_id, account, payments.EventKind.CHARGED_BACK)
+            self.mail.append(msgspec.structs.replace(told, amount_minor=claimed))
+
+    def lose_mail(self, share: float) -> None:
+        """Some of it never arrives. What was charged back is told until it is heard."""
+        charged = payments.EventKind.CHARGED_BACK
+        self.mail = [m for m in self.mail if m.kind == charged or self.dice.random() > share]
+
     def catch_up(self) -> None:
         """Do what nobody waits for any more."""
         while self.late:
@@ -106,7 +124,8 @@ class Bank:
             self._take(payment.id, account)
         if account.came:
             return self._event(payment.id, account, payments.EventKind.CAPTURED)
-        return self._event(payment.id, account, "payment.closed") if account.is_closed else None
+        closed = payments.EventKind.CLOSED
+        return self._event(payment.id, account, closed) if account.is_closed else None
 
     def _take(self, payment_id: str, account: Account) -> None:
         assert account.came == 0, "the same money twice"
@@ -121,9 +140,10 @@ class Bank:
             kind=kind,
             payment_id=payment_id,
             provider_ref=f"c-{payment_id}",
-            amount_minor=account.came,
+            amount_minor=account.came or account.amount + account.off,
             currency=account.currency,
             capture_ref=f"m-{payment_id}",
+            authorized_until=datetime.now(UTC) + timedelta(days=7),
         )
 
     def _asked(self, deed: Callable[[], object]):
@@ -142,3 +162,44 @@ class Bank:
                     deed()
                 raise self.dice.choice([away, payments.ProviderRefused("<html>")])
         return deed()
+
+
+class Vault(Bank):
+    """One that holds what a buyer agreed to until it is asked for, or let go, or too old."""
+
+    taking = payments.Taking.AT_DISPATCH
+
+    async def capture(self, payment):
+        def take():
+            account = self.accounts[payment.id]
+            if not account.is_closed and not account.came:
+                self._take(payment.id, account)
+            return self._standing(payment)
+
+        return self._asked(take)
+
+    async def void(self, payment):
+        return await self.close(payment)
+
+    def lapse(self, payment_id: str) -> None:
+        """Too old: it is not held any more."""
+        account = self.accounts.get(payment_id)
+        if account and account.is_agreed and not account.came and not account.is_closed:
+            account.is_closed = True
+            self.mail.append(self._event(payment_id, account, payments.EventKind.VOIDED))
+
+    def click(self, payment_id, *, off=0):
+        is_done = super().click(payment_id, off=off)
+        if is_done:
+            held = self.accounts[payment_id]
+            self.mail.append(self._event(payment_id, held, payments.EventKind.AUTHORIZED))
+        return is_done
+
+    def _standing(self, payment):
+        account = self.accounts.get(payment.id)
+        if account is None or account.came or not account.is_agreed:
+            return super()._standing(payment)
+        kinds = payments.EventKind
+        return self._event(
+            payment.id, account, kinds.VOIDED if account.is_closed else kinds.AUTHORIZED
+        )

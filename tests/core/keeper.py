@@ -6,7 +6,7 @@ from functools import partial
 from uuid import uuid4
 
 from core import aftersale, catalogue, fulfilment, inventory, ledger, orders, payments
-from core.flows import after_sale, give_back, refund, settle_late
+from core.flows import after_sale, give_back, refund, settle_late, void_payment
 from core.flows.cancel_order import cancel_order
 from core.flows.dispatch_orders import dispatch_orders
 from core.flows.expire_holds import expire_holds
@@ -49,6 +49,7 @@ class Keeper:
             refund.TOPIC: partial(refund.refund, pool, self.channels),
             refund.KEPT_TOPIC: partial(refund.refund_kept, pool, self.channels),
             settle_late.TOPIC: late,
+            void_payment.TOPIC: partial(void_payment.void_payment, pool, self.channels),
         }
         self.relay = OutboxRelay(pool, handlers)
         self.numbers = 0
@@ -135,7 +136,7 @@ class Keeper:
         for one in await self.parcels(order_id):
             await ship_consignment(
                 self.pool,
-                payments.Channels({}),
+                self.channels,
                 consignment_id=one.consignment.id,
                 parcel=PARCEL,
                 by="test",

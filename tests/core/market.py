@@ -22,7 +22,7 @@ from hotpath.lookout import Lookout
 from hotpath.receipts import Keyring
 from hotpath.signing import Signer
 from hotpath.wire import Wire
-from tests.core.bank import Bank
+from tests.core.bank import Bank, Vault
 from tests.core.keeper import Keeper
 from tests.core.steps import drain
 
@@ -30,10 +30,23 @@ SALE_PRICE, QUOTA, LIMIT = 5_000, 8, 3
 AUTHOR = staff.Author(
     staff.Sealer({1: Signer(b"n" * 32)}), "bea", staff.Permission.ORDERS_WRITE, "test", "r-1"
 )
+# Time passes only for what nobody holds: time itself waits for no lock.
+LOOK_NOW = """
+    UPDATE payments.payments SET look_at = now()
+     WHERE id IN (SELECT id FROM payments.payments WHERE look_at > now() FOR UPDATE SKIP LOCKED)
+"""
+TOO_LATE = """
+    UPDATE payments.payments SET expires_at = now()
+     WHERE id IN (SELECT id FROM payments.payments
+                   WHERE first_order_id = $1 AND state IN ('started', 'failed')
+                     FOR UPDATE SKIP LOCKED)
+"""
 # Whatever anybody waits for is due now.
 TIME_PASSES = """
     UPDATE orders.orders SET expires_at = now() WHERE state = 'open' AND payment = 'unpaid';
-    UPDATE payments.payments SET look_at = now(), expires_at = now() WHERE look_at IS NOT NULL;
+    UPDATE payments.payments SET look_at = now() WHERE look_at > now();
+    UPDATE payments.payments SET expires_at = now()
+     WHERE look_at IS NOT NULL AND state IN ('started', 'failed');
     UPDATE kit.outbox SET due_at = now()
 """
 WAITING = """
@@ -50,13 +63,14 @@ WAITING = """
 
 
 class Market(Keeper):
-    """Its second provider takes the money only when it is asked for it."""
+    """Its providers take the money at once, when they are asked for it, or when goods leave."""
 
     def __init__(self, pool, redis, redis_url, dice):
         self.dice = dice
         self.banks = {
             "sandbox": Bank("sandbox", dice, takes_when_asked=False),
             "paypal": Bank("paypal", dice, takes_when_asked=True),
+            "vault": Vault("vault", dice, takes_when_asked=True),
         }
         super().__init__(pool, Keyring({1: b"k" * 32}), redis=redis, providers=self.banks)
         self.wire = Wire(redis_url)
@@ -127,6 +141,29 @@ class Market(Keeper):
             off = self.dice.choice([0] * 18 + [-1, 1])
             self.banks[channel].click(payment_id, off=off)
 
+    async def lapse(self, order_id):
+        """What is held for an order is held too long."""
+        for payment_id, bank in await self.payments(order_id):
+            if isinstance(bank, Vault):
+                bank.lapse(payment_id)
+
+    async def charge_back(self, order_id, amount):
+        """A buyer's bank takes so much back, or all of what came for an order."""
+        for payment_id, bank in await self.payments(order_id):
+            bank.charge_back(payment_id, amount)
+
+    async def claimed(self, order_id):
+        """How much banks took back of what came for an order."""
+        found = [b.accounts.get(payment_id) for payment_id, b in await self.payments(order_id)]
+        return sum(account.claimed for account in found if account)
+
+    async def payments(self, order_id):
+        """Each payment that counts for an order, with its provider."""
+        rows = await self.pool.fetch(
+            "SELECT id::text, channel FROM payments.payments WHERE order_id = $1", order_id
+        )
+        return [(payment_id, self.banks[channel]) for payment_id, channel in rows]
+
     async def post(self, *, at_most=1):
         """Some of what the providers have told arrives: in any order, and some of it twice."""
         for bank in self.banks.values():
@@ -139,16 +176,13 @@ class Market(Keeper):
 
     async def look(self):
         """The reconciler's time has come."""
-        await self.pool.execute(
-            "UPDATE payments.payments SET look_at = now() WHERE look_at > now()"
-        )
+        await self.pool.execute(LOOK_NOW)
         await reconcile_payments(self.pool, self.channels, batch_max=100)
 
     async def expire(self, order_id):
+        await self.pool.execute(TOO_LATE, order_id)
         await self.pool.execute(
-            "WITH late AS (UPDATE orders.orders SET expires_at = now() WHERE id = $1)"
-            " UPDATE payments.payments SET expires_at = now() WHERE first_order_id = $1",
-            order_id,
+            "UPDATE orders.orders SET expires_at = now() WHERE id = $1", order_id
         )
         await self.expirer.step()
 
@@ -183,7 +217,7 @@ class Market(Keeper):
             " WHERE payment_id = ANY($1::uuid[])",
             [row["id"] for row in rows],
         )
-        assert all(state == "paid" for *_, state in refunds)
+        assert all(refund_state == "paid" for *_, refund_state in refunds)
         for payment_id, order_id, channel, state, captured in rows:
             account = self.banks[channel].accounts.get(payment_id)
             went = {rid: amount for pid, rid, amount, _ in refunds if pid == payment_id}
@@ -191,7 +225,7 @@ class Market(Keeper):
                 went[payment_id] = captured
             assert (account.came if account else 0) == (captured or 0)
             assert (account.went if account else {}) == went
-            assert state in {"failed", "captured", "refunded"}
+            assert state in {"failed", "voided", "captured", "refunded"}
             kept[order_id] += (captured or 0) - sum(went.values())
         return kept
 
