@@ -889,6 +889,12 @@ async def test_what_is_charged_back_and_contested_is_told(
         told = disputes.Told("sandbox", "PP.1", kept, state, *what, told_at)
         async with db.transaction(pool) as conn:
             dispute = await disputes.note(conn, told, order_id=order_id)
+    # What was said before that, and comes after it.
+    stale = disputes.Told(
+        "sandbox", "PP.1", kept, disputes.State.OPEN, *what, told_at - timedelta(seconds=1)
+    )
+    async with db.transaction(pool) as conn:
+        assert (await disputes.note(conn, stale, order_id=order_id)).state == "lost"
     event = payments.Event("sandbox", "B.1:x", "payment.charged_back", kept, "c", 5_030, "CNY")
     await settle_payment(pool, event)
     async with db.transaction(pool) as conn:
