@@ -25,7 +25,8 @@ BATCH_MAX = 4_000
 LOOK_S = 0.5
 # An audit that began this long ago still finds every claim that it needs.
 TRIM_LAG_S = 10.0
-REST_S = 0.02
+# What comes meanwhile makes one batch, and a batch costs as much as hundreds of orders.
+REST_S = 0.05
 
 log = structlog.get_logger()
 
