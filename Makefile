@@ -25,6 +25,7 @@ faults:  ## Power cuts, kills, wrong servers, storms, the model: the full counts
 	TEST_SPLITS=100000 ./sluice test tests/core/test_split.py tests/core/test_consignments.py -s
 	TEST_LEDGER_STEPS=100000 ./sluice test tests/core/test_ledger_walk.py -s
 	TEST_ORDER_STEPS=100000 ./sluice test tests/core/test_order_walk.py -s
+	TEST_BASKETS=1000000 ./sluice test tests/core/test_pricing.py -s
 	TEST_FULFILMENT_STEPS=100000 ./sluice test tests/core/test_fulfilment_walk.py -s
 	TEST_STOCK_STEPS=100000 ./sluice test tests/core/test_stock_walk.py tests/core/test_stock_crowd.py -s
 	TEST_IMPORT_ROWS=100000 ./sluice test tests/api/test_import_many.py -s

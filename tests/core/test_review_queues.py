@@ -76,7 +76,7 @@ async def test_an_order_that_cannot_end_is_named_and_keeps_no_other_from_expirin
         "cancelled",
         "cancelled",
     ]
-    assert first in capsys.readouterr().out
+    assert first in "".join(capsys.readouterr())
 
 
 async def test_a_payment_that_breaks_its_check_is_named_and_all_others_are_found(
@@ -90,7 +90,7 @@ async def test_a_payment_that_breaks_its_check_is_named_and_all_others_are_found
     async with db.snapshot(pool) as conn:
         found = [(await payments.find(conn, payment_id=one)).state for one in started]
     assert found == ["started", "captured", "captured"]
-    assert started[0] in capsys.readouterr().out
+    assert started[0] in "".join(capsys.readouterr())
 
 
 class Hung:
