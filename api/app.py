@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 import threading
 import time
@@ -130,8 +131,14 @@ def create_app(settings: Settings | None = None) -> Litestar:
 
 
 def create_served() -> ASGIApp:
-    """Make what `sluice serve` runs: the application, and the till that its lane looks for."""
-    return with_till(create_app())
+    """Make what `sluice serve` runs: the application, and the till that its lane looks for.
+
+    What stands from here on is no garbage: collecting it again and again would stop every buyer.
+    """
+    served = with_till(create_app())
+    gc.collect()
+    gc.freeze()
+    return served
 
 
 @contextlib.asynccontextmanager

@@ -519,12 +519,14 @@ async def postings(conn: Conn, entry_ids: Collection[EntryId]) -> list[Posting]:
     return many(Posting, await conn.fetch(POSTINGS, entry_ids))
 
 
+# The page first: joined at once, entries would be walked from the newest down to where it begins.
 ACCOUNT = """ -- -> AccountLine
     SELECT entry_id, kind, reference, amount_minor, posted_at
-      FROM ledger.postings JOIN ledger.entries ON entries.id = entry_id
-     WHERE account = $1 AND owner = $2 AND currency = $3
-       AND entry_id < coalesce($4::bigint, 9223372036854775807) AND entry_id > $5
-     ORDER BY entry_id DESC LIMIT $6
+      FROM (SELECT entry_id, amount_minor FROM ledger.postings
+             WHERE account = $1 AND owner = $2 AND currency = $3
+               AND entry_id < coalesce($4::bigint, 9223372036854775807) AND entry_id > $5
+             ORDER BY entry_id DESC LIMIT $6) page
+      JOIN ledger.entries ON entries.id = entry_id ORDER BY entry_id DESC
 """
 
 
